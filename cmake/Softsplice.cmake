@@ -1,0 +1,48 @@
+# The project's own build vocabulary: every folder declares libraries, binaries and tests with these.
+
+add_library(softsplice_options INTERFACE)
+target_include_directories(softsplice_options INTERFACE ${PROJECT_SOURCE_DIR})
+target_compile_options(softsplice_options INTERFACE -Wall -Wextra -Wshadow -Wno-missing-field-initializers -Werror)
+target_compile_definitions(softsplice_options INTERFACE SOFTSPLICE_VERSION="${PROJECT_VERSION}")
+if(SOFTSPLICE_SANITIZE)
+  target_compile_options(softsplice_options INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(softsplice_options INTERFACE -fsanitize=address,undefined)
+endif()
+if(SOFTSPLICE_FUZZ)
+  target_compile_options(softsplice_options INTERFACE -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(softsplice_options INTERFACE -fsanitize=address,undefined)
+endif()
+
+# softsplice_library(NAME SOURCES a.cc b.cc DEPS x y)
+function(softsplice_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_library(${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(${name} PUBLIC softsplice_options ${ARG_DEPS})
+endfunction()
+
+# softsplice_binary(NAME SOURCES main.cc DEPS x y): lands in build/bin.
+function(softsplice_binary name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE softsplice_options ${ARG_DEPS})
+endfunction()
+
+# softsplice_test(NAME SOURCES a_test.cc DEPS x y): one CTest test per binary, run from the source root.
+function(softsplice_test name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  target_link_libraries(${name} PRIVATE softsplice_options ${ARG_DEPS} GTest::gmock GTest::gtest_main)
+  add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+endfunction()
+
+# softsplice_fuzzer(NAME SOURCES a_fuzz.cc DEPS x y): only with SOFTSPLICE_FUZZ and clang.
+function(softsplice_fuzzer name)
+  if(NOT SOFTSPLICE_FUZZ)
+    return()
+  endif()
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/fuzz)
+  target_link_libraries(${name} PRIVATE softsplice_options ${ARG_DEPS} -fsanitize=fuzzer)
+endfunction()

@@ -1,0 +1,22 @@
+// Early return for absl::Status and absl::StatusOr.
+#pragma once
+
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+#define SOFTSPLICE_CONCAT_INNER(a, b) a##b
+#define SOFTSPLICE_CONCAT(a, b) SOFTSPLICE_CONCAT_INNER(a, b)
+
+#define RETURN_IF_ERROR(expr)                                         \
+  do {                                                                \
+    if (absl::Status status_ = (expr); !status_.ok()) return status_; \
+  } while (false)
+
+#define ASSIGN_OR_RETURN(lhs, expr) \
+  ASSIGN_OR_RETURN_IMPL(SOFTSPLICE_CONCAT(statusor_, __LINE__), lhs, expr)
+#define ASSIGN_OR_RETURN_IMPL(tmp, lhs, expr)    \
+  auto tmp = (expr);                             \
+  if (!tmp.ok()) return std::move(tmp).status(); \
+  lhs = *std::move(tmp)

@@ -1,0 +1,157 @@
+// The decoder engine: token ids and soft tokens in, token ids out. Plain C++, no gRPC. One engine
+// thread owns the model, the KV caches and every running sequence; the methods of Engine are
+// thread-safe and only talk to that thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "common/gguf/file.h"
+#include "kernels/backend_factory.h"
+
+namespace softsplice {
+
+struct EngineOptions {
+  BackendOptions backend;
+  int context_length = 8192;  // positions one sequence may hold; at most the model's own
+  int chunk = 512;            // prompt rows read in one step
+  bool kv_f32 = false;        // keep keys and values in float32 instead of float16
+  int max_queue = 64;         // requests waiting; one more is refused
+};
+
+// The model's defaults; 0 temperature is greedy, 0 top_k is off.
+struct SamplingOptions {
+  float temperature = 1.0f;
+  int top_k = 64;
+  float top_p = 0.95f;
+  float min_p = 0.0f;
+  float repetition_penalty = 1.0f;
+  float frequency_penalty = 0.0f;
+  float presence_penalty = 0.0f;
+  std::optional<uint64_t> seed;                       // unset: another one each time
+  std::vector<std::pair<int32_t, float>> logit_bias;  // -infinity bans the token
+};
+
+// A run of soft tokens at positions [first, first + rows) of a prompt.
+struct SoftRun {
+  int first = 0;
+  int rows = 0;
+  std::shared_ptr<const std::vector<float>> values;  // rows * dim
+};
+
+// A prompt as the trunk reads it. Soft runs are in order and do not overlap; `tokens` at their
+// positions is ignored.
+struct Prompt {
+  std::vector<int32_t> tokens;
+  std::vector<SoftRun> soft;
+};
+
+struct TokenLogprob {
+  int32_t token = 0;
+  float logprob = 0;  // natural logarithm, before temperature and filters
+};
+
+// One token of an answer.
+struct SampledToken {
+  TokenLogprob chosen;
+  std::vector<TokenLogprob> alternatives;  // best first; as many as the request asked for
+};
+
+enum class EngineFinish : uint8_t {
+  kStopToken,  // the model ended its turn; the stop token itself is not reported
+  kSink,       // the sink asked to stop
+  kMaxTokens,
+  kContextFull,
+};
+
+struct EngineTimings {
+  absl::Duration queued;
+  absl::Duration prefill;
+  absl::Duration time_to_first_token;  // from Submit
+  absl::Duration total;
+};
+
+struct EngineResult {
+  EngineFinish finish = EngineFinish::kStopToken;
+  int32_t stop_token = -1;  // with kStopToken
+  int completion_tokens = 0;
+  EngineTimings timings;
+};
+
+// What a request hears. All calls come from the engine's thread, in order, and must not block.
+class TokenSink {
+ public:
+  virtual ~TokenSink() = default;
+  // Prompt tokens read so far.
+  virtual void OnPrefill(int /*read*/, int /*total*/) {}
+  // Returns whether to go on.
+  virtual bool OnToken(const SampledToken& token) = 0;
+  // The last call: a result, or why there is none (CANCELLED, DEADLINE_EXCEEDED, INTERNAL,
+  // UNAVAILABLE).
+  virtual void OnDone(absl::StatusOr<EngineResult> result) = 0;
+};
+
+struct EngineRequest {
+  Prompt prompt;
+  SamplingOptions sampling;
+  int max_tokens = 0;  // 0: until the model stops or the context is full
+  int alternatives = 0;
+  bool ignore_stop_tokens = false;  // for measuring
+  absl::Time deadline = absl::InfiniteFuture();
+};
+
+struct ModelInfo {
+  std::string name;
+  std::string backend;
+  int dim = 0;
+  int vocabulary_size = 0;
+  int context_length = 0;  // of this engine
+};
+
+struct EngineLoad {
+  int queued = 0;
+  int running = 0;
+  uint64_t kv_bytes_total = 0;
+  uint64_t kv_bytes_used = 0;
+};
+
+class Engine {
+ public:
+  using Handle = uint64_t;
+
+  // Reads and packs the model of `file` (arch gemma4), reserves the caches, starts the thread.
+  // `stop_tokens` end a turn, `banned_tokens` are never sampled, `pad_token` stands in for
+  // placeholders and soft positions. The file may be closed only after the engine is gone.
+  static absl::StatusOr<std::unique_ptr<Engine>> Load(const gguf::File& file,
+                                                      const EngineOptions& options,
+                                                      std::vector<int32_t> stop_tokens,
+                                                      std::vector<int32_t> banned_tokens,
+                                                      int32_t pad_token);
+  virtual ~Engine() = default;
+
+  // Checks and queues a request. `sink` is called until its OnDone. INVALID_ARGUMENT: empty prompt,
+  // id out of range, bad sampling value, soft rows of another width or not finite; OUT_OF_RANGE:
+  // longer than the context; RESOURCE_EXHAUSTED with a retry delay: the queue is full; UNAVAILABLE:
+  // shutting down.
+  virtual absl::StatusOr<Handle> Submit(EngineRequest request, std::shared_ptr<TokenSink> sink) = 0;
+  // The request ends with CANCELLED within one step; unknown or finished handles are ignored.
+  virtual void Cancel(Handle handle) = 0;
+
+  virtual const ModelInfo& info() const = 0;
+  virtual EngineLoad load() const = 0;
+  // When the engine thread last came round (it beats also when idle): the liveness signal.
+  virtual absl::Time last_step() const = 0;
+  // Takes no more requests, gives those it has until `deadline`, then ends them with UNAVAILABLE;
+  // joins the thread.
+  virtual void Shutdown(absl::Time deadline) = 0;
+};
+
+}  // namespace softsplice

@@ -1,0 +1,44 @@
+// The "gemma4" tokenizer: BPE over the vocabulary in the text GGUF, with byte fallback.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "common/gguf/file.h"
+
+namespace softsplice {
+
+// Thread-safe once made.
+class Tokenizer {
+ public:
+  // FAILED_PRECONDITION: not a "gemma4" vocabulary, or an inconsistent one.
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> FromGguf(const gguf::File& file);
+  virtual ~Tokenizer() = default;
+
+  // Token ids of `text` (any bytes; invalid UTF-8 goes through byte fallback), no <bos> added.
+  // Control tokens that `text` spells are read as such only if `parse_special`.
+  virtual std::vector<int32_t> Encode(absl::string_view text, bool parse_special) const = 0;
+
+  // The bytes that a token stands for in an answer: possibly part of a character; a control token's
+  // spelling.
+  virtual absl::string_view Bytes(int32_t id) const = 0;
+  virtual bool IsControl(int32_t id) const = 0;
+
+  virtual int size() const = 0;
+  // The id of the token spelled `token`; -1 if there is none.
+  virtual int32_t Find(absl::string_view token) const = 0;
+
+  virtual int32_t bos() const = 0;
+  virtual int32_t pad() const = 0;
+  // Ids that end a turn: what the GGUF names (eos, eot) plus <turn|> and <|tool_response>, those
+  // that exist.
+  virtual std::vector<int32_t> StopTokens() const = 0;
+  // Ids that are never sampled: the closing media markers, those that exist.
+  virtual std::vector<int32_t> BannedTokens() const = 0;
+};
+
+}  // namespace softsplice
