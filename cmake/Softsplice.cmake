@@ -36,7 +36,11 @@ function(softsplice_test name)
   add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
 endfunction()
 
-# softsplice_fuzzer(NAME SOURCES a_fuzz.cc DEPS x y): only with SOFTSPLICE_FUZZ and clang.
+# softsplice_fuzzer(NAME SOURCES a_fuzz.cc DEPS x y): only with SOFTSPLICE_FUZZ and clang. The target
+# "fuzzers" builds all of them.
+if(SOFTSPLICE_FUZZ)
+  add_custom_target(fuzzers)
+endif()
 function(softsplice_fuzzer name)
   if(NOT SOFTSPLICE_FUZZ)
     return()
@@ -45,4 +49,5 @@ function(softsplice_fuzzer name)
   add_executable(${name} ${ARG_SOURCES})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/fuzz)
   target_link_libraries(${name} PRIVATE softsplice_options ${ARG_DEPS} -fsanitize=fuzzer)
+  add_dependencies(fuzzers ${name})
 endfunction()

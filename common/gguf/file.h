@@ -3,40 +3,19 @@
 // once opened.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <initializer_list>
 #include <memory>
 #include <string>
-#include <variant>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "common/gguf/parse.h"
 #include "common/gguf/types.h"
 
 namespace softsplice::gguf {
-
-// A view of one tensor in the mapped file: row-major, dims[0] is the fastest (ggml's order), so a
-// linear layer's weight has dims {in, out}. Valid as long as its File.
-struct Tensor {
-  std::string name;
-  Type type = Type::kF32;
-  std::vector<int64_t> dims;  // 1 to 4 of them, each >= 1
-  const uint8_t* data = nullptr;
-  size_t bytes = 0;
-
-  int64_t Cols() const { return dims[0]; }
-  int64_t Rows() const { return Elements() / dims[0]; }
-  int64_t Elements() const;
-  size_t RowBytes() const { return bytes / static_cast<size_t>(Rows()); }
-};
-
-// A metadata value. Arrays are of one scalar type; integers of all widths are widened.
-using Strings = std::vector<std::string>;
-using Value = std::variant<int64_t, uint64_t, double, bool, std::string, std::vector<int64_t>,
-                           std::vector<double>, std::vector<bool>, Strings>;
 
 class File {
  public:
@@ -50,11 +29,14 @@ class File {
 
   const std::string& path() const { return path_; }
   uint64_t file_bytes() const { return file_bytes_; }  // of all parts
+  size_t parts() const { return mappings_.size(); }
+  int64_t alignment() const { return alignment_; }  // of tensor data, in the first part
   const std::vector<Tensor>& tensors() const { return tensors_; }
-  const std::vector<std::pair<std::string, Value>>& metadata() const { return metadata_; }
+  const Metadata& metadata() const { return metadata_; }  // of the first part
 
   // Metadata look-ups. Errors (InvalidFile) name the key, what was expected and what was found.
   bool Has(absl::string_view key) const;
+  bool IsArray(absl::string_view key) const;  // false if there is no such key
   absl::StatusOr<int64_t> Int(absl::string_view key) const;
   absl::StatusOr<double> Float(absl::string_view key) const;  // takes integers too
   absl::StatusOr<bool> Bool(absl::string_view key) const;
@@ -62,10 +44,13 @@ class File {
   absl::StatusOr<std::vector<int64_t>> Ints(absl::string_view key) const;  // also of bools (0, 1)
   absl::StatusOr<const Strings*> StringList(absl::string_view key) const;
 
-  // The tensor `name`; its dims must equal `dims` in ggml's order (trailing ones ignored), where -1
-  // accepts anything.
+  // The tensor `name`; its dims must equal `dims` in ggml's order (trailing ones of 1 ignored),
+  // where -1 accepts anything.
   absl::StatusOr<const Tensor*> Find(absl::string_view name,
                                      std::initializer_list<int64_t> dims) const;
+  // The same, and it must be F32: its numbers.
+  absl::StatusOr<const float*> FindF32(absl::string_view name,
+                                       std::initializer_list<int64_t> dims) const;
   // Null if there is none.
   const Tensor* FindOptional(absl::string_view name) const;
 
@@ -78,13 +63,17 @@ class File {
     const uint8_t* data = nullptr;
     size_t bytes = 0;
   };
+  struct Split;  // what a part says about the file it belongs to
+
   File() = default;
-  absl::Status ReadPart(const std::string& path, bool first);
+  absl::Status ReadPart(const std::string& path, const Split& split, int part);
+  absl::StatusOr<const Value*> Get(absl::string_view key) const;
 
   std::string path_;
   uint64_t file_bytes_ = 0;
+  int64_t alignment_ = 0;
   std::vector<Mapping> mappings_;
-  std::vector<std::pair<std::string, Value>> metadata_;
+  Metadata metadata_;
   std::vector<Tensor> tensors_;
   absl::flat_hash_map<std::string, size_t> metadata_index_;
   absl::flat_hash_map<std::string, size_t> tensor_index_;

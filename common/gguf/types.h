@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 
 namespace softsplice::gguf {
 
@@ -33,6 +34,9 @@ struct TypeInfo {
   int block_elements;      // numbers per block, 1 for plain floats
   int block_bytes;
 };
+
+// All of the above.
+absl::Span<const TypeInfo> AllTypes();
 
 // Null if `type` is not one of the above (ggml knows more).
 const TypeInfo* FindType(uint32_t type);
