@@ -1,0 +1,43 @@
+// See backend_factory.h.
+#include "kernels/backend_factory.h"
+
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "common/status/error.h"
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/isa.h"
+#include "kernels/ref/ref_backend.h"
+
+namespace softsplice {
+namespace {
+
+std::optional<Isa> IsaOf(const std::string& name) {
+  if (name == "cpu") return BestIsa();
+  for (const Isa isa : {Isa::kGeneric, Isa::kAvx2, Isa::kAvx512}) {
+    if (name == absl::StrCat("cpu-", IsaName(isa))) return isa;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const BackendOptions& options) {
+  if (options.name == "ref") return std::make_unique<RefBackend>();
+  const std::optional<Isa> isa = IsaOf(options.name);
+  if (!isa.has_value()) {
+    return InvalidField("backend", absl::StrCat("there is no backend \"", options.name,
+                                                "\"; there are ref, cpu, cpu-generic, cpu-avx2, "
+                                                "cpu-avx512"));
+  }
+  if (!Supported(*isa)) {
+    return InvalidField("backend", absl::StrCat("this machine cannot run ", options.name));
+  }
+  if (options.threads < 0) {
+    return InvalidField("threads", absl::StrCat(options.threads, " threads; at least 0"));
+  }
+  const int threads = options.threads == 0 ? AvailableCpus() : options.threads;
+  return std::make_unique<CpuBackend>(*isa, threads, options.exact_weights);
+}
+
+}  // namespace softsplice

@@ -1,0 +1,305 @@
+// See cpu_backend.h.
+#include "kernels/cpu/cpu_backend.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/host_memory.h"
+#include "kernels/host_ops.h"
+
+namespace softsplice {
+namespace {
+
+// Numbers per piece of a memory-bound op: less is not worth waking a thread for.
+constexpr int kPiece = 8192;
+// Unfinished results of decoding rows: 32 MiB at most.
+constexpr size_t kMostPartialFloats = size_t{8} << 20;
+
+const CpuOps& OpsOf(Isa isa) {
+  switch (isa) {
+    case Isa::kAvx512:
+      return cpu_avx512::Ops();
+    case Isa::kAvx2:
+      return cpu_avx2::Ops();
+    case Isa::kGeneric:
+      break;
+  }
+  return cpu_generic::Ops();
+}
+
+}  // namespace
+
+CpuBackend::CpuBackend(Isa isa, int threads, bool exact_weights)
+    : CpuBackend(OpsOf(isa), isa, threads, exact_weights) {}
+
+CpuBackend::CpuBackend(const CpuOps& ops, Isa isa, int threads, bool exact_weights)
+    : ops_(ops),
+      isa_(isa),
+      exact_weights_(exact_weights),
+      pool_(threads),
+      thread_scratch_(static_cast<size_t>(threads)) {}
+
+std::string CpuBackend::Name() const {
+  return absl::StrCat("cpu ", IsaName(isa_), " ", pool_.threads(),
+                      pool_.threads() == 1 ? " thread" : " threads",
+                      exact_weights_ ? " exact" : "");
+}
+
+absl::StatusOr<std::shared_ptr<void>> CpuBackend::Allocate(size_t bytes) {
+  return AllocateHost(bytes);
+}
+
+absl::StatusOr<Weight> CpuBackend::Pack(const gguf::Tensor& tensor, Use use) {
+  switch (use) {
+    case Use::kLinear:
+      return PackLinear(tensor, isa_, exact_weights_, pool_);
+    case Use::kTable:
+      return PackTable(tensor);
+    case Use::kVector:
+      return PackVector(tensor);
+  }
+  return absl::InternalError("no such use of a weight");
+}
+
+void CpuBackend::Upload(Mat dst, const void* host) {
+  CopyMat(dst, {const_cast<void*>(host), dst.rows, dst.cols, dst.cols, dst.type});
+}
+
+void CpuBackend::Download(void* host, Mat src) {
+  CopyMat({host, src.rows, src.cols, src.cols, src.type}, src);
+}
+
+absl::Status CpuBackend::Wait() { return status_; }
+
+bool CpuBackend::Grow(Buffer& buffer, size_t floats) {
+  if (floats <= buffer.floats) return true;
+  buffer = {};
+  absl::StatusOr<std::shared_ptr<void>> memory = AllocateHost(floats * sizeof(float));
+  if (!memory.ok()) {
+    status_.Update(memory.status());
+    return false;
+  }
+  buffer = {*std::move(memory), floats};
+  return true;
+}
+
+bool CpuBackend::GrowAll(std::vector<Buffer>& buffers, size_t floats) {
+  return std::all_of(buffers.begin(), buffers.end(),
+                     [&](Buffer& buffer) { return Grow(buffer, floats); });
+}
+
+void CpuBackend::ForItems(int count, absl::FunctionRef<void(int, int)> body) {
+  if (count <= 1 || pool_.threads() == 1) {
+    for (int i = 0; i < count; ++i) body(0, i);
+    return;
+  }
+  std::atomic<int> next{0};
+  pool_.Run([&](int thread) {
+    for (int i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) body(thread, i);
+  });
+}
+
+void CpuBackend::ForRows(int rows, int cols, absl::FunctionRef<void(int, int)> body) {
+  const int grain = std::max(1, kPiece / std::max(1, cols));
+  if (rows <= grain || pool_.threads() == 1) {
+    body(0, rows);
+    return;
+  }
+  pool_.ParallelFor(rows, grain, [&](int begin, int end) { body(begin, end - begin); });
+}
+
+void CpuBackend::ForTiles(int rows, int cols, absl::FunctionRef<void(int, int, int, int)> body) {
+  if (rows >= pool_.threads() || cols < 2 * kPiece) {
+    ForRows(rows, cols, [&](int first, int count) { body(first, count, 0, cols); });
+    return;
+  }
+  pool_.ParallelFor(cols, kPiece, [&](int begin, int end) { body(0, rows, begin, end - begin); });
+}
+
+void CpuBackend::Embed(Mat y, Mat ids, const Weight& table, float scale) {
+  ForRows(y.rows, y.cols, [&](int first, int rows) {
+    for (int r = first; r < first + rows; ++r) TableRow(table, Index(ids, r), y.Row<float>(r));
+    ops_.scale(y.Rows(first, rows), scale);
+  });
+}
+
+void CpuBackend::AddEmbedding(Mat y, Mat ids, const Weight& table) {
+  if (!GrowAll(thread_scratch_, static_cast<size_t>(y.cols))) return;
+  ForItems(y.rows, [&](int thread, int r) {
+    float* row = thread_scratch_[static_cast<size_t>(thread)].data();
+    TableRow(table, Index(ids, r), row);
+    ops_.add(y.Rows(r, 1), {row, 1, y.cols, y.cols});
+  });
+}
+
+void CpuBackend::GatherRows(Mat y, Mat x, Mat index) {
+  ForRows(y.rows, y.cols, [&](int first, int rows) {
+    for (int r = first; r < first + rows; ++r) CopyMat(y.Rows(r, 1), x.Rows(Index(index, r), 1));
+  });
+}
+
+void CpuBackend::ScatterRows(Mat y, Mat x, Mat index) {
+  ForRows(x.rows, x.cols, [&](int first, int rows) {
+    for (int r = first; r < first + rows; ++r) CopyMat(y.Rows(Index(index, r), 1), x.Rows(r, 1));
+  });
+}
+
+void CpuBackend::Matmul(Mat y, Mat x, const Weight& w) {
+  softsplice::Matmul(y, x, w, matmul_scratch_, pool_);
+}
+
+void CpuBackend::GatedMatmul(Mat y, Mat tmp, Mat x, const Weight& gate, const Weight& up,
+                             Gelu gelu) {
+  softsplice::GatedMatmul(
+      y, tmp, x, gate, up, [&](Mat g, Mat u) { GeluMul(g, u, gelu); }, matmul_scratch_, pool_);
+}
+
+void CpuBackend::RmsNorm(Mat y, Mat x, const Weight* gain, float eps, int group) {
+  const float* gains = gain == nullptr ? nullptr : Floats(*gain);
+  ForRows(x.rows, x.cols, [&](int first, int rows) {
+    ops_.rms_norm(y.Rows(first, rows), x.Rows(first, rows), gains, eps,
+                  group == 0 ? x.cols : group);
+  });
+}
+
+void CpuBackend::AddNorm(Mat x, Mat h, const Weight& gain, float eps) {
+  ForRows(x.rows, x.cols, [&](int first, int rows) {
+    ops_.add_norm(x.Rows(first, rows), h.Rows(first, rows), Floats(gain), eps);
+  });
+}
+
+const float* CpuBackend::FrequenciesOf(const RopeSpec& spec) {
+  const std::shared_ptr<const void> factors =
+      spec.factors == nullptr ? nullptr : spec.factors->packed;
+  for (const Frequencies& known : frequencies_) {
+    if (known.base == spec.base && known.count == spec.count && known.factors == factors) {
+      return known.values.data();
+    }
+  }
+  Frequencies fresh{spec.base, spec.count, factors, {}};
+  for (int i = 0; i < spec.count / 2; ++i) {
+    const float exponent = static_cast<float>(2 * i) / static_cast<float>(spec.count);
+    float frequency = 1.0f / std::pow(spec.base, exponent);
+    if (spec.factors != nullptr) frequency /= Floats(*spec.factors)[i];
+    fresh.values.push_back(frequency);
+  }
+  frequencies_.push_back(std::move(fresh));
+  return frequencies_.back().values.data();
+}
+
+void CpuBackend::Rope(Mat x, Mat positions, const RopeSpec& spec) {
+  const float* frequencies = FrequenciesOf(spec);
+  ForRows(x.rows, x.cols, [&](int first, int rows) {
+    ops_.rope(x.Rows(first, rows), positions.Rows(first, rows), frequencies, spec.head_dim,
+              spec.first, spec.count / 2);
+  });
+}
+
+void CpuBackend::GeluMul(Mat gate, Mat up, Gelu gelu) {
+  ForTiles(gate.rows, gate.cols, [&](int row, int rows, int col, int cols) {
+    ops_.gelu_mul(gate.Rows(row, rows).Cols(col, cols), up.Rows(row, rows).Cols(col, cols),
+                  gelu == Gelu::kQuick);
+  });
+}
+
+void CpuBackend::Add(Mat y, Mat x) {
+  ForTiles(y.rows, y.cols, [&](int row, int rows, int col, int cols) {
+    ops_.add(y.Rows(row, rows).Cols(col, cols), x.Rows(row, rows).Cols(col, cols));
+  });
+}
+
+void CpuBackend::Scale(Mat x, float factor) {
+  ForTiles(x.rows, x.cols, [&](int row, int rows, int col, int cols) {
+    ops_.scale(x.Rows(row, rows).Cols(col, cols), factor);
+  });
+}
+
+void CpuBackend::Scale(Mat x, const Weight& w) { Scale(x, Floats(w)[0]); }
+
+void CpuBackend::Softcap(Mat x, float cap) {
+  ForTiles(x.rows, x.cols, [&](int row, int rows, int col, int cols) {
+    ops_.softcap(x.Rows(row, rows).Cols(col, cols), cap);
+  });
+}
+
+void CpuBackend::KvAppend(const KvLayer& kv, Mat k, Mat v, const RowMap& rows,
+                          const KvPages& pages) {
+  const auto store = [this](Mat cache, size_t slot, Mat x) {
+    const size_t at = slot * static_cast<size_t>(cache.pitch);
+    if (cache.type == DType::kF16) {
+      ops_.to_half(static_cast<uint16_t*>(cache.data) + at, x.Row<float>(0), x.cols);
+    } else {
+      std::copy_n(x.Row<float>(0), x.cols, static_cast<float*>(cache.data) + at);
+    }
+  };
+  ForRows(k.rows, 2 * k.cols, [&](int first, int count) {
+    for (int r = first; r < first + count; ++r) {
+      const size_t slot = KvRow(pages, Index(rows.sequences, r), Index(rows.positions, r));
+      store(kv.k, slot, k.Rows(r, 1));
+      store(kv.v, slot, v.Rows(r, 1));
+    }
+  });
+}
+
+void CpuBackend::Attention(Mat y, Mat q, const KvLayer& kv, const RowMap& rows,
+                           const KvPages& pages, const AttentionSpec& spec) {
+  AttentionCall call{.y = y,
+                     .q = q,
+                     .k = kv.k,
+                     .v = kv.v,
+                     .positions = rows.positions,
+                     .table = pages.table,
+                     .blocks = pages.blocks,
+                     .block_rows = pages.block_rows,
+                     .kv_heads = spec.kv_heads,
+                     .group = spec.heads / spec.kv_heads,
+                     .head_dim = spec.head_dim,
+                     .window = spec.window};
+  AttentionPlan& plan = attention_plan_;
+  PlanAttention(call, rows.sequences, kMostPartialFloats, &plan);
+  if (!Grow(partials_, plan.partial_floats) ||
+      !GrowAll(thread_scratch_, ops_.attention_scratch(call))) {
+    return;
+  }
+  call.partials = partials_.data();
+  const int count = static_cast<int>(plan.items.size());
+  ForItems(count, [&](int thread, int i) {
+    // From the back: the longest first.
+    ops_.attention(call, plan.items[static_cast<size_t>(count - 1 - i)],
+                   thread_scratch_[static_cast<size_t>(thread)].data());
+  });
+  ForRows(static_cast<int>(plan.merges.size()), call.group * call.head_dim,
+          [&](int first, int merges) {
+            for (int i = first; i < first + merges; ++i) {
+              ops_.attention_merge(call, plan.merges[static_cast<size_t>(i)]);
+            }
+          });
+}
+
+void CpuBackend::SelfAttention(Mat y, Mat q, Mat k, Mat v, Mat starts, int heads) {
+  const int head_dim = q.cols / heads;
+  SelfAttentionPlan& plan = self_attention_plan_;
+  PlanSelfAttention(ops_, starts, heads, head_dim, nullptr, &plan);
+  if (!Grow(packed_, plan.packed_floats) ||
+      !GrowAll(thread_scratch_, ops_.self_attention_scratch(head_dim))) {
+    return;
+  }
+  PlanSelfAttention(ops_, starts, heads, head_dim, packed_.data(), &plan);
+  ForItems(static_cast<int>(plan.packs.size()), [&](int, int i) {
+    ops_.self_attention_pack(k, v, head_dim, plan.packs[static_cast<size_t>(i)]);
+  });
+  ForItems(static_cast<int>(plan.items.size()), [&](int thread, int i) {
+    ops_.self_attention(y, q, head_dim, plan.items[static_cast<size_t>(i)],
+                        thread_scratch_[static_cast<size_t>(thread)].data());
+  });
+}
+
+void CpuBackend::AveragePool(Mat y, Mat x, int columns, int size) {
+  ForRows(y.rows, y.cols * size * size,
+          [&](int first, int rows) { ops_.average_pool(y, x, first, rows, columns, size); });
+}
+
+}  // namespace softsplice

@@ -1,0 +1,30 @@
+// The kernels of this instruction set that table.cc gathers.
+#pragma once
+
+#include "kernels/cpu/matmul/kernels.h"
+#include "kernels/cpu/simd.h"
+
+namespace softsplice::SIMD_NAMESPACE {
+
+// Rows per tile: as many as the registers hold with 2 vectors of sums each.
+constexpr int kFloatRows = SIMD_LANES == 16 ? 12 : SIMD_LANES == 8 ? 6 : 4;
+constexpr int kIntRows = 4;
+constexpr int kPanel = 2 * kLanes;
+
+void PackRows(float* dst, const float* x, ptrdiff_t pitch, int rows, int cols, float lo, float hi);
+void FloatPanelsF32(const PanelCall& call);
+void FloatPanelsF16(const PanelCall& call);
+void FloatPanelsBF16(const PanelCall& call);
+
+void QuantizeRows(ActBlock* dst, const float* x, ptrdiff_t pitch, int rows, int cols, float lo,
+                  float hi);
+void NibbleCentredPanels(const PanelCall& call);
+void NibbleMinPanels(const PanelCall& call);
+void NibbleSuperPanels(const PanelCall& call);
+void SixPanels(const PanelCall& call);
+void ByteMinPanels(const PanelCall& call);
+void ByteMinHalvesPanels(const PanelCall& call);
+void SignedHalfPanels(const PanelCall& call);
+void SignedFloatPanels(const PanelCall& call);
+
+}  // namespace softsplice::SIMD_NAMESPACE

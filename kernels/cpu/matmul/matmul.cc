@@ -1,0 +1,175 @@
+#include "kernels/cpu/matmul/matmul.h"
+
+#include <algorithm>
+#include <atomic>
+#include <vector>
+
+#include "kernels/cpu/matmul/blocking.h"
+#include "kernels/cpu/matmul/packed.h"
+
+namespace softsplice {
+
+struct MatmulScratch::Buffers {
+  struct Thread {
+    HugeBuffer rows;   // float layouts: this task's packed activations
+    HugeBuffer panel;  // an expanded panel
+  };
+  HugeBuffer quantized;  // ActBlocks of all rows
+  std::vector<Thread> threads;
+};
+
+MatmulScratch::MatmulScratch() : buffers_(std::make_unique<Buffers>()) {}
+MatmulScratch::~MatmulScratch() = default;
+
+namespace {
+
+// Below this many activations, handing them out costs more than quantising them.
+constexpr int kQuantizeAlone = 16 << 10;
+
+char* Grow(HugeBuffer& buffer, size_t bytes) {
+  if (buffer.bytes() < bytes) buffer = HugeBuffer(bytes);
+  return buffer.data();
+}
+
+const PackedLinear& Packed(const Weight& w) {
+  return *static_cast<const PackedLinear*>(w.packed.get());
+}
+
+bool SameInput(const Weight& a, const Weight& b) {
+  return !Packed(a).IsFloat() && !Packed(b).IsFloat() && a.cols == b.cols && a.in_lo == b.in_lo &&
+         a.in_hi == b.in_hi && Packed(a).kernels == Packed(b).kernels;
+}
+
+void Quantize(Mat x, const Weight& w, MatmulScratch::Buffers& buffers, ThreadPool& pool) {
+  const Kernels& kernels = *Packed(w).kernels;
+  const int blocks = w.cols / kBlock;
+  ActBlock* dst = reinterpret_cast<ActBlock*>(
+      Grow(buffers.quantized,
+           static_cast<size_t>(x.rows) * static_cast<size_t>(blocks) * sizeof(ActBlock)));
+  const int tiles = (x.rows + kernels.int_rows - 1) / kernels.int_rows;
+  const int grain = std::max(1, kQuantizeAlone / (w.cols * kernels.int_rows));
+  pool.ParallelFor(tiles, grain, [&](int begin, int end) {
+    for (int tile = begin; tile < end; ++tile) {
+      const int row = tile * kernels.int_rows;
+      kernels.quantize_rows(dst + static_cast<ptrdiff_t>(row) * blocks, x.Row<float>(row), x.pitch,
+                            std::min(kernels.int_rows, x.rows - row), w.cols, w.in_lo, w.in_hi);
+    }
+  });
+}
+
+// One block of rows times one block of outputs.
+struct Task {
+  int row = 0, rows = 0;
+  int out = 0, outs = 0;
+};
+
+class TaskRunner {
+ public:
+  TaskRunner(Mat y, Mat x, const Weight& w, MatmulScratch::Buffers& buffers, int threads)
+      : y_(y), x_(x), w_(w), packed_(Packed(w)), kernels_(*packed_.kernels), buffers_(buffers) {
+    const double block_inputs = packed_.IsFloat() ? 1 : kBlock;
+    shape_ = {.rows = x.rows,
+              .outs = w.rows,
+              .depth = packed_.depth,
+              .panel = kernels_.panel,
+              .tile_rows = packed_.IsFloat() ? kernels_.float_rows : kernels_.int_rows,
+              .weight_bytes =
+                  static_cast<double>(packed_.block_bytes) / (block_inputs * kernels_.panel),
+              .input_bytes = packed_.IsFloat() ? 4.0 : sizeof(ActBlock) / double{kBlock},
+              .threads = threads};
+    blocking_ = ChooseBlocking(shape_);
+    buffers.threads.resize(std::max(buffers.threads.size(), static_cast<size_t>(threads)));
+  }
+
+  int Tasks() const { return blocking_.RowTasks(shape_) * blocking_.OutTasks(shape_); }
+
+  void Run(int index, int thread) {
+    const int row_tasks = blocking_.RowTasks(shape_);
+    Task task;
+    task.row = index % row_tasks * blocking_.row_block;
+    task.rows = std::min(blocking_.row_block, x_.rows - task.row);
+    task.out = index / row_tasks * blocking_.out_block;
+    task.outs = std::min(blocking_.out_block, w_.rows - task.out);
+    MatmulScratch::Buffers::Thread& mine = buffers_.threads[static_cast<size_t>(thread)];
+    for (int k = 0; k < packed_.depth; k += blocking_.depth_block) {
+      Step(task, k, std::min(blocking_.depth_block, packed_.depth - k), mine);
+    }
+  }
+
+ private:
+  void Step(const Task& task, int k, int depth, MatmulScratch::Buffers::Thread& mine) {
+    PanelCall call;
+    call.y = y_.Row<float>(task.row) + task.out;
+    call.y_pitch = y_.pitch;
+    call.rows = task.rows;
+    call.outs = task.outs;
+    call.depth = depth;
+    call.resume = k > 0;
+    call.last = k + depth == packed_.depth;
+    call.lo = w_.out_lo;
+    call.hi = w_.out_hi;
+    call.panel_stride = static_cast<ptrdiff_t>(packed_.panel_bytes);
+    const size_t blocks = static_cast<size_t>(packed_.IsFloat() ? k : k / kBlock);
+    call.w = packed_.data.data() +
+             static_cast<size_t>(task.out / kernels_.panel) * packed_.panel_bytes +
+             blocks * packed_.block_bytes;
+    if (packed_.IsFloat()) {
+      float* rows = reinterpret_cast<float*>(
+          Grow(mine.rows, sizeof(float) * static_cast<size_t>(task.rows) *
+                              static_cast<size_t>(depth)));
+      kernels_.pack_rows(rows, x_.Row<float>(task.row) + k, x_.pitch, task.rows,
+                         std::min(depth, w_.cols - k), w_.in_lo, w_.in_hi);
+      call.x = rows;
+    } else {
+      call.x_blocks = w_.cols / kBlock;
+      call.x_first = k / kBlock;
+      call.x = reinterpret_cast<const ActBlock*>(buffers_.quantized.data()) +
+               static_cast<ptrdiff_t>(task.row) * call.x_blocks;
+    }
+    call.scratch = Grow(mine.panel, ScratchBytes(kernels_.panel, depth));
+    kernels_.panels[static_cast<int>(packed_.layout)](call);
+  }
+
+  Mat y_, x_;
+  const Weight& w_;
+  const PackedLinear& packed_;
+  const Kernels& kernels_;
+  MatmulScratch::Buffers& buffers_;
+  MatmulShape shape_;
+  Blocking blocking_;
+};
+
+void Multiply(Mat y, Mat x, const Weight& w, MatmulScratch::Buffers& buffers, ThreadPool& pool) {
+  TaskRunner runner(y, x, w, buffers, pool.threads());
+  const int tasks = runner.Tasks();
+  if (tasks == 1) return runner.Run(0, 0);
+  std::atomic<int> next{0};
+  pool.Run([&](int thread) {
+    for (int task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
+      runner.Run(task, thread);
+    }
+  });
+}
+
+}  // namespace
+
+void Matmul(Mat y, Mat x, const Weight& w, MatmulScratch& scratch, ThreadPool& pool) {
+  if (x.rows == 0) return;
+  if (!Packed(w).IsFloat()) Quantize(x, w, scratch.buffers(), pool);
+  Multiply(y, x, w, scratch.buffers(), pool);
+}
+
+void GatedMatmul(Mat y, Mat tmp, Mat x, const Weight& gate, const Weight& up,
+                 absl::FunctionRef<void(Mat gate, Mat up)> gelu_mul, MatmulScratch& scratch,
+                 ThreadPool& pool) {
+  if (x.rows == 0) return;
+  Matmul(y, x, gate, scratch, pool);
+  if (SameInput(gate, up)) {
+    Multiply(tmp, x, up, scratch.buffers(), pool);
+  } else {
+    Matmul(tmp, x, up, scratch, pool);
+  }
+  gelu_mul(y, tmp);
+}
+
+}  // namespace softsplice

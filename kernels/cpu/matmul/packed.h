@@ -1,0 +1,28 @@
+// The packed body of a linear layer's Weight.
+#pragma once
+
+#include "absl/status/statusor.h"
+#include "common/gguf/file.h"
+#include "kernels/cpu/matmul/huge_buffer.h"
+#include "kernels/cpu/matmul/kernels.h"
+#include "kernels/cpu/thread_pool.h"
+#include "kernels/mat.h"
+
+namespace softsplice {
+
+struct PackedLinear {
+  const Kernels* kernels = nullptr;
+  Layout layout = Layout::kF32;
+  int depth = 0;            // inputs, padded
+  size_t block_bytes = 0;   // of kBlock inputs (floats: of one input) of one panel
+  size_t panel_bytes = 0;
+  HugeBuffer data;
+
+  bool IsFloat() const { return layout <= Layout::kBF16; }
+};
+
+// PackLinear for given kernels (tests).
+absl::StatusOr<Weight> PackLinearFor(const gguf::Tensor& tensor, const Kernels& kernels,
+                                     bool exact_weights, ThreadPool& pool);
+
+}  // namespace softsplice

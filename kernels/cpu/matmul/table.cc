@@ -1,0 +1,28 @@
+// This instruction set's matmul kernels.
+#include "kernels/cpu/matmul/bodies.h"
+
+namespace softsplice::SIMD_NAMESPACE {
+
+const Kernels kMatmulKernels = {
+    .panel = kPanel,
+    .float_rows = kFloatRows,
+    .int_rows = kIntRows,
+    .pack_rows = PackRows,
+    .quantize_rows = QuantizeRows,
+    .panels =
+        {
+            FloatPanelsF32,
+            FloatPanelsF16,
+            FloatPanelsBF16,
+            NibbleCentredPanels,
+            NibbleMinPanels,
+            NibbleSuperPanels,
+            SixPanels,
+            ByteMinPanels,
+            ByteMinHalvesPanels,
+            SignedHalfPanels,
+            SignedFloatPanels,
+        },
+};
+
+}  // namespace softsplice::SIMD_NAMESPACE

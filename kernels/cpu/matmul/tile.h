@@ -1,0 +1,109 @@
+// What all panel kernels share: loading and storing a tile of sums, choosing the tile's size at
+// compile time, walking panels.
+#pragma once
+
+#include "kernels/cpu/matmul/bodies.h"
+
+namespace softsplice::SIMD_NAMESPACE {
+
+SIMD_INLINE vf Clamp(vf x, float lo, float hi) {  // NaN stays NaN
+  x = x < lo ? Set(lo) : x;
+  return x > hi ? Set(hi) : x;
+}
+
+// Into the second-level cache. Addresses past the end do no harm.
+SIMD_INLINE void Prefetch(const char* p, int bytes) {
+  for (int i = 0; i < bytes; i += 64) _mm_prefetch(p + i, _MM_HINT_T1);
+}
+
+// The first `outs` of one row's sums in one panel.
+SIMD_INLINE void LoadSums(vf sums[2], const float* y, int outs) {
+  if (outs >= kPanel) {
+    sums[0] = Load(y);
+    sums[1] = Load(y + kLanes);
+    return;
+  }
+  sums[0] = LoadPart(y, outs < kLanes ? outs : kLanes);
+  sums[1] = outs > kLanes ? LoadPart(y + kLanes, outs - kLanes) : vf{};
+}
+
+SIMD_INLINE void StoreSums(float* y, const vf sums[2], int outs, const PanelCall& call) {
+  const vf low = call.last ? Clamp(sums[0], call.lo, call.hi) : sums[0];
+  const vf high = call.last ? Clamp(sums[1], call.lo, call.hi) : sums[1];
+  if (outs >= kPanel) {
+    Store(y, low);
+    Store(y + kLanes, high);
+    return;
+  }
+  StorePart(y, low, outs < kLanes ? outs : kLanes);
+  if (outs > kLanes) StorePart(y + kLanes, high, outs - kLanes);
+}
+
+template <int R>
+SIMD_INLINE void StartSums(vf sums[R][2], const PanelCall& call, const float* y, int outs) {
+  for (int r = 0; r < R; ++r) {
+    sums[r][0] = sums[r][1] = vf{};
+    if (call.resume) LoadSums(sums[r], y + r * call.y_pitch, outs);
+  }
+}
+
+template <int R>
+SIMD_INLINE void FinishSums(const vf sums[R][2], const PanelCall& call, float* y, int outs) {
+  for (int r = 0; r < R; ++r) StoreSums(y + r * call.y_pitch, sums[r], outs, call);
+}
+
+// Calls Tile::Do<R>(args...) with R = rows, in [1, R].
+template <int R, class Tile, class... Args>
+SIMD_INLINE void ForRows(int rows, Args&... args) {
+  if constexpr (R > 0) {
+    if (rows == R) return Tile::template Do<R>(args...);
+    ForRows<R - 1, Tile>(rows, args...);
+  }
+}
+
+// Quantised activations of the tile of `rows` rows that starts at `row`.
+SIMD_INLINE const ActBlock* TileAt(const PanelCall& call, int row, int rows) {
+  return static_cast<const ActBlock*>(call.x) + static_cast<ptrdiff_t>(row) * call.x_blocks +
+         static_cast<ptrdiff_t>(rows) * call.x_first;
+}
+
+// One panel of quantised weights, expanded into scratch by Expanded::Fill; what is expanded next
+// is on its way into the cache.
+template <class Format, class Expanded>
+SIMD_INLINE const char* ExpandPanel(const PanelCall& call, const char* w) {
+  char* dst = static_cast<char*>(call.scratch);
+  for (int k = 0; k < call.depth; k += kBlock * Format::kBlocks) {
+    const char* header = w;
+    w += Format::kHeader;
+    for (int b = 0; b < Format::kBlocks; ++b) {
+      Prefetch(w + call.panel_stride, Format::kBytes);
+      Expanded::Fill(dst, header, w);
+      w += Format::kBytes;
+      dst += Expanded::kBytes;
+    }
+  }
+  return static_cast<const char*>(call.scratch);
+}
+
+// All panels of a call: one tile of rows reads them as they are, more read them expanded.
+template <class Format, class Expanded, class FewTile, class ManyTile>
+SIMD_INLINE void QuantPanels(const PanelCall& call) {
+  const char* w = static_cast<const char*>(call.w);
+  for (int out = 0; out < call.outs; out += kPanel, w += call.panel_stride) {
+    const int outs = call.outs - out;
+    float* y = call.y + out;
+    if (call.rows <= kIntRows) {
+      const ActBlock* x = TileAt(call, 0, call.rows);
+      ForRows<kIntRows, FewTile>(call.rows, call, x, w, y, outs);
+      continue;
+    }
+    const char* expanded = ExpandPanel<Format, Expanded>(call, w);
+    for (int row = 0; row < call.rows; row += kIntRows, y += kIntRows * call.y_pitch) {
+      const int rows = call.rows - row < kIntRows ? call.rows - row : kIntRows;
+      const ActBlock* x = TileAt(call, row, rows);
+      ForRows<kIntRows, ManyTile>(rows, call, x, expanded, y, outs);
+    }
+  }
+}
+
+}  // namespace softsplice::SIMD_NAMESPACE

@@ -1,0 +1,94 @@
+// The table of CPU kernels that each instruction set fills in (ops.cc and the families beside it),
+// and the plain arguments they take. A kernel works on what it is given, on the calling thread;
+// CpuBackend cuts ops into pieces.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/mat.h"
+
+namespace softsplice {
+
+// Query rows (times heads of a group) that attention works on at a time, and the positions whose
+// softmax is finished by itself: partial results of such splits are merged in order of position,
+// so that neither the threads nor the other rows change a row's result.
+constexpr int kAttentionTile = 48;
+constexpr int kAttentionSplit = 256;
+
+struct AttentionCall {
+  Mat y, q, k, v;  // as Backend::Attention
+  Mat positions, table, blocks;
+  int block_rows = 0;
+  int kv_heads = 0;
+  int group = 0;  // query heads per KV head
+  int head_dim = 0;
+  int window = 0;
+  float* partials = nullptr;
+};
+
+// Rows [row, row + rows) of one sequence and the query heads of one KV head. With a place in the
+// call's `partials`, only one split, whose unfinished result goes there: rows * group times
+// (head_dim sums, maximum, sum of weights).
+struct AttentionItem {
+  int sequence = 0;
+  int kv_head = 0;
+  int row = 0;
+  int rows = 0;
+  int first_split = 0;
+  int splits = 0;
+  int64_t partial = -1;
+};
+
+// One run of rows [begin, end) for one head; `keys` and `values` are its packed copies. `row` and
+// `rows`: the query rows of this item.
+struct SelfAttentionItem {
+  int begin = 0;
+  int end = 0;
+  int column = 0;
+  int row = 0;
+  int rows = 0;
+  float* keys = nullptr;
+  float* values = nullptr;
+};
+
+struct CpuOps {
+  int lanes;
+  // y, x, gate, up: equal shapes.
+  void (*add)(Mat y, Mat x);
+  void (*scale)(Mat x, float factor);
+  void (*softcap)(Mat x, float cap);
+  void (*gelu_mul)(Mat gate, Mat up, bool quick);
+
+  void (*to_half)(uint16_t* y, const float* x, int n);
+  // y's rows [first, first + rows) of the smaller grid.
+  void (*average_pool)(Mat y, Mat x, int first, int rows, int columns, int size);
+  // gain may be null; y may be x.
+  void (*rms_norm)(Mat y, Mat x, const float* gain, float eps, int group);
+  void (*add_norm)(Mat x, Mat h, const float* gain, float eps);
+  // frequencies[pairs]: angle per position, rotating (first + i, first + i + pairs) of every head.
+  void (*rope)(Mat x, Mat positions, const float* frequencies, int head_dim, int first, int pairs);
+
+  size_t (*attention_scratch)(const AttentionCall& call);  // floats
+  void (*attention)(const AttentionCall& call, const AttentionItem& item, float* scratch);
+  // Finishes rows whose splits lie in item.partial one after the other.
+  void (*attention_merge)(const AttentionCall& call, const AttentionItem& item);
+
+  // Floats of the packed keys and of the packed values of a run, each.
+  size_t (*self_attention_packed)(int rows, int head_dim);
+  size_t (*self_attention_scratch)(int head_dim);
+  void (*self_attention_pack)(Mat k, Mat v, int head_dim, const SelfAttentionItem& item);
+  void (*self_attention)(Mat y, Mat q, int head_dim, const SelfAttentionItem& item, float* scratch);
+};
+
+namespace cpu_generic {
+const CpuOps& Ops();
+}
+namespace cpu_avx2 {
+const CpuOps& Ops();
+}
+namespace cpu_avx512 {
+const CpuOps& Ops();
+}
+
+}  // namespace softsplice

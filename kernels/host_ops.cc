@@ -1,0 +1,61 @@
+// See host_ops.h.
+#include "kernels/host_ops.h"
+
+#include <cstring>
+#include <memory>
+#include <utility>
+
+#include "common/gguf/types.h"
+#include "common/status/macros.h"
+#include "kernels/host_memory.h"
+
+namespace softsplice {
+namespace {
+
+// What a table's `packed` points to.
+struct Table {
+  gguf::Type type;
+  const uint8_t* data;
+  size_t row_bytes;
+};
+
+}  // namespace
+
+absl::StatusOr<Weight> PackFloat(const gguf::Tensor& tensor) {
+  ASSIGN_OR_RETURN(std::shared_ptr<void> body,
+                   AllocateHost(static_cast<size_t>(tensor.Elements()) * sizeof(float)));
+  gguf::Dequantize(tensor.type, tensor.data, static_cast<float*>(body.get()), tensor.Elements());
+  return Weight{.rows = static_cast<int>(tensor.Rows()),
+                .cols = static_cast<int>(tensor.Cols()),
+                .packed = std::move(body)};
+}
+
+absl::StatusOr<Weight> PackVector(const gguf::Tensor& tensor) {
+  ASSIGN_OR_RETURN(Weight w, PackFloat(tensor));
+  w.rows = 1;
+  w.cols = static_cast<int>(tensor.Elements());
+  return w;
+}
+
+absl::StatusOr<Weight> PackTable(const gguf::Tensor& tensor) {
+  return Weight{
+      .rows = static_cast<int>(tensor.Rows()),
+      .cols = static_cast<int>(tensor.Cols()),
+      .packed = std::make_shared<Table>(Table{tensor.type, tensor.data, tensor.RowBytes()})};
+}
+
+void TableRow(const Weight& table, int row, float* dst) {
+  const Table& body = *static_cast<const Table*>(table.packed.get());
+  gguf::Dequantize(body.type, body.data + static_cast<size_t>(row) * body.row_bytes, dst,
+                   table.cols);
+}
+
+void CopyMat(Mat dst, Mat src) {
+  const size_t size = SizeOf(src.type);
+  const size_t bytes = static_cast<size_t>(src.cols) * size;
+  for (int r = 0; r < src.rows; ++r) {
+    std::memcpy(dst.Rows(r, 1).data, src.Rows(r, 1).data, bytes);
+  }
+}
+
+}  // namespace softsplice

@@ -1,0 +1,134 @@
+// Achieved GFLOP/s of the attentions and GB/s of the memory-bound ops on this machine's best
+// instruction set, at the models' shapes. Floors: the cores' multiply-add peak, the memory's speed.
+#include <benchmark/benchmark.h>
+
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "kernels/backend_factory.h"
+
+namespace softsplice {
+namespace {
+
+// Owns what it allocates for one benchmark.
+class Bench {
+ public:
+  explicit Bench(int threads) : backend_(*MakeBackend({.threads = threads})) {}
+  Backend& operator*() { return *backend_; }
+  Backend* operator->() { return backend_.get(); }
+
+  Mat New(int rows, int cols, DType type = DType::kF32) {
+    memory_.push_back(
+        *backend_->Allocate(static_cast<size_t>(rows) * static_cast<size_t>(cols) * SizeOf(type)));
+    const Mat mat{memory_.back().get(), rows, cols, cols, type};
+    for (int r = 0; r < rows; ++r) {
+      for (int c = 0; c < cols; ++c) {
+        // Small varied numbers; as halves, bits of 2^-3.
+        const int value = (r * 31 + c * 17) % 64 - 32;
+        if (type == DType::kF32) mat.Row<float>(r)[c] = static_cast<float>(value) / 256;
+        if (type == DType::kF16) mat.Row<uint16_t>(r)[c] = static_cast<uint16_t>(0x3000 + value);
+      }
+    }
+    return mat;
+  }
+  Mat Ints(const std::vector<int32_t>& values) {
+    const Mat mat = New(static_cast<int>(values.size()), 1, DType::kI32);
+    std::memcpy(mat.data, values.data(), values.size() * sizeof(int32_t));
+    return mat;
+  }
+
+ private:
+  std::unique_ptr<Backend> backend_;
+  std::vector<std::shared_ptr<void>> memory_;
+};
+
+void Rate(benchmark::State& state, const char* name, double per_iteration) {
+  state.counters[name] =
+      benchmark::Counter(per_iteration / 1e9, benchmark::Counter::kIsIterationInvariantRate);
+}
+
+// One sequence's last `rows` rows before `context`; E4B: 8 heads, 2 KV heads, F16 caches.
+void Attention(benchmark::State& state, int threads, int head_dim, int window, int rows,
+               int context) {
+  Bench bench(threads);
+  const AttentionSpec spec{.heads = 8, .kv_heads = 2, .head_dim = head_dim, .window = window};
+  constexpr int kBlockRows = 64;
+  std::vector<int32_t> blocks;
+  std::vector<int32_t> positions;
+  for (int i = 0; i < context / kBlockRows; ++i) blocks.push_back(i);
+  for (int i = context - rows; i < context; ++i) positions.push_back(i);
+  Mat table = bench.Ints(blocks);
+  table = {table.data, 1, table.rows, table.rows, DType::kI32};
+  const KvPages pages{table, bench.Ints({context / kBlockRows}), kBlockRows};
+  const KvLayer kv{bench.New(context, 2 * head_dim, DType::kF16),
+                   bench.New(context, 2 * head_dim, DType::kF16)};
+  const RowMap map{bench.Ints(std::vector<int32_t>(static_cast<size_t>(rows), 0)),
+                   bench.Ints(positions)};
+  const Mat q = bench.New(rows, 8 * head_dim);
+  const Mat y = bench.New(rows, 8 * head_dim);
+  for (auto _ : state) bench->Attention(y, q, kv, map, pages, spec);
+  double seen = 0;
+  for (const int p : positions) seen += window == 0 ? p + 1 : std::min(p + 1, window);
+  Rate(state, "GFLOP/s", seen * 8 * head_dim * 4);
+  const double last = window == 0 ? context : std::min(context, window + rows - 1);
+  Rate(state, "GB/s", last * 2 * head_dim * 2 * 2);
+}
+BENCHMARK_CAPTURE(Attention, prefill_full, 1, 512, 0, 512, 4096)->UseRealTime();
+BENCHMARK_CAPTURE(Attention, prefill_full_2_threads, 2, 512, 0, 512, 4096)->UseRealTime();
+BENCHMARK_CAPTURE(Attention, prefill_sliding, 1, 256, 512, 512, 4096)->UseRealTime();
+BENCHMARK_CAPTURE(Attention, prefill_sliding_2_threads, 2, 256, 512, 512, 4096)->UseRealTime();
+BENCHMARK_CAPTURE(Attention, decode_full, 1, 512, 0, 1, 16384)->UseRealTime();
+BENCHMARK_CAPTURE(Attention, decode_full_2_threads, 2, 512, 0, 1, 16384)->UseRealTime();
+BENCHMARK_CAPTURE(Attention, decode_sliding, 1, 256, 512, 1, 16384)->UseRealTime();
+BENCHMARK_CAPTURE(Attention, decode_sliding_2_threads, 2, 256, 512, 1, 16384)->UseRealTime();
+
+// One picture of 280 tokens: 12 heads of 64.
+void SelfAttention(benchmark::State& state, int threads) {
+  constexpr int kRows = 2520;
+  Bench bench(threads);
+  const Mat q = bench.New(kRows, 768);
+  const Mat k = bench.New(kRows, 768);
+  const Mat v = bench.New(kRows, 768);
+  const Mat y = bench.New(kRows, 768);
+  const Mat starts = bench.Ints({0, kRows});
+  for (auto _ : state) bench->SelfAttention(y, q, k, v, starts, 12);
+  Rate(state, "GFLOP/s", 4.0 * kRows * kRows * 768);
+}
+BENCHMARK_CAPTURE(SelfAttention, one_thread, 1)->UseRealTime();
+BENCHMARK_CAPTURE(SelfAttention, two_threads, 2)->UseRealTime();
+
+void RmsNorm(benchmark::State& state) {
+  Bench bench(1);
+  const int rows = static_cast<int>(state.range(0));
+  const Mat x = bench.New(rows, 2560);
+  const Mat y = bench.New(rows, 2560);
+  for (auto _ : state) bench->RmsNorm(y, x, nullptr, 1e-6f);
+  Rate(state, "GB/s", 2.0 * rows * 2560 * 4);
+}
+BENCHMARK(RmsNorm)->Arg(1)->Arg(512);
+
+void GeluMul(benchmark::State& state) {
+  Bench bench(1);
+  const Mat gate = bench.New(512, 10240);
+  const Mat up = bench.New(512, 10240);
+  for (auto _ : state) bench->GeluMul(gate, up, Gelu::kTanh);
+  Rate(state, "GB/s", 3.0 * 512 * 10240 * 4);
+}
+BENCHMARK(GeluMul);
+
+void Rope(benchmark::State& state) {
+  Bench bench(1);
+  const Mat x = bench.New(512, 8 * 256);
+  std::vector<int32_t> positions(512);
+  for (int i = 0; i < 512; ++i) positions[static_cast<size_t>(i)] = 1000 + i;
+  const Mat at = bench.Ints(positions);
+  for (auto _ : state) bench->Rope(x, at, {.head_dim = 256, .count = 256});
+  Rate(state, "GB/s", 2.0 * 512 * 8 * 256 * 4);
+}
+BENCHMARK(Rope);
+
+}  // namespace
+}  // namespace softsplice
+
+BENCHMARK_MAIN();

@@ -1,0 +1,236 @@
+// The oracle itself against values worked out by hand or in double, from the formulas.
+#include <numeric>
+
+#include "tests/kernels/testing.h"
+
+namespace softsplice {
+namespace {
+
+using testing::FloatTensor;
+using testing::HostMat;
+using testing::kEps;
+
+HostMat MatOf(const std::vector<std::vector<float>>& rows) {
+  HostMat mat(static_cast<int>(rows.size()), static_cast<int>(rows[0].size()), 1);
+  for (int r = 0; r < mat.rows(); ++r) {
+    for (int c = 0; c < mat.cols(); ++c) {
+      mat(r, c) = rows[static_cast<size_t>(r)][static_cast<size_t>(c)];
+    }
+  }
+  return mat;
+}
+
+class RefTest : public ::testing::Test {
+ protected:
+  Weight Vector(HostMat& mat) { return *ref_.Pack(FloatTensor(mat), Use::kVector); }
+
+  RefBackend ref_;
+  std::mt19937 random_{7};
+};
+
+TEST_F(RefTest, MatmulClampsInputsAndOutputs) {
+  HostMat weights(2, 3);  // [[1, 2, 3], [-1, 0, 4]]
+  const float values[] = {1, 2, 3, -1, 0, 4};
+  for (int i = 0; i < 6; ++i) weights(i / 3, i % 3) = values[i];
+  Weight w = *ref_.Pack(FloatTensor(weights), Use::kLinear);
+  EXPECT_EQ(w.rows, 2);
+  EXPECT_EQ(w.cols, 3);
+  HostMat x = MatOf({{1, 2, 3}, {-5, 0.5f, 10}});
+  HostMat y(2, 2, 1);
+  ref_.Matmul(y.view(), x.view(), w);
+  EXPECT_EQ(y(0, 0), 14);
+  EXPECT_EQ(y(0, 1), 11);
+  EXPECT_EQ(y(1, 0), 26);
+  EXPECT_EQ(y(1, 1), 45);
+  w.in_lo = -1;
+  w.in_hi = 2;
+  w.out_lo = 7.5f;
+  w.out_hi = 8.5f;
+  ref_.Matmul(y.view(), x.view(), w);
+  EXPECT_EQ(y(0, 0), 8.5f);  // 1 + 4 + 6 = 11
+  EXPECT_EQ(y(0, 1), 7.5f);  // -1 + 8 = 7
+  EXPECT_EQ(y(1, 0), 7.5f);  // -1 + 1 + 6 = 6
+  EXPECT_EQ(y(1, 1), 8.5f);  // 1 + 8 = 9
+  EXPECT_TRUE(y.GuardsIntact());
+}
+
+TEST_F(RefTest, RmsNorm) {
+  HostMat x = MatOf({{3, 4, 1, -1}});
+  HostMat dense(1, 2);
+  dense(0, 0) = 2;
+  dense(0, 1) = 0.5f;
+  const Weight w = Vector(dense);
+  HostMat y(1, 4);
+  ref_.RmsNorm(y.view(), x.view(), &w, 0, 2);
+  const double root = std::sqrt(12.5);  // mean of 9 and 16
+  EXPECT_NEAR(y(0, 0), 3 / root * 2, 4 * kEps);
+  EXPECT_NEAR(y(0, 1), 4 / root * 0.5, 4 * kEps);
+  EXPECT_NEAR(y(0, 2), 2, 4 * kEps);
+  EXPECT_NEAR(y(0, 3), -0.5, 4 * kEps);
+  ref_.RmsNorm(y.view(), x.view(), nullptr, 0.25f, 0);
+  EXPECT_NEAR(y(0, 1), 4 / std::sqrt(27.0 / 4 + 0.25), 8 * kEps);
+}
+
+TEST_F(RefTest, RopeRotatesPairsHalfAHeadApart) {
+  // Two heads of 6; dims [1, 5) rotate as pairs (1, 3) and (2, 4); base 100: frequencies 1 and 0.1,
+  // the second divided by 2.
+  HostMat x = MatOf({{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}});
+  HostMat at = HostMat::Ints({3});
+  HostMat factors(1, 2);
+  factors(0, 0) = 1;
+  factors(0, 1) = 2;
+  const Weight w = Vector(factors);
+  ref_.Rope(x.view(), at.view(),
+            {.head_dim = 6, .first = 1, .count = 4, .base = 100, .factors = &w});
+  const double fast = 3;
+  const double slow = 0.15;
+  const double want[] = {1,
+                         2 * std::cos(fast) - 4 * std::sin(fast),
+                         3 * std::cos(slow) - 5 * std::sin(slow),
+                         4 * std::cos(fast) + 2 * std::sin(fast),
+                         5 * std::cos(slow) + 3 * std::sin(slow),
+                         6,
+                         7,
+                         8 * std::cos(fast) - 10 * std::sin(fast),
+                         9 * std::cos(slow) - 11 * std::sin(slow),
+                         10 * std::cos(fast) + 8 * std::sin(fast),
+                         11 * std::cos(slow) + 9 * std::sin(slow),
+                         12};
+  for (int c = 0; c < 12; ++c) EXPECT_NEAR(x(0, c), want[c], 20 * kEps) << c;
+}
+
+TEST_F(RefTest, Gelu) {
+  for (const float value : {-8.0f, -1.0f, -0.1f, 0.0f, 0.5f, 3.0f}) {
+    const double x = value;
+    HostMat gate = MatOf({{value}});
+    HostMat up = MatOf({{2}});
+    ref_.GeluMul(gate.view(), up.view(), Gelu::kTanh);
+    const double inner = std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x);
+    EXPECT_NEAR(gate(0, 0), x * (1 + std::tanh(inner)), 16 * kEps);
+    gate(0, 0) = value;
+    ref_.GeluMul(gate.view(), up.view(), Gelu::kQuick);
+    EXPECT_NEAR(gate(0, 0), 2 * x / (1 + std::exp(-1.702 * x)), 16 * kEps);
+  }
+}
+
+TEST_F(RefTest, Softcap) {
+  HostMat x = MatOf({{-100, 15, 0.25f}});
+  ref_.Softcap(x.view(), 30);
+  EXPECT_NEAR(x(0, 0), 30 * std::tanh(-100.0 / 30), 60 * kEps);
+  EXPECT_NEAR(x(0, 1), 30 * std::tanh(0.5), 60 * kEps);
+  EXPECT_NEAR(x(0, 2), 30 * std::tanh(0.25 / 30), 2 * kEps);
+}
+
+TEST_F(RefTest, AveragePool) {
+  // A 2 x 4 grid of one channel: two tiles side by side.
+  HostMat x = MatOf({{1}, {2}, {3}, {4}, {5}, {6}, {7}, {9}});
+  HostMat y(2, 1, 1);
+  ref_.AveragePool(y.view(), x.view(), 4, 2);
+  EXPECT_EQ(y(0, 0), 3.5f);   // 1 2 5 6
+  EXPECT_EQ(y(1, 0), 5.75f);  // 3 4 7 9
+}
+
+// softmax(q k^T) v in double, of the positions in sight.
+std::vector<double> AttendInDouble(const std::vector<std::vector<double>>& keys,
+                                   const std::vector<std::vector<double>>& values,
+                                   const std::vector<double>& q) {
+  std::vector<double> out(q.size(), 0);
+  double total = 0;
+  for (size_t p = 0; p < keys.size(); ++p) {
+    const double weight = std::exp(std::inner_product(q.begin(), q.end(), keys[p].begin(), 0.0));
+    total += weight;
+    for (size_t i = 0; i < q.size(); ++i) out[i] += weight * values[p][i];
+  }
+  for (double& v : out) v /= total;
+  return out;
+}
+
+// Positions go where the table says; the window and causality hide the others; heads share keys.
+TEST_F(RefTest, AttentionOverAPagedRing) {
+  constexpr int kDim = 3;
+  constexpr int kWindow = 4;
+  constexpr int kPositions = 11;
+  // One sequence (number 1 of 2) with a ring of three blocks of two rows.
+  HostMat table(2, 3, 0, DType::kI32);
+  const int blocks[] = {4, 0, 3};
+  for (int i = 0; i < 3; ++i) table.view().Row<int32_t>(1)[i] = blocks[i];
+  HostMat counts = HostMat::Ints({0, 3});
+  const KvPages pages{table.view(), counts.view(), 2};
+  HostMat k_cache(10, 2 * kDim, 1);
+  HostMat v_cache(10, 2 * kDim, 1);
+  const KvLayer kv{k_cache.view(), v_cache.view()};
+  HostMat k = HostMat::Normal(random_, kPositions, 2 * kDim);
+  HostMat v = HostMat::Normal(random_, kPositions, 2 * kDim);
+  HostMat q = HostMat::Normal(random_, kPositions, 4 * kDim);
+  HostMat y(kPositions, 4 * kDim);
+  for (int p = 0; p < kPositions; ++p) {
+    HostMat sequence = HostMat::Ints({1});
+    HostMat position = HostMat::Ints({p});
+    const RowMap map{sequence.view(), position.view()};
+    ref_.KvAppend(kv, k.view().Rows(p, 1), v.view().Rows(p, 1), map, pages);
+    EXPECT_EQ(k_cache(blocks[p / 2 % 3] * 2 + p % 2, 4), k(p, 4));
+    ref_.Attention(y.view().Rows(p, 1), q.view().Rows(p, 1), kv, map, pages,
+                   {.heads = 4, .kv_heads = 2, .head_dim = kDim, .window = kWindow});
+    for (int head = 0; head < 4; ++head) {
+      std::vector<std::vector<double>> keys;
+      std::vector<std::vector<double>> values;
+      for (int seen = std::max(0, p - 3); seen <= p; ++seen) {
+        keys.emplace_back();
+        values.emplace_back();
+        for (int i = 0; i < kDim; ++i) {
+          keys.back().push_back(k(seen, head / 2 * kDim + i));
+          values.back().push_back(v(seen, head / 2 * kDim + i));
+        }
+      }
+      std::vector<double> query;
+      for (int i = 0; i < kDim; ++i) query.push_back(q(p, head * kDim + i));
+      const std::vector<double> want = AttendInDouble(keys, values, query);
+      for (int i = 0; i < kDim; ++i) {
+        EXPECT_NEAR(y(p, head * kDim + i), want[static_cast<size_t>(i)], 64 * kEps);
+      }
+    }
+  }
+}
+
+TEST_F(RefTest, SelfAttentionStaysInsideItsRun) {
+  constexpr int kDim = 2;
+  HostMat q = HostMat::Normal(random_, 7, 2 * kDim);
+  HostMat k = HostMat::Normal(random_, 7, 2 * kDim);
+  HostMat v = HostMat::Normal(random_, 7, 2 * kDim);
+  HostMat starts = HostMat::Ints({0, 3, 7});
+  HostMat y(7, 2 * kDim);
+  ref_.SelfAttention(y.view(), q.view(), k.view(), v.view(), starts.view(), 2);
+  for (int r = 0; r < 7; ++r) {
+    for (int column = 0; column < 2 * kDim; column += kDim) {
+      std::vector<std::vector<double>> keys;
+      std::vector<std::vector<double>> values;
+      for (int p = r < 3 ? 0 : 3; p < (r < 3 ? 3 : 7); ++p) {
+        keys.push_back({k(p, column), k(p, column + 1)});
+        values.push_back({v(p, column), v(p, column + 1)});
+      }
+      const std::vector<double> want =
+          AttendInDouble(keys, values, {q(r, column), q(r, column + 1)});
+      EXPECT_NEAR(y(r, column), want[0], 64 * kEps);
+      EXPECT_NEAR(y(r, column + 1), want[1], 64 * kEps);
+    }
+  }
+}
+
+TEST_F(RefTest, HalfCachesRoundToNearestEven) {
+  HostMat table(1, 1, 0, DType::kI32);
+  *table.view().Row<int32_t>(0) = 0;
+  HostMat counts = HostMat::Ints({1});
+  HostMat zero = HostMat::Ints({0});
+  HostMat cache(1, 4, 0, DType::kF16);
+  HostMat x = MatOf({{1 + 0x1p-11f, 1 + 0x1.8p-10f, 0x1.8p-24f, -70000}});
+  ref_.KvAppend({cache.view(), cache.view()}, x.view(), x.view(), {zero.view(), zero.view()},
+                {table.view(), counts.view(), 1});
+  const uint16_t* halves = cache.view().Row<uint16_t>(0);
+  EXPECT_EQ(halves[0], 0x3c00);
+  EXPECT_EQ(halves[1], 0x3c02);
+  EXPECT_EQ(halves[2], 0x0002);
+  EXPECT_EQ(halves[3], 0xfc00);
+}
+
+}  // namespace
+}  // namespace softsplice
