@@ -25,6 +25,7 @@ struct EngineOptions {
   int chunk = 512;            // prompt rows read in one step
   bool kv_f32 = false;        // keep keys and values in float32 instead of float16
   int max_queue = 64;         // requests waiting; one more is refused
+  int max_sequences = 1;      // decoded at once; each adds context_length positions of cache
 };
 
 // The model's defaults; 0 temperature is greedy, 0 top_k is off.
@@ -128,13 +129,16 @@ class Engine {
   using Handle = uint64_t;
 
   // Reads and packs the model of `file` (arch gemma4), reserves the caches, starts the thread.
-  // `stop_tokens` end a turn, `banned_tokens` are never sampled, `pad_token` stands in for
-  // placeholders and soft positions. The file may be closed only after the engine is gone.
+  // `stop_tokens` end a turn, `banned_tokens` are never sampled, `pad_token` stands in for soft
+  // positions and for the `placeholder_tokens` (<|image|> and the like) that come as plain tokens.
+  // The file may be closed only after the engine is gone. INVALID_ARGUMENT: an option out of range.
+  // FAILED_PRECONDITION: not such a model. RESOURCE_EXHAUSTED: memory is short.
   static absl::StatusOr<std::unique_ptr<Engine>> Load(const gguf::File& file,
                                                       const EngineOptions& options,
                                                       std::vector<int32_t> stop_tokens,
                                                       std::vector<int32_t> banned_tokens,
-                                                      int32_t pad_token);
+                                                      int32_t pad_token,
+                                                      std::vector<int32_t> placeholder_tokens = {});
   virtual ~Engine() = default;
 
   // Checks and queues a request. `sink` is called until its OnDone. INVALID_ARGUMENT: empty prompt,

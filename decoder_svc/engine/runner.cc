@@ -1,0 +1,176 @@
+#include "decoder_svc/engine/runner.h"
+
+#include <algorithm>
+
+#include "common/status/macros.h"
+
+namespace softsplice {
+namespace {
+
+// Rows [first, first + rows) of `run` that lie in the part; rows <= 0: none.
+struct Overlap {
+  int first = 0;
+  int rows = 0;
+};
+
+Overlap OverlapOf(const SoftRun& run, const StepPart& part) {
+  const int begin = std::max(run.first, part.first);
+  const int end = std::min(run.first + run.rows, part.first + static_cast<int>(part.tokens.size()));
+  return {begin, end - begin};
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Runner>> Runner::Make(const gguf::File& file, Backend& backend,
+                                                     const RunnerOptions& options) {
+  ASSIGN_OR_RETURN(auto model, Gemma4::Load(file, backend));
+  std::unique_ptr<Runner> runner(new Runner(backend, std::move(model), options));
+  RETURN_IF_ERROR(runner->Allocate());
+  return runner;
+}
+
+Runner::Runner(Backend& backend, std::unique_ptr<Gemma4> model, const RunnerOptions& options)
+    : backend_(backend),
+      model_(std::move(model)),
+      options_(options),
+      pool_(KvPool::ShapeFor(options.max_sequences, options.context_length, model_->config().window,
+                             options.chunk)) {}
+
+absl::Status Runner::Allocate() {
+  const KvPool::Shape& shape = pool_.shape();
+  ASSIGN_OR_RETURN(cache_, model_->AllocateCache(backend_, shape.full_blocks * shape.block_rows,
+                                                 shape.slots * shape.ring_blocks * shape.block_rows,
+                                                 options_.kv_f32 ? DType::kF32 : DType::kF16));
+  const auto matrix = [&](int rows, int cols, DType type) -> absl::StatusOr<Mat> {
+    ASSIGN_OR_RETURN(auto memory,
+                     backend_.Allocate(static_cast<size_t>(rows) * cols * SizeOf(type)));
+    memory_.push_back(memory);
+    return Mat{memory.get(), rows, cols, cols, type};
+  };
+  const auto indices = [&](Indices& which, int rows, int cols) -> absl::Status {
+    which.host.reserve(static_cast<size_t>(rows) * cols);
+    ASSIGN_OR_RETURN(which.device, matrix(rows, cols, DType::kI32));
+    return absl::OkStatus();
+  };
+  for (Indices* of_rows : {&tokens_, &sequences_, &positions_, &soft_index_}) {
+    RETURN_IF_ERROR(indices(*of_rows, options_.max_rows, 1));
+  }
+  for (Indices* of_tail : {&tail_sequences_, &tail_positions_, &tail_index_}) {
+    RETURN_IF_ERROR(indices(*of_tail, options_.max_logit_rows, 1));
+  }
+  RETURN_IF_ERROR(indices(full_table_, shape.slots, shape.blocks_per_slot));
+  RETURN_IF_ERROR(indices(ring_table_, shape.slots, shape.ring_blocks));
+  RETURN_IF_ERROR(indices(full_blocks_, shape.slots, 1));
+  RETURN_IF_ERROR(indices(ring_blocks_, shape.slots, 1));
+  ASSIGN_OR_RETURN(soft_, matrix(options_.max_rows, model_->config().dim, DType::kF32));
+
+  const size_t workspace = model_->WorkspaceBytes(options_.max_rows, options_.max_logit_rows);
+  ASSIGN_OR_RETURN(auto memory, backend_.Allocate(workspace));
+  workspace_ = memory.get();
+  memory_.push_back(std::move(memory));
+  logits_.resize(static_cast<size_t>(options_.max_logit_rows) * model_->config().vocab);
+  return absl::OkStatus();
+}
+
+uint64_t Runner::KvBytesTotal() const {
+  const KvPool::Shape& shape = pool_.shape();
+  const DType type = options_.kv_f32 ? DType::kF32 : DType::kF16;
+  const uint64_t rows = shape.block_rows;
+  return rows * shape.full_blocks * model_->CacheBytesPerRow(false, type) +
+         rows * shape.slots * shape.ring_blocks * model_->CacheBytesPerRow(true, type);
+}
+
+uint64_t Runner::KvBytesUsed() const {
+  const KvPool::Shape& shape = pool_.shape();
+  const DType type = options_.kv_f32 ? DType::kF32 : DType::kF16;
+  const uint64_t rows = shape.block_rows;
+  return rows * pool_.full_blocks_used() * model_->CacheBytesPerRow(false, type) +
+         rows * pool_.slots_used() * shape.ring_blocks * model_->CacheBytesPerRow(true, type);
+}
+
+absl::StatusOr<absl::Span<float>> Runner::Run(absl::Span<const StepPart> parts, const Tap& tap) {
+  Fill(parts);
+  Arena arena(workspace_);
+  const Mat logits = model_->Forward(backend_, arena, Upload(parts), cache_, tap);
+  if (logits.rows > 0) backend_.Download(logits_.data(), logits);
+  RETURN_IF_ERROR(backend_.Wait());
+  return absl::MakeSpan(logits_.data(), static_cast<size_t>(logits.rows) * logits.cols);
+}
+
+void Runner::Fill(absl::Span<const StepPart> parts) {
+  for (Indices* v : {&tokens_, &sequences_, &positions_, &soft_index_, &tail_sequences_,
+                     &tail_positions_, &tail_index_}) {
+    v->host.clear();
+  }
+  for (const StepPart& part : parts) {
+    const int begin = static_cast<int>(tokens_.host.size());
+    const int rows = static_cast<int>(part.tokens.size());
+    tokens_.host.insert(tokens_.host.end(), part.tokens.begin(), part.tokens.end());
+    for (int i = 0; i < rows; ++i) {
+      sequences_.host.push_back(part.slot);
+      positions_.host.push_back(part.first + i);
+    }
+    for (const SoftRun& run : part.soft) {
+      const Overlap overlap = OverlapOf(run, part);
+      for (int i = 0; i < overlap.rows; ++i) {
+        soft_index_.host.push_back(begin + overlap.first - part.first + i);
+      }
+    }
+    for (int i = rows - part.logit_rows; i < rows; ++i) {
+      tail_sequences_.host.push_back(part.slot);
+      tail_positions_.host.push_back(part.first + i);
+      tail_index_.host.push_back(begin + i);
+    }
+  }
+  const KvPool::Shape& shape = pool_.shape();
+  full_table_.host.assign(static_cast<size_t>(shape.slots) * shape.blocks_per_slot, 0);
+  ring_table_.host.assign(static_cast<size_t>(shape.slots) * shape.ring_blocks, 0);
+  full_blocks_.host.assign(shape.slots, 0);
+  ring_blocks_.host.assign(shape.slots, 0);
+  for (const StepPart& part : parts) {
+    const auto full = pool_.FullBlocks(part.slot), ring = pool_.RingBlocks(part.slot);
+    std::copy(full.begin(), full.end(),
+              full_table_.host.begin() + part.slot * shape.blocks_per_slot);
+    std::copy(ring.begin(), ring.end(), ring_table_.host.begin() + part.slot * shape.ring_blocks);
+    full_blocks_.host[part.slot] = static_cast<int32_t>(full.size());
+    ring_blocks_.host[part.slot] = static_cast<int32_t>(ring.size());
+  }
+}
+
+// The soft rows go from where the request keeps them straight to the backend.
+int Runner::UploadSoft(absl::Span<const StepPart> parts) {
+  int sent = 0;
+  for (const StepPart& part : parts) {
+    for (const SoftRun& run : part.soft) {
+      const Overlap overlap = OverlapOf(run, part);
+      if (overlap.rows <= 0) continue;
+      backend_.Upload(
+          soft_.Rows(sent, overlap.rows),
+          run.values->data() + static_cast<size_t>(overlap.first - run.first) * soft_.cols);
+      sent += overlap.rows;
+    }
+  }
+  return sent;
+}
+
+Mat Runner::Send(const Indices& indices) {
+  const int rows = static_cast<int>(indices.host.size()) / indices.device.cols;
+  const Mat mat = indices.device.Rows(0, rows);
+  if (rows > 0) backend_.Upload(mat, indices.host.data());
+  return mat;
+}
+
+Step Runner::Upload(absl::Span<const StepPart> parts) {
+  const int soft_rows = UploadSoft(parts);
+  const int block_rows = pool_.shape().block_rows;
+  return {.tokens = Send(tokens_),
+          .rows = {Send(sequences_), Send(positions_)},
+          .soft = soft_.Rows(0, soft_rows),
+          .soft_index = Send(soft_index_),
+          .tail_index = Send(tail_index_),
+          .tail = {Send(tail_sequences_), Send(tail_positions_)},
+          .full = {Send(full_table_), Send(full_blocks_), block_rows},
+          .sliding = {Send(ring_table_), Send(ring_blocks_), block_rows}};
+}
+
+}  // namespace softsplice

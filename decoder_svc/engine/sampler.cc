@@ -1,0 +1,167 @@
+#include "decoder_svc/engine/sampler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "common/status/error.h"
+#include "decoder_svc/engine/logits.h"
+
+namespace softsplice {
+namespace {
+
+// Under this, only equal logits still share; the inverse stays finite.
+constexpr float kLeastTemperature = 1e-6f;
+constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
+
+uint64_t SeedOf(const SamplingOptions& options) {
+  if (options.seed) return *options.seed;
+  std::random_device device;
+  return (uint64_t{device()} << 32) | device();
+}
+
+}  // namespace
+
+Sampler::Sampler(const SamplingOptions& options, absl::Span<const int32_t> banned,
+                 absl::Span<const int32_t> prompt, int alternatives)
+    : options_(options),
+      alternatives_(alternatives),
+      scale_(1 / std::max(options.temperature, kLeastTemperature)),
+      penalties_(options.repetition_penalty != 1 || options.frequency_penalty != 0 ||
+                 options.presence_penalty != 0),
+      random_(SeedOf(options)) {
+  for (int32_t token : banned) options_.logit_bias.emplace_back(token, kMinusInfinity);
+  if (options.repetition_penalty != 1) {
+    for (int32_t token : prompt) seen_.emplace(token, 0);
+  }
+}
+
+absl::StatusOr<SampledToken> Sampler::Sample(absl::Span<float> logits) {
+  const float max = FiniteMax(logits);
+  if (std::isnan(max)) {
+    return MakeError(absl::StatusCode::kInternal, "the model's logits are not finite",
+                     {.reason = "NOT_FINITE"});
+  }
+  const double normalizer = max + std::log(SumExp(logits, max, 1));
+  const auto entry = [&](int32_t token) {
+    return TokenLogprob{token, static_cast<float>(logits[token] - normalizer)};
+  };
+  SampledToken sampled;
+  if (alternatives_ > 0) {
+    Best(logits, alternatives_);
+    for (const Candidate& candidate : best_) sampled.alternatives.push_back(entry(candidate.token));
+  }
+  Adjust(logits);
+  const int32_t token = Choose(logits);
+  Restore(logits);
+  sampled.chosen = entry(token);
+  if (penalties_) ++seen_[token];
+  return sampled;
+}
+
+void Sampler::Set(absl::Span<float> logits, int32_t token, float value) {
+  originals_.emplace_back(token, logits[token]);
+  logits[token] = value;
+}
+
+void Sampler::Adjust(absl::Span<float> logits) {
+  for (const auto& [token, bias] : options_.logit_bias) Set(logits, token, logits[token] + bias);
+  if (!penalties_) return;
+  const float repetition = options_.repetition_penalty;
+  for (const auto& [token, count] : seen_) {
+    float x = logits[token];
+    x = x > 0 ? x / repetition : x * repetition;
+    if (count > 0)
+      x -= static_cast<float>(count) * options_.frequency_penalty + options_.presence_penalty;
+    Set(logits, token, x);
+  }
+}
+
+// Backwards, so that a token that was set twice ends with its first value.
+void Sampler::Restore(absl::Span<float> logits) {
+  for (auto it = originals_.rbegin(); it != originals_.rend(); ++it) logits[it->first] = it->second;
+  originals_.clear();
+}
+
+// One pass with a threshold: `best_` collects what beats the count-th best so far and is cut back
+// when it has twice as many as needed.
+void Sampler::Best(absl::Span<const float> logits, size_t count) {
+  count = std::min(count, logits.size());
+  best_.clear();
+  float threshold = kMinusInfinity;
+  const auto cut = [&] {
+    std::nth_element(best_.begin(), best_.begin() + (count - 1), best_.end(), Better);
+    best_.resize(count);
+    threshold = best_.back().logit;
+  };
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (!(logits[i] > threshold)) continue;
+    best_.push_back({logits[i], static_cast<int32_t>(i)});
+    if (best_.size() == 2 * count) cut();
+  }
+  if (best_.size() > count) cut();
+  std::sort(best_.begin(), best_.end(), Better);
+}
+
+int32_t Sampler::Choose(absl::Span<const float> logits) {
+  const bool greedy = options_.temperature == 0;
+  Best(logits, greedy || options_.top_k == 0 ? 1 : options_.top_k);
+  if (greedy || options_.top_k == 1) return best_.front().token;
+  const float max = best_.front().logit;
+  if (options_.top_k > 0) {
+    double total = 0;
+    for (const Candidate& c : best_) total += std::exp((c.logit - max) * scale_);
+    return Draw(max, total);
+  }
+  const double total = SumExp(logits, max, scale_);
+  if (options_.top_p >= 1 && options_.min_p <= 0) return DrawFromAll(logits, max, total);
+  // A nucleus is mostly small: sort no more than it takes.
+  for (size_t count = 256;; count *= 8) {
+    Best(logits, count);
+    if (best_.size() < count || count >= logits.size()) break;
+    double mass = 0;
+    for (const Candidate& c : best_) mass += std::exp((c.logit - max) * scale_);
+    const double least = std::exp((best_.back().logit - max) * scale_);
+    if (mass >= options_.top_p * total || least < options_.min_p) break;
+  }
+  return Draw(max, total);
+}
+
+int32_t Sampler::DrawFromAll(absl::Span<const float> logits, float max, double total) {
+  double left = Uniform() * total;
+  int32_t last = best_.front().token;
+  for (size_t i = 0; i < logits.size(); ++i) {
+    const float weight = std::exp((logits[i] - max) * scale_);
+    if (weight == 0) continue;
+    last = static_cast<int32_t>(i);
+    left -= weight;
+    if (left < 0) break;
+  }
+  return last;
+}
+
+// From best_: what top_p and min_p leave. A candidate weighs exp((logit - max) / temperature), 1 at
+// most; `total` is the weight of all that top_p counts.
+int32_t Sampler::Draw(float max, double total) {
+  const double nucleus =
+      options_.top_p >= 1 ? std::numeric_limits<double>::infinity() : options_.top_p * total;
+  double mass = 0;
+  size_t kept = 0;
+  for (; kept < best_.size() && (kept == 0 || mass < nucleus); ++kept) {
+    const double weight = std::exp((best_[kept].logit - max) * scale_);
+    if (weight < options_.min_p) break;
+    mass += weight;
+  }
+  double left = Uniform() * mass;
+  for (size_t i = 0; i + 1 < kept; ++i) {
+    left -= std::exp((best_[i].logit - max) * scale_);
+    if (left < 0) return best_[i].token;
+  }
+  return best_[kept - 1].token;
+}
+
+// In [0, 1), the same on every platform.
+double Sampler::Uniform() { return static_cast<double>(random_() >> 11) * 0x1p-53; }
+
+}  // namespace softsplice

@@ -1,0 +1,57 @@
+// Picks the next token of one request.
+#pragma once
+
+#include <cstdint>
+#include <random>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "decoder_svc/engine/engine.h"
+
+namespace softsplice {
+
+// In this order: bias and bans, then penalties (repetition over prompt and answer: positive logits
+// are divided, negative ones multiplied, as in transformers; frequency and presence over the
+// answer: subtracted, times the count and once), temperature, top_k, top_p, min_p. The same
+// options, seed and logits give the same tokens. Not thread-safe.
+class Sampler {
+ public:
+  // `prompt`: the ids that count for the repetition penalty.
+  Sampler(const SamplingOptions& options, absl::Span<const int32_t> banned,
+          absl::Span<const int32_t> prompt, int alternatives);
+
+  // `logits` [vocabulary] are written to and restored. INTERNAL: they are not finite.
+  absl::StatusOr<SampledToken> Sample(absl::Span<float> logits);
+
+ private:
+  struct Candidate {
+    float logit;
+    int32_t token;
+  };
+  static bool Better(const Candidate& a, const Candidate& b) {
+    return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
+  }
+
+  void Adjust(absl::Span<float> logits);
+  void Restore(absl::Span<float> logits);
+  void Set(absl::Span<float> logits, int32_t token, float value);
+  void Best(absl::Span<const float> logits, size_t count);  // fills best_, best first
+  int32_t Choose(absl::Span<const float> logits);
+  int32_t Draw(float max, double total);
+  int32_t DrawFromAll(absl::Span<const float> logits, float max, double total);
+  double Uniform();
+
+  SamplingOptions options_;
+  int alternatives_;
+  float scale_;  // 1 / temperature
+  bool penalties_;
+  absl::flat_hash_map<int32_t, int> seen_;  // token: times in the answer
+  std::vector<std::pair<int32_t, float>> originals_;
+  std::vector<Candidate> best_;
+  std::mt19937_64 random_;
+};
+
+}  // namespace softsplice

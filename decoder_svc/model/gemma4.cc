@@ -1,0 +1,153 @@
+// The forward pass of the gemma4 text trunk.
+#include "decoder_svc/model/gemma4.h"
+
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/null_backend.h"
+
+namespace softsplice {
+
+// Gemma4TextModel.project_per_layer_inputs: what the token says of itself at every layer, plus a
+// projection of its embedding. [rows, layers * ple].
+Mat Gemma4::PerLayerInputs(Backend& b, Arena& a, Mat tokens, Mat x) const {
+  const int width = config_.layers * config_.ple_dim;
+  Mat ple = a.New(x.rows, width);
+  Arena::Scope scope(a);
+  Mat of_token = a.New(x.rows, width);
+  b.Embed(of_token, tokens, per_layer_table_, std::sqrt(static_cast<float>(config_.ple_dim)));
+  b.Matmul(ple, x, per_layer_projection_);
+  b.Scale(ple, 1 / std::sqrt(static_cast<float>(config_.dim)));
+  b.RmsNorm(ple, ple, &per_layer_norm_, config_.eps, config_.ple_dim);
+  b.Add(ple, of_token);
+  b.Scale(ple, std::sqrt(0.5f));
+  return ple;
+}
+
+// Gemma4TextAttention with the norms and the residual around it:
+// x += post_norm(output(attention(norm(x)))).
+void Gemma4::Attend(Backend& b, Arena& a, const Layer& l, bool owns_kv, const RowMap& rows,
+                    const KvPages& pages, const KvLayer& kv, Mat x) const {
+  Arena::Scope scope(a);
+  const int head = l.attention.head_dim;
+  Mat h = a.New(x.rows, x.cols), q = a.New(x.rows, l.attention.heads * head);
+  b.RmsNorm(h, x, &l.attention_norm, config_.eps);
+  b.Matmul(q, h, l.q);
+  b.RmsNorm(q, q, &l.q_norm, config_.eps, head);
+  b.Rope(q, rows.positions, l.rope);
+  if (owns_kv) {
+    Mat k = a.New(x.rows, l.attention.kv_heads * head), v = a.New(x.rows, k.cols);
+    b.Matmul(k, h, l.k);
+    b.RmsNorm(k, k, &l.k_norm, config_.eps, head);
+    b.Rope(k, rows.positions, l.rope);
+    b.Matmul(v, h, l.v);
+    b.RmsNorm(v, v, nullptr, config_.eps, head);
+    b.KvAppend(kv, k, v, rows, pages);
+  }
+  Mat attended = a.New(q.rows, q.cols);
+  b.Attention(attended, q, kv, rows, pages, l.attention);
+  b.Matmul(h, attended, l.output);
+  b.AddNorm(x, h, l.attention_post_norm, config_.eps);
+}
+
+// Gemma4TextDecoderLayer, in place on x [rows, dim]; ple: [rows, ple], this layer's own input.
+void Gemma4::RunLayer(Backend& b, Arena& a, int index, const RowMap& rows, const Step& step,
+                      const KvCache& cache, Mat x, Mat ple) const {
+  const Layer& l = layers_[index];
+  Attend(b, a, l, l.kv_source == index, rows, l.sliding ? step.sliding : step.full,
+         cache.layers[l.kv_source], x);
+
+  Arena::Scope scope(a);
+  Mat h = a.New(x.rows, x.cols);
+  Mat gated = a.New(x.rows, l.ffn), up = a.New(x.rows, l.ffn);
+  b.RmsNorm(h, x, &l.ffn_norm, config_.eps);
+  b.GatedMatmul(gated, up, h, l.gate, l.up, Gelu::kTanh);
+  b.Matmul(h, gated, l.down);
+  b.AddNorm(x, h, l.ffn_post_norm, config_.eps);
+
+  Mat p = a.New(x.rows, ple.cols);
+  b.Matmul(p, x, l.ple_gate);
+  b.GeluMul(p, ple, Gelu::kTanh);
+  b.Matmul(h, p, l.ple_projection);
+  b.AddNorm(x, h, l.ple_post_norm, config_.eps);
+  b.Scale(x, l.scale);
+}
+
+// Gemma4ForCausalLM: tied embedding and softcap over the normed rows.
+Mat Gemma4::Logits(Backend& b, Arena& a, Mat x, const Tap& tap) const {
+  Mat logits = a.New(x.rows, token_head_.rows);
+  b.RmsNorm(x, x, &output_norm_, config_.eps);
+  if (tap) tap("norm", x);
+  b.Matmul(logits, x, token_head_);
+  if (config_.softcap > 0) b.Softcap(logits, config_.softcap);
+  if (tap) tap("logits", logits);
+  return logits;
+}
+
+Mat Gemma4::Forward(Backend& b, Arena& a, const Step& step, const KvCache& cache,
+                    const Tap& tap) const {
+  const auto run = [&](int first, int last, const RowMap& rows, Mat x, Mat ple) {
+    for (int i = first; i < last; ++i) {
+      RunLayer(b, a, i, rows, step, cache, x, ple.Cols(i * config_.ple_dim, config_.ple_dim));
+      if (tap) tap(absl::StrCat("layer", i), x);
+    }
+  };
+  Mat x = a.New(step.tokens.rows, config_.dim);
+  b.Embed(x, step.tokens, token_table_, std::sqrt(static_cast<float>(config_.dim)));
+  if (step.soft.rows > 0) b.ScatterRows(x, step.soft, step.soft_index);
+  if (tap) tap("embed", x);
+  Mat ple = PerLayerInputs(b, a, step.tokens, x);
+  if (tap) tap("per_layer_inputs", ple);
+  run(0, last_owner_ + 1, step.rows, x, ple);
+  if (step.tail_index.rows == 0) return {};
+
+  Mat tail = a.New(step.tail_index.rows, x.cols), tail_ple = a.New(tail.rows, ple.cols);
+  b.GatherRows(tail, x, step.tail_index);
+  b.GatherRows(tail_ple, ple, step.tail_index);
+  run(last_owner_ + 1, config_.layers, step.tail, tail, tail_ple);
+  return Logits(b, a, tail, tap);
+}
+
+size_t Gemma4::WorkspaceBytes(int rows, int tail_rows) const {
+  NullBackend backend;
+  Arena arena(nullptr);
+  const auto index = [](int n) { return Mat{nullptr, n, 1, 1, DType::kI32}; };
+  const Step step{.tokens = index(rows),
+                  .rows = {index(rows), index(rows)},
+                  .tail_index = index(tail_rows),
+                  .tail = {index(tail_rows), index(tail_rows)}};
+  const KvCache cache{.layers = std::vector<KvLayer>(layers_.size())};
+  Forward(backend, arena, step, cache);
+  return arena.Peak();
+}
+
+absl::StatusOr<KvCache> Gemma4::AllocateCache(Backend& backend, int full_rows, int sliding_rows,
+                                              DType type) const {
+  KvCache cache{.layers = std::vector<KvLayer>(layers_.size())};
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const Layer& l = layers_[i];
+    if (l.kv_source != static_cast<int>(i)) continue;
+    const int rows = l.sliding ? sliding_rows : full_rows;
+    const int width = l.attention.kv_heads * l.attention.head_dim;
+    for (Mat* mat : {&cache.layers[i].k, &cache.layers[i].v}) {
+      absl::StatusOr<std::shared_ptr<void>> memory =
+          backend.Allocate(static_cast<size_t>(rows) * static_cast<size_t>(width) * SizeOf(type));
+      if (!memory.ok()) return std::move(memory).status();
+      *mat = Mat{memory->get(), rows, width, width, type};
+      cache.memory.push_back(*std::move(memory));
+    }
+  }
+  return cache;
+}
+
+size_t Gemma4::CacheBytesPerRow(bool sliding, DType type) const {
+  size_t bytes = 0;
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const Layer& l = layers_[i];
+    if (l.kv_source != static_cast<int>(i) || l.sliding != sliding) continue;
+    bytes += 2 * static_cast<size_t>(l.attention.kv_heads * l.attention.head_dim) * SizeOf(type);
+  }
+  return bytes;
+}
+
+}  // namespace softsplice

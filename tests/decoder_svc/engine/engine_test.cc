@@ -1,0 +1,432 @@
+#include "decoder_svc/engine/engine.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/synchronization/notification.h"
+#include "common/status/error.h"
+#include "tests/decoder_svc/goldens.h"
+
+namespace softsplice {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr int kVocabulary = 800;
+
+class Sink : public TokenSink {
+ public:
+  std::function<void(int read)> on_prefill;
+  std::function<bool(const SampledToken&)> on_token;
+
+  void OnPrefill(int read, int) override {
+    prefill.push_back(read);
+    if (on_prefill) on_prefill(read);
+  }
+  bool OnToken(const SampledToken& token) override {
+    tokens.push_back(token.chosen.token);
+    sampled.push_back(token);
+    return on_token ? on_token(token) : true;
+  }
+  void OnDone(absl::StatusOr<EngineResult> end) override {
+    result = std::move(end);
+    done.Notify();
+  }
+  const absl::StatusOr<EngineResult>& Wait() {
+    done.WaitForNotification();
+    return result;
+  }
+
+  std::vector<int> prefill;
+  std::vector<int32_t> tokens;
+  std::vector<SampledToken> sampled;
+  absl::StatusOr<EngineResult> result = absl::UnknownError("not done");
+  absl::Notification done;
+};
+
+class EngineTest : public testing::Test {
+ protected:
+  // Ids 1 and 106 of the real model are no stop tokens here: none, unless a test names some.
+  void Start(const EngineOptions& options, std::vector<int32_t> stop = {},
+             std::vector<int32_t> banned = {}, std::vector<int32_t> placeholders = {}) {
+    file_ = *gguf::File::Open("tests/data/models/tiny-F16.gguf");
+    auto engine = Engine::Load(*file_, options, std::move(stop), std::move(banned), 0,
+                               std::move(placeholders));
+    ASSERT_TRUE(engine.ok()) << engine.status();
+    engine_ = *std::move(engine);
+  }
+  static EngineOptions Options() {
+    return {.backend = {.threads = 1}, .context_length = 512, .chunk = 64, .kv_f32 = true};
+  }
+  static EngineRequest Greedy(std::vector<int32_t> prompt, int max_tokens) {
+    EngineRequest request;
+    request.prompt.tokens = std::move(prompt);
+    request.sampling.temperature = 0;
+    request.max_tokens = max_tokens;
+    return request;
+  }
+  std::shared_ptr<Sink> Submit(EngineRequest request, std::shared_ptr<Sink> sink = nullptr) {
+    if (sink == nullptr) sink = std::make_shared<Sink>();
+    const auto handle = engine_->Submit(std::move(request), sink);
+    EXPECT_TRUE(handle.ok()) << handle.status();
+    if (handle.ok()) handle_ = *handle;
+    return sink;
+  }
+  // Holds the engine inside the request's first token until `gate` is notified.
+  std::shared_ptr<Sink> Block(absl::Notification& gate) {
+    auto sink = std::make_shared<Sink>();
+    auto entered = std::make_shared<absl::Notification>();
+    sink->on_token = [&gate, entered](const SampledToken&) {
+      if (!entered->HasBeenNotified()) entered->Notify();
+      gate.WaitForNotification();
+      return false;
+    };
+    Submit(Greedy({2, 5}, 0), sink);
+    entered->WaitForNotification();
+    return sink;
+  }
+  void ExpectIdle() {
+    const EngineLoad load = engine_->load();
+    EXPECT_EQ(load.queued, 0);
+    EXPECT_EQ(load.running, 0);
+    EXPECT_EQ(load.kv_bytes_used, 0u);
+  }
+  absl::Status Refusal(EngineRequest request) {
+    return engine_->Submit(std::move(request), std::make_shared<Sink>()).status();
+  }
+
+  Goldens text_{"tests/data/model/tiny-text.bin"};
+  std::unique_ptr<gguf::File> file_;
+  std::unique_ptr<Engine> engine_;
+  Engine::Handle handle_ = 0;
+};
+
+TEST_F(EngineTest, AnswersAsTransformers) {
+  for (bool kv_f32 : {false, true}) {
+    EngineOptions options = Options();
+    options.kv_f32 = kv_f32;
+    Start(options);
+    for (const std::string prompt : {"short", "medium", "long"}) {
+      const auto sink = Submit(Greedy(text_.Ints(prompt + ".tokens"), 24));
+      ASSERT_TRUE(sink->Wait().ok()) << sink->Wait().status();
+      EXPECT_EQ(sink->tokens, text_.Ints(prompt + ".greedy")) << prompt;
+      EXPECT_EQ(sink->result->finish, EngineFinish::kMaxTokens);
+      EXPECT_EQ(sink->result->completion_tokens, 24);
+    }
+    ExpectIdle();
+  }
+}
+
+TEST_F(EngineTest, ReportsPrefillChunkByChunk) {
+  Start(Options());
+  const auto sink = Submit(Greedy(text_.Ints("long.tokens"), 1));
+  ASSERT_TRUE(sink->Wait().ok());
+  EXPECT_EQ(sink->prefill, (std::vector<int>{64, 128, 180}));
+  const EngineTimings& timings = sink->result->timings;
+  EXPECT_GT(timings.prefill, absl::ZeroDuration());
+  EXPECT_GE(timings.time_to_first_token, timings.queued + timings.prefill);
+  EXPECT_GE(timings.total, timings.time_to_first_token);
+}
+
+TEST_F(EngineTest, SplicesSoftTokens) {
+  const Goldens image("tests/data/model/tiny-image.bin");
+  std::vector<int32_t> tokens = image.Ints("image.tokens");
+  const int32_t placeholder = tokens[tokens.size() / 2];
+  const int first =
+      static_cast<int>(std::find(tokens.begin(), tokens.end(), placeholder) - tokens.begin());
+  const int rows = static_cast<int>(std::count(tokens.begin(), tokens.end(), placeholder));
+  for (int chunk : {7, 512}) {
+    EngineOptions options = Options();
+    options.chunk = chunk;
+    Start(options);
+    EngineRequest request = Greedy(tokens, 24);
+    std::fill_n(request.prompt.tokens.begin() + first, rows, -1);  // ignored there
+    request.prompt.soft = {
+        {first, rows, std::make_shared<const std::vector<float>>(image.Floats("image.soft"))}};
+    const auto sink = Submit(std::move(request));
+    ASSERT_TRUE(sink->Wait().ok()) << sink->Wait().status();
+    EXPECT_EQ(sink->tokens, image.Ints("image.greedy")) << chunk;
+  }
+}
+
+TEST_F(EngineTest, PlaceholdersReadAsPad) {
+  std::vector<int32_t> prompt = text_.Ints("medium.tokens");
+  prompt[10] = 0;
+  Start(Options(), {}, {}, {77});
+  const auto pad = Submit(Greedy(prompt, 12));
+  prompt[10] = 77;
+  const auto placeholder = Submit(Greedy(prompt, 12));
+  prompt[10] = 78;
+  const auto other = Submit(Greedy(prompt, 12));
+  other->Wait();
+  EXPECT_EQ(pad->tokens, placeholder->tokens);
+  EXPECT_NE(pad->tokens, other->tokens);
+}
+
+TEST_F(EngineTest, SeveralAtOnceAnswerAsOneByOne) {
+  EngineOptions options = Options();
+  options.max_sequences = 3;
+  options.chunk = 16;
+  Start(options);
+  std::vector<std::pair<std::string, std::shared_ptr<Sink>>> sinks;
+  for (const std::string prompt : {"long", "short", "medium", "long", "medium"}) {
+    sinks.emplace_back(prompt, Submit(Greedy(text_.Ints(prompt + ".tokens"), 24)));
+  }
+  for (const auto& [prompt, sink] : sinks) {
+    ASSERT_TRUE(sink->Wait().ok()) << sink->Wait().status();
+    EXPECT_EQ(sink->tokens, text_.Ints(prompt + ".greedy")) << prompt;
+  }
+  ExpectIdle();
+}
+
+TEST_F(EngineTest, StopsAtAStopToken) {
+  const std::vector<int32_t>& greedy = text_.Ints("medium.greedy");
+  const int32_t stop = greedy[5];
+  const auto first = std::find(greedy.begin(), greedy.end(), stop);
+  Start(Options(), {stop});
+  const auto sink = Submit(Greedy(text_.Ints("medium.tokens"), 24));
+  ASSERT_TRUE(sink->Wait().ok());
+  EXPECT_EQ(sink->result->finish, EngineFinish::kStopToken);
+  EXPECT_EQ(sink->result->stop_token, stop);
+  EXPECT_EQ(sink->tokens, std::vector<int32_t>(greedy.begin(), first));
+  EXPECT_EQ(sink->result->completion_tokens, first - greedy.begin());
+
+  EngineRequest on = Greedy(text_.Ints("medium.tokens"), 24);
+  on.ignore_stop_tokens = true;
+  EXPECT_EQ(Submit(std::move(on))->Wait()->completion_tokens, 24);
+}
+
+TEST_F(EngineTest, StopsWhenTheSinkSaysSo) {
+  Start(Options());
+  auto sink = std::make_shared<Sink>();
+  sink->on_token = [&](const SampledToken&) { return sink->tokens.size() < 3; };
+  Submit(Greedy({2, 5, 9}, 0), sink);
+  ASSERT_TRUE(sink->Wait().ok());
+  EXPECT_EQ(sink->result->finish, EngineFinish::kSink);
+  EXPECT_EQ(sink->result->completion_tokens, 3);
+  sink->on_token = nullptr;
+  ExpectIdle();
+}
+
+TEST_F(EngineTest, FillsTheContextToTheLastPosition) {
+  EngineOptions options = Options();
+  options.context_length = 40;
+  Start(options);
+  std::vector<int32_t> prompt = text_.Ints("long.tokens");
+  prompt.resize(30);
+  auto sink = Submit(Greedy(prompt, 0));
+  ASSERT_TRUE(sink->Wait().ok()) << sink->Wait().status();
+  EXPECT_EQ(sink->result->finish, EngineFinish::kContextFull);
+  // Ten positions more are read; what the last of them predicts is the eleventh token.
+  EXPECT_EQ(sink->result->completion_tokens, 11);
+
+  prompt = text_.Ints("long.tokens");
+  prompt.resize(40);
+  sink = Submit(Greedy(prompt, 0));
+  EXPECT_EQ(sink->Wait()->completion_tokens, 1);
+  prompt.push_back(5);
+  const absl::Status status = Refusal(Greedy(prompt, 0));
+  EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("41 tokens; the context holds 40"));
+}
+
+TEST_F(EngineTest, SeedsDecide) {
+  Start(Options());
+  const auto sample = [&](std::optional<uint64_t> seed) {
+    EngineRequest request = Greedy(text_.Ints("short.tokens"), 16);
+    request.sampling = {.temperature = 2, .top_k = 0, .top_p = 1, .seed = seed};
+    const auto sink = Submit(std::move(request));
+    sink->Wait();
+    return sink->tokens;
+  };
+  EXPECT_EQ(sample(1), sample(1));
+  EXPECT_NE(sample(1), sample(2));
+  EXPECT_NE(sample(std::nullopt), sample(std::nullopt));
+}
+
+TEST_F(EngineTest, BannedTokensAreNeverSampled) {
+  std::vector<int32_t> banned;
+  for (int32_t id = 0; id < kVocabulary; id += 2) banned.push_back(id);
+  Start(Options(), {}, banned);
+  EngineRequest request = Greedy(text_.Ints("short.tokens"), 200);
+  request.sampling = {.temperature = 5, .top_k = 0, .top_p = 1, .seed = 1};
+  for (int32_t id = 1; id < kVocabulary; id += 4) {
+    request.sampling.logit_bias.emplace_back(id, -std::numeric_limits<float>::infinity());
+  }
+  const auto sink = Submit(std::move(request));
+  ASSERT_TRUE(sink->Wait().ok());
+  std::set<int> rests;
+  for (int32_t token : sink->tokens) rests.insert(token % 4);
+  EXPECT_EQ(rests, std::set<int>{3});
+}
+
+TEST_F(EngineTest, LogprobsMatchTheGoldenLogits) {
+  Start(Options());
+  EngineRequest request = Greedy(text_.Ints("short.tokens"), 1);
+  request.alternatives = 20;
+  const auto sink = Submit(std::move(request));
+  ASSERT_TRUE(sink->Wait().ok());
+  const std::vector<float>& all = text_.Floats("short.logits");
+  const std::vector<float> logits(all.end() - kVocabulary, all.end());
+  double sum = 0;
+  for (float x : logits) sum += std::exp(double{x});
+  const SampledToken& token = sink->sampled[0];
+  ASSERT_EQ(token.alternatives.size(), 20u);
+  EXPECT_EQ(token.alternatives[0].token, token.chosen.token);
+  for (const TokenLogprob& entry : token.alternatives) {
+    EXPECT_NEAR(entry.logprob, logits[entry.token] - std::log(sum), 2e-3);
+  }
+}
+
+TEST_F(EngineTest, CancelWhileItReadsThePrompt) {
+  EngineOptions options = Options();
+  options.chunk = 8;
+  Start(options);
+  auto sink = std::make_shared<Sink>();
+  absl::Notification submitted;
+  sink->on_prefill = [&](int read) {
+    submitted.WaitForNotification();
+    if (read == 16) engine_->Cancel(handle_);
+  };
+  Submit(Greedy(text_.Ints("long.tokens"), 5), sink);
+  submitted.Notify();
+  EXPECT_EQ(sink->Wait().status().code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(sink->prefill, (std::vector<int>{8, 16})) << "no step after the cancellation";
+  EXPECT_TRUE(sink->tokens.empty());
+  ExpectIdle();
+  EXPECT_TRUE(Submit(Greedy({2, 5}, 2))->Wait().ok());
+}
+
+TEST_F(EngineTest, CancelWhileItWrites) {
+  Start(Options());
+  auto sink = std::make_shared<Sink>();
+  absl::Notification submitted;
+  sink->on_token = [&](const SampledToken&) {
+    submitted.WaitForNotification();
+    if (sink->tokens.size() == 3) engine_->Cancel(handle_);
+    return true;
+  };
+  Submit(Greedy({2, 5}, 0), sink);
+  submitted.Notify();
+  EXPECT_EQ(sink->Wait().status().code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(sink->tokens.size(), 3u);
+  sink->on_token = nullptr;
+  ExpectIdle();
+}
+
+TEST_F(EngineTest, CancelWhileItWaits) {
+  Start(Options());
+  absl::Notification gate;
+  const auto first = Block(gate);
+  const auto waiting = Submit(Greedy({2, 5}, 4));
+  engine_->Cancel(handle_);
+  engine_->Cancel(12345);  // nobody
+  gate.Notify();
+  EXPECT_EQ(waiting->Wait().status().code(), absl::StatusCode::kCancelled);
+  EXPECT_TRUE(waiting->prefill.empty());
+  engine_->Cancel(handle_);  // gone already
+  EXPECT_TRUE(Submit(Greedy({2, 5}, 2))->Wait().ok());
+}
+
+TEST_F(EngineTest, DeadlinesEndRequests) {
+  Start(Options());
+  EngineRequest late = Greedy({2, 5}, 4);
+  late.deadline = absl::Now() - absl::Seconds(1);
+  EXPECT_EQ(Submit(std::move(late))->Wait().status().code(), absl::StatusCode::kDeadlineExceeded);
+
+  EngineRequest endless = Greedy({2, 5}, 0);
+  endless.deadline = absl::Now() + absl::Milliseconds(50);
+  auto sink = std::make_shared<Sink>();
+  sink->on_token = [](const SampledToken&) {
+    absl::SleepFor(absl::Milliseconds(5));
+    return true;
+  };
+  Submit(std::move(endless), sink);
+  EXPECT_EQ(sink->Wait().status().code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_GT(sink->tokens.size(), 0u);
+  ExpectIdle();
+}
+
+TEST_F(EngineTest, RefusesWhenTheQueueIsFull) {
+  EngineOptions options = Options();
+  options.max_queue = 2;
+  Start(options);
+  absl::Notification gate;
+  const auto running = Block(gate);
+  const auto second = Submit(Greedy({2, 5}, 1)), third = Submit(Greedy({2, 5}, 1));
+  EXPECT_EQ(engine_->load().queued, 2);
+  EXPECT_EQ(engine_->load().running, 1);
+  EXPECT_GT(engine_->load().kv_bytes_used, 0u);
+  const absl::Status status = Refusal(Greedy({2, 5}, 1));
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(GetErrorDetail(status).reason, "QUEUE_FULL");
+  EXPECT_GT(GetErrorDetail(status).retry_after, absl::ZeroDuration());
+  gate.Notify();
+  EXPECT_TRUE(third->Wait().ok());
+  EXPECT_TRUE(Submit(Greedy({2, 5}, 1))->Wait().ok());
+}
+
+TEST_F(EngineTest, ShutdownLetsRequestsEndInTime) {
+  Start(Options());
+  const auto sink = Submit(Greedy(text_.Ints("medium.tokens"), 24));
+  engine_->Shutdown(absl::InfiniteFuture());
+  ASSERT_TRUE(sink->Wait().ok());
+  EXPECT_EQ(sink->tokens, text_.Ints("medium.greedy"));
+  EXPECT_EQ(Refusal(Greedy({2, 5}, 1)).code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(EngineTest, ShutdownEndsWhatIsLeft) {
+  Start(Options());
+  auto endless = std::make_shared<Sink>();
+  endless->on_token = [](const SampledToken&) {
+    absl::SleepFor(absl::Milliseconds(5));
+    return true;
+  };
+  Submit(Greedy({2, 5}, 0), endless);
+  const auto waiting = Submit(Greedy({2, 5}, 0));
+  engine_->Shutdown(absl::Now() + absl::Milliseconds(50));
+  EXPECT_TRUE(endless->done.HasBeenNotified());
+  EXPECT_EQ(endless->Wait().status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(waiting->Wait().status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(EngineTest, BeatsWhenIdle) {
+  Start(Options());
+  const absl::Time before = engine_->last_step();
+  absl::SleepFor(absl::Milliseconds(400));
+  EXPECT_GT(engine_->last_step(), before + absl::Milliseconds(150));
+  EXPECT_GT(engine_->last_step(), absl::Now() - absl::Seconds(10));
+}
+
+TEST_F(EngineTest, RefusesInvalidRequests) {
+  Start(Options());
+  EXPECT_EQ(Refusal(Greedy({2, kVocabulary}, 2)).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(Submit(Greedy({2, 5, 9, 7}, 2))->Wait().ok());
+}
+
+TEST(EngineLoadTest, RefusesBadOptionsAndFiles) {
+  const auto file = *gguf::File::Open("tests/data/models/tiny-F16.gguf");
+  const auto load = [](const gguf::File& from, const EngineOptions& options, int32_t pad) {
+    return Engine::Load(from, options, {}, {}, pad).status().code();
+  };
+  EXPECT_EQ(load(*file, {.context_length = 1 << 20}, 0), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(load(*file, {.chunk = 0}, 0), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(load(*file, {.max_queue = 0}, 0), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(load(*file, {.max_sequences = 0}, 0), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(load(*file, {.backend = {.name = "abacus"}}, 0), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(load(*file, {}, kVocabulary), absl::StatusCode::kFailedPrecondition);
+  const auto mmproj = *gguf::File::Open("tests/data/models/mmproj-tiny-F16.gguf");
+  EXPECT_EQ(load(*mmproj, {}, 0), absl::StatusCode::kFailedPrecondition);
+}
+
+}  // namespace
+}  // namespace softsplice

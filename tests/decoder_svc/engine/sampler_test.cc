@@ -1,0 +1,226 @@
+#include "decoder_svc/engine/sampler.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <set>
+#include <vector>
+
+namespace softsplice {
+namespace {
+
+using testing::ElementsAre;
+
+constexpr float kBan = -std::numeric_limits<float>::infinity();
+
+// Everything off: the plain distribution of the logits.
+SamplingOptions Plain() {
+  return {.temperature = 1, .top_k = 0, .top_p = 1, .min_p = 0, .seed = 7};
+}
+
+std::vector<float> Logs(std::vector<double> probabilities) {
+  std::vector<float> logits;
+  for (double p : probabilities) logits.push_back(static_cast<float>(std::log(p) + 3));
+  return logits;
+}
+
+std::map<int32_t, int> Counts(const SamplingOptions& options, std::vector<float> logits, int draws,
+                              const std::vector<int32_t>& banned = {}) {
+  Sampler sampler(options, banned, {}, 0);
+  std::map<int32_t, int> counts;
+  for (int i = 0; i < draws; ++i) {
+    const auto token = sampler.Sample(absl::MakeSpan(logits));
+    EXPECT_TRUE(token.ok()) << token.status();
+    ++counts[token->chosen.token];
+  }
+  return counts;
+}
+
+std::set<int32_t> Tokens(const SamplingOptions& options, const std::vector<float>& logits,
+                         int draws = 4000) {
+  std::set<int32_t> tokens;
+  for (const auto& [token, count] : Counts(options, logits, draws)) tokens.insert(token);
+  return tokens;
+}
+
+int32_t Greedy(SamplingOptions options, std::vector<float> logits,
+               const std::vector<int32_t>& prompt = {}) {
+  options.temperature = 0;
+  return Sampler(options, {}, prompt, 0).Sample(absl::MakeSpan(logits))->chosen.token;
+}
+
+// Pearson's chi-square of `counts` against `probabilities`.
+double ChiSquare(std::map<int32_t, int> counts, const std::vector<double>& probabilities,
+                 int draws) {
+  double sum = 0;
+  for (size_t i = 0; i < probabilities.size(); ++i) {
+    const double expected = probabilities[i] * draws;
+    sum += (counts[static_cast<int32_t>(i)] - expected) *
+           (counts[static_cast<int32_t>(i)] - expected) / expected;
+  }
+  return sum;
+}
+
+const std::vector<double> kFour = {0.1, 0.4, 0.2, 0.3};
+constexpr int kDraws = 20000;
+constexpr double kChiSquare3 = 16.27;  // 3 degrees of freedom, 99.9 %
+
+TEST(SamplerTest, FollowsTheDistribution) {
+  EXPECT_LT(ChiSquare(Counts(Plain(), Logs(kFour), kDraws), kFour, kDraws), kChiSquare3);
+}
+
+TEST(SamplerTest, FollowsTheDistributionThroughTopK) {
+  SamplingOptions options = Plain();
+  options.top_k = 4;
+  EXPECT_LT(ChiSquare(Counts(options, Logs(kFour), kDraws), kFour, kDraws), kChiSquare3);
+}
+
+TEST(SamplerTest, TemperatureFlattens) {
+  SamplingOptions options = Plain();
+  options.temperature = 2;
+  std::vector<double> flat;
+  double total = 0;
+  for (double p : kFour) total += std::sqrt(p);
+  for (double p : kFour) flat.push_back(std::sqrt(p) / total);
+  EXPECT_LT(ChiSquare(Counts(options, Logs(kFour), kDraws), flat, kDraws), kChiSquare3);
+}
+
+TEST(SamplerTest, GreedyTakesTheFirstOfEqualOnes) {
+  EXPECT_EQ(Greedy({}, {1, 3, 3, 2}), 1);
+  EXPECT_EQ(Greedy({}, {-5, -3, -1}), 2);
+}
+
+TEST(SamplerTest, TopKKeepsTheBestK) {
+  SamplingOptions options = Plain();
+  options.top_k = 2;
+  EXPECT_THAT(Tokens(options, Logs(kFour)), ElementsAre(1, 3));
+  options.top_k = 1;
+  EXPECT_THAT(Tokens(options, Logs(kFour)), ElementsAre(1));
+  options.top_k = 100;  // more than there are
+  EXPECT_THAT(Tokens(options, Logs(kFour)), ElementsAre(0, 1, 2, 3));
+}
+
+TEST(SamplerTest, TopPKeepsTheTokenThatCrosses) {
+  SamplingOptions options = Plain();
+  options.top_p = 0.5;  // 0.4, then 0.3 crosses
+  EXPECT_THAT(Tokens(options, Logs(kFour)), ElementsAre(1, 3));
+  options.top_p = 0.75;
+  EXPECT_THAT(Tokens(options, Logs(kFour)), ElementsAre(1, 2, 3));
+  options.top_p = 0;
+  EXPECT_THAT(Tokens(options, Logs(kFour)), ElementsAre(1));
+}
+
+TEST(SamplerTest, TopPCountsWhatTopKLeft) {
+  SamplingOptions options = Plain();
+  options.top_k = 2;     // 4/7 and 3/7 remain
+  options.top_p = 0.55;  // of the whole distribution this would take two
+  EXPECT_THAT(Tokens(options, Logs(kFour)), ElementsAre(1));
+}
+
+TEST(SamplerTest, MinPIsRelativeToTheBest) {
+  SamplingOptions options = Plain();
+  options.min_p = 0.6;  // at least 0.24
+  EXPECT_THAT(Tokens(options, Logs(kFour)), ElementsAre(1, 3));
+  options.min_p = 0.4;
+  EXPECT_THAT(Tokens(options, Logs(kFour)), ElementsAre(1, 2, 3));
+}
+
+TEST(SamplerTest, LargeNucleus) {
+  // 1,000 equal tokens: the nucleus of one half has 500 of them, those with the lowest ids.
+  SamplingOptions options = Plain();
+  options.top_p = 0.5;
+  const std::set<int32_t> tokens = Tokens(options, std::vector<float>(1000, 1.0f));
+  EXPECT_GT(tokens.size(), 450u);
+  EXPECT_NEAR(*tokens.rbegin(), 500, 2);
+}
+
+TEST(SamplerTest, BannedTokensAreNeverSampled) {
+  SamplingOptions options = Plain();
+  options.logit_bias = {{1, kBan}};
+  std::vector<int32_t> tokens;
+  for (const auto& [token, count] : Counts(options, Logs(kFour), 4000, {3}))
+    tokens.push_back(token);
+  EXPECT_THAT(tokens, ElementsAre(0, 2));
+}
+
+TEST(SamplerTest, BiasIsAdded) {
+  EXPECT_EQ(Greedy({.logit_bias = {{0, 0.5f}}}, {1, 1.4f}), 0);
+  EXPECT_EQ(Greedy({.logit_bias = {{0, 0.3f}}}, {1, 1.4f}), 1);
+}
+
+TEST(SamplerTest, RepetitionPenaltyDividesPositiveAndMultipliesNegative) {
+  const SamplingOptions options{.repetition_penalty = 1.5f};
+  EXPECT_EQ(Greedy(options, {3, 2.1f}, {0}), 1);  // 3 / 1.5 = 2
+  EXPECT_EQ(Greedy(options, {3, 1.9f}, {0}), 0);
+  EXPECT_EQ(Greedy(options, {-2, -2.9f}, {0}), 1);  // -2 * 1.5 = -3
+  EXPECT_EQ(Greedy(options, {-2, -3.1f}, {0}), 0);
+}
+
+TEST(SamplerTest, FrequencyAndPresenceCountTheAnswerOnly) {
+  SamplingOptions options{.temperature = 0, .frequency_penalty = 0.5f, .presence_penalty = 1};
+  Sampler sampler(options, {}, std::vector<int32_t>{0, 0, 0}, 0);
+  std::vector<float> logits = {3, 1.6f, 1.1f};
+  std::vector<int32_t> tokens;
+  for (int i = 0; i < 5; ++i) {
+    tokens.push_back(sampler.Sample(absl::MakeSpan(logits))->chosen.token);
+  }
+  // 3; then 3 - 1.5 < 1.6; then 1.5 beats 1.6 - 1.5 and 1.1; then 3 - 2 = 1 loses to 1.1.
+  EXPECT_THAT(tokens, ElementsAre(0, 1, 0, 2, 0));
+}
+
+TEST(SamplerTest, LogprobsAreOfTheUnmodifiedLogits) {
+  SamplingOptions options{.temperature = 0.1f, .top_k = 1, .logit_bias = {{1, kBan}}};
+  std::vector<float> logits = Logs(kFour);
+  const std::vector<float> before = logits;
+  Sampler sampler(options, {}, {}, 4);
+  const auto sampled = sampler.Sample(absl::MakeSpan(logits));
+  ASSERT_TRUE(sampled.ok());
+  EXPECT_EQ(sampled->chosen.token, 3);
+  EXPECT_NEAR(sampled->chosen.logprob, std::log(0.3), 1e-6);
+  ASSERT_EQ(sampled->alternatives.size(), 4u);
+  double sum = 0;
+  for (size_t i = 0; i < 4; ++i) {
+    const int32_t expected[] = {1, 3, 2, 0};
+    EXPECT_EQ(sampled->alternatives[i].token, expected[i]);
+    sum += std::exp(sampled->alternatives[i].logprob);
+  }
+  EXPECT_NEAR(sum, 1, 1e-6);
+  EXPECT_EQ(logits, before);
+}
+
+TEST(SamplerTest, SeedsDecide) {
+  const std::vector<float> logits(1000, 0.0f);
+  const auto draw = [&](std::optional<uint64_t> seed) {
+    SamplingOptions options = Plain();
+    options.seed = seed;
+    Sampler sampler(options, {}, {}, 0);
+    std::vector<float> copy = logits;
+    std::vector<int32_t> tokens;
+    for (int i = 0; i < 16; ++i) {
+      tokens.push_back(sampler.Sample(absl::MakeSpan(copy))->chosen.token);
+    }
+    return tokens;
+  };
+  EXPECT_EQ(draw(5), draw(5));
+  EXPECT_NE(draw(5), draw(6));
+  EXPECT_NE(draw(std::nullopt), draw(std::nullopt));
+}
+
+TEST(SamplerTest, RefusesLogitsThatAreNotFinite) {
+  for (float bad :
+       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), kBan}) {
+    std::vector<float> logits = {1, bad, 2};
+    for (float temperature : {0.0f, 1.0f}) {
+      Sampler sampler({.temperature = temperature}, {}, {}, 0);
+      EXPECT_EQ(sampler.Sample(absl::MakeSpan(logits)).status().code(),
+                absl::StatusCode::kInternal);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace softsplice
