@@ -51,8 +51,9 @@ struct EncodedImage {
 
 struct ImageJob {
   std::string data;
-  std::string mime_type;    // empty: found out from the bytes
-  int max_soft_tokens = 0;  // 70, 140, 280, 560, 1120; 0 is 280
+  std::string mime_type;     // empty: found out from the bytes
+  int max_soft_tokens = 0;   // 70, 140, 280, 560, 1120; 0 is 280
+  bool header_only = false;  // don't run the tower: values stay empty
   absl::Time deadline = absl::InfiniteFuture();
   // Called about the time the job starts; a job that is no longer wanted is dropped with CANCELLED.
   std::function<bool()> cancelled = [] { return false; };

@@ -1,0 +1,181 @@
+// The forward pass of the gemma4v image tower.
+#include "encoder_svc/model/vit.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/status/error.h"
+#include "common/status/macros.h"
+#include "kernels/null_backend.h"
+
+namespace softsplice {
+namespace {
+
+// Rows of the feed-forward network that are in work at once: its hidden rows are four times as wide
+// as all others, and a picture of 1120 soft tokens has 10,080 of them.
+constexpr int kFfnRows = 512;
+
+int PatchCount(const Patches& picture) { return picture.grid_columns * picture.grid_rows; }
+
+int PatchCount(absl::Span<const Patches> pictures) {
+  int count = 0;
+  for (const Patches& picture : pictures) count += PatchCount(picture);
+  return count;
+}
+
+}  // namespace
+
+absl::Status Vit::CheckGrid(int columns, int rows) const {
+  if (std::max(columns, rows) <= config_.positions) return absl::OkStatus();
+  return InvalidMedia(absl::StrCat("the picture becomes ", columns, " x ", rows,
+                                   " patches; this model knows positions up to ", config_.positions,
+                                   " along a side"));
+}
+
+Vit::Batch Vit::UploadBatch(Backend& b, Arena& a, absl::Span<const Patches> pictures) const {
+  const int patches = PatchCount(pictures);
+  Batch batch{.columns = a.New(patches, 1, DType::kI32),
+              .rows = a.New(patches, 1, DType::kI32),
+              .starts = a.New(static_cast<int>(pictures.size()) + 1, 1, DType::kI32)};
+  std::vector<int32_t> starts = {0};
+  for (const Patches& picture : pictures) {
+    const int count = PatchCount(picture);
+    b.Upload(batch.columns.Rows(starts.back(), count), picture.columns.data());
+    b.Upload(batch.rows.Rows(starts.back(), count), picture.rows.data());
+    starts.push_back(starts.back() + count);
+  }
+  b.Upload(batch.starts, starts.data());
+  return batch;
+}
+
+// Gemma4VisionPatchEmbedder: x [patches, dim].
+void Vit::EmbedPatches(Backend& b, Arena& a, absl::Span<const Patches> pictures, const Batch& batch,
+                       Mat x, const VitTap& tap) const {
+  Arena::Scope scope(a);
+  Mat pixels = a.New(x.rows, patch_projection_.cols);
+  int first = 0;
+  for (const Patches& picture : pictures) {
+    b.Upload(pixels.Rows(first, PatchCount(picture)), picture.values.data());
+    first += PatchCount(picture);
+  }
+  b.Matmul(x, pixels, patch_projection_);
+  if (tap) tap("patch_embed", x);
+  b.AddEmbedding(x, batch.columns, column_table_);
+  b.AddEmbedding(x, batch.rows, row_table_);
+  if (tap) tap("pos_embed", x);
+}
+
+// Gemma4VisionAttention with the norms and the residual around it:
+// x += post_norm(output(attention(norm(x)))). Half of a head's dims turn with the column, half with
+// the row.
+void Vit::Attend(Backend& b, Arena& a, const Layer& l, const Batch& batch, Mat x) const {
+  Arena::Scope scope(a);
+  const int head = config_.HeadDim();
+  const RopeSpec by_column{.head_dim = head, .count = head / 2, .base = config_.rope_base};
+  RopeSpec by_row = by_column;
+  by_row.first = head / 2;
+  Mat h = a.New(x.rows, x.cols);
+  Mat q = a.New(x.rows, x.cols), k = a.New(x.rows, x.cols), v = a.New(x.rows, x.cols);
+  b.RmsNorm(h, x, &l.attention_norm, config_.eps);
+  b.Matmul(q, h, l.q);
+  b.Matmul(k, h, l.k);
+  b.Matmul(v, h, l.v);
+  b.RmsNorm(q, q, &l.q_norm, config_.eps, head);
+  b.RmsNorm(k, k, &l.k_norm, config_.eps, head);
+  b.RmsNorm(v, v, nullptr, config_.eps, head);
+  for (Mat rotated : {q, k}) {
+    b.Rope(rotated, batch.columns, by_column);
+    b.Rope(rotated, batch.rows, by_row);
+  }
+  b.SelfAttention(h, q, k, v, batch.starts, config_.heads);
+  b.Matmul(q, h, l.output);
+  b.AddNorm(x, q, l.attention_post_norm, config_.eps);
+}
+
+// Gemma4VisionMLP with the norms and the residual around it.
+void Vit::FeedForward(Backend& b, Arena& a, const Layer& l, Mat x) const {
+  Arena::Scope scope(a);
+  Mat h = a.New(x.rows, x.cols);
+  const int most = std::min(x.rows, kFfnRows);
+  Mat gate = a.New(most, config_.ffn), up = a.New(most, config_.ffn);
+  b.RmsNorm(h, x, &l.ffn_norm, config_.eps);
+  for (int first = 0; first < x.rows; first += kFfnRows) {
+    const int rows = std::min(kFfnRows, x.rows - first);
+    b.GatedMatmul(gate.Rows(0, rows), up.Rows(0, rows), h.Rows(first, rows), l.gate, l.up, gelu_);
+    b.Matmul(h.Rows(first, rows), gate.Rows(0, rows), l.down);
+  }
+  b.AddNorm(x, h, l.ffn_post_norm, config_.eps);
+}
+
+// The end of Gemma4VisionModel; most models have no such step.
+Mat Vit::Standardize(Backend& b, Arena& a, Mat pooled) const {
+  if (!scale_) return pooled;
+  Mat standard = a.New(pooled.rows, pooled.cols);
+  Arena::Scope scope(a);
+  Mat zeros = a.New(pooled.rows, 1, DType::kI32);
+  b.Upload(zeros, std::vector<int32_t>(static_cast<size_t>(pooled.rows)).data());
+  b.AddEmbedding(pooled, zeros, minus_bias_);
+  b.Matmul(standard, pooled, scale_);
+  return standard;
+}
+
+// Soft tokens of all pictures, [soft tokens, projection_dim].
+Mat Vit::Forward(Backend& b, Arena& a, absl::Span<const Patches> pictures,
+                 const VitTap& tap) const {
+  const Batch batch = UploadBatch(b, a, pictures);
+  Mat x = a.New(batch.columns.rows, config_.dim);
+  EmbedPatches(b, a, pictures, batch, x, tap);
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    Attend(b, a, layers_[i], batch, x);
+    FeedForward(b, a, layers_[i], x);
+    if (tap && i == 0) tap("block0", x);
+  }
+  if (tap) tap("block_last", x);
+
+  const int area = config_.pool * config_.pool;
+  Mat pooled = a.New(x.rows / area, config_.dim);
+  int first = 0;
+  for (const Patches& picture : pictures) {
+    const int count = PatchCount(picture);
+    b.AveragePool(pooled.Rows(first / area, count / area), x.Rows(first, count),
+                  picture.grid_columns, config_.pool);
+    first += count;
+  }
+  b.Scale(pooled, std::sqrt(static_cast<float>(config_.dim)));
+  if (tap) tap("pool", pooled);
+  pooled = Standardize(b, a, pooled);
+  b.RmsNorm(pooled, pooled, nullptr, config_.eps);
+  Mat soft = a.New(pooled.rows, config_.projection_dim);
+  b.Matmul(soft, pooled, projector_);
+  if (tap) tap("projector", soft);
+  return soft;
+}
+
+absl::StatusOr<std::vector<std::vector<float>>> Vit::Encode(absl::Span<const Patches> pictures,
+                                                            const VitTap& tap) {
+  NullBackend null;
+  Arena dry(nullptr);
+  Forward(null, dry, pictures, {});
+  if (dry.Peak() > workspace_bytes_) {
+    workspace_ = nullptr;  // first the old one goes
+    workspace_bytes_ = 0;
+    ASSIGN_OR_RETURN(workspace_, backend_.Allocate(dry.Peak()));
+    workspace_bytes_ = dry.Peak();
+  }
+  Arena arena(workspace_.get());
+  const Mat soft = Forward(backend_, arena, pictures, tap);
+  std::vector<std::vector<float>> results;
+  int first = 0;
+  for (const Patches& picture : pictures) {
+    const int rows = PatchCount(picture) / (config_.pool * config_.pool);
+    results.emplace_back(static_cast<size_t>(rows) * static_cast<size_t>(soft.cols));
+    backend_.Download(results.back().data(), soft.Rows(first, rows));
+    first += rows;
+  }
+  RETURN_IF_ERROR(backend_.Wait());
+  return results;
+}
+
+}  // namespace softsplice
