@@ -1,0 +1,90 @@
+#include "common/server/call.h"
+
+#include <chrono>
+#include <utility>
+
+#include "absl/random/random.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "common/server/status.h"
+#include "common/status/error.h"
+
+namespace softsplice {
+namespace {
+
+std::string Header(const grpc::CallbackServerContext& context, const char* name) {
+  const auto& metadata = context.client_metadata();
+  const auto found = metadata.find(name);
+  return found == metadata.end() ? "" : std::string(found->second.data(), found->second.size());
+}
+
+// Messages of these are ours alone; others may quote the request.
+bool MayLogMessage(absl::StatusCode code) {
+  return code == absl::StatusCode::kInternal || code == absl::StatusCode::kUnavailable ||
+         code == absl::StatusCode::kDeadlineExceeded || code == absl::StatusCode::kUnknown;
+}
+
+LogLevel LevelOf(absl::StatusCode code) {
+  if (code == absl::StatusCode::kInternal || code == absl::StatusCode::kUnknown) {
+    return LogLevel::kError;
+  }
+  return code == absl::StatusCode::kUnavailable ? LogLevel::kWarning : LogLevel::kInfo;
+}
+
+}  // namespace
+
+bool IsSaneRequestId(absl::string_view id) {
+  if (id.empty() || id.size() > 64) return false;
+  for (const char c : id) {
+    if (!absl::ascii_isalnum(c) && c != '.' && c != '_' && c != '-') return false;
+  }
+  return true;
+}
+
+bool IsSaneTraceparent(absl::string_view value) {
+  if (value.size() != 55 || value.substr(0, 3) != "00-") return false;
+  for (size_t i = 3; i < value.size(); ++i) {
+    const bool dash = i == 35 || i == 52;
+    const char c = value[i];
+    if (dash ? c != '-' : !(absl::ascii_isdigit(c) || (c >= 'a' && c <= 'f'))) return false;
+  }
+  return true;
+}
+
+Call::Call(grpc::CallbackServerContext* context, const Logger& logger, std::string service,
+           std::string method)
+    : logger_(logger),
+      service_(std::move(service)),
+      method_(std::move(method)),
+      start_(absl::Now()),
+      deadline_(context->deadline() == std::chrono::system_clock::time_point::max()
+                    ? absl::InfiniteFuture()
+                    : absl::FromChrono(context->deadline())),
+      request_id_(Header(*context, kRequestIdHeader)),
+      traceparent_(Header(*context, kTraceparentHeader)) {
+  if (!IsSaneRequestId(request_id_)) {
+    absl::BitGen random;
+    request_id_ = absl::StrFormat("%016x", absl::Uniform<uint64_t>(random));
+  }
+  if (!IsSaneTraceparent(traceparent_)) traceparent_.clear();
+  context->AddInitialMetadata(kRequestIdHeader, request_id_);
+}
+
+grpc::Status Call::End(const absl::Status& status) {
+  std::vector<LogField> fields = {{"service", service_},
+                                  {"method", method_},
+                                  {"request_id", request_id_},
+                                  {"code", absl::StatusCodeToString(status.code())}};
+  if (!traceparent_.empty()) fields.push_back({"trace_id", traceparent_.substr(3, 32)});
+  const ErrorDetail detail = GetErrorDetail(status);
+  if (!detail.reason.empty()) fields.push_back({"reason", detail.reason});
+  if (!detail.field.empty()) fields.push_back({"field", detail.field});
+  if (MayLogMessage(status.code())) fields.push_back({"message", std::string(status.message())});
+  fields.push_back(DurationField("duration", absl::Now() - start_));
+  fields.insert(fields.end(), fields_.begin(), fields_.end());
+  logger_.Log(LevelOf(status.code()), "call", fields);
+  return ToGrpcStatus(status);
+}
+
+}  // namespace softsplice

@@ -1,0 +1,81 @@
+#include "common/server/flags.h"
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+
+namespace softsplice {
+namespace {
+
+// An option in seconds that fills a duration.
+void AddSeconds(CLI::App& app, const std::string& name, absl::Duration* duration,
+                const std::string& help) {
+  app.add_option_function<double>(
+         name, [duration](const double& seconds) { *duration = absl::Seconds(seconds); }, help)
+      ->check(CLI::Range(0.0, 1e6))
+      ->type_name("SECONDS")
+      ->default_str(absl::StrCat(absl::ToDoubleSeconds(*duration)));
+}
+
+LogLevel LevelOf(const std::string& name) {
+  if (name == "debug") return LogLevel::kDebug;
+  if (name == "warning") return LogLevel::kWarning;
+  return name == "error" ? LogLevel::kError : LogLevel::kInfo;
+}
+
+}  // namespace
+
+void AddServiceFlags(CLI::App& app, const std::string& default_listen, ServiceFlags* flags) {
+  flags->server.listen = default_listen;
+  flags->log_format = isatty(STDERR_FILENO) != 0 ? LogFormat::kText : LogFormat::kJson;
+  app.set_version_flag("--version", app.get_name() + " " SOFTSPLICE_VERSION);
+  app.add_option("--listen", flags->server.listen,
+                 "Where to listen: host:port (0.0.0.0:PORT for all interfaces) or unix:PATH")
+      ->type_name("ADDRESS")
+      ->capture_default_str();
+  app.add_option("--max-request-bytes", flags->server.max_request_bytes,
+                 "Largest message that is taken")
+      ->check(CLI::Range(1 << 10, 1 << 30))
+      ->type_name("BYTES")
+      ->capture_default_str();
+  AddSeconds(app, "--max-connection-age", &flags->server.max_connection_age,
+             "Connections are asked to reconnect after this long, so that load spreads over "
+             "replicas; running calls go on; 0 is off");
+  AddSeconds(app, "--drain-seconds", &flags->server.drain,
+             "What running calls get to end after SIGTERM or SIGINT");
+  app.add_option_function<std::string>(
+         "--log-format",
+         [flags](const std::string& name) {
+           flags->log_format = name == "json" ? LogFormat::kJson : LogFormat::kText;
+         },
+         "How log lines on stderr look; text on a terminal, json elsewhere")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->type_name("FORMAT");
+  app.add_option_function<std::string>(
+         "--log-level", [flags](const std::string& name) { flags->log_level = LevelOf(name); },
+         "The least that is logged")
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
+      ->type_name("LEVEL")
+      ->default_str("info");
+}
+
+std::optional<int> ParseFlags(CLI::App& app, const std::string& prefix, int argc, char** argv) {
+  for (CLI::Option* option : app.get_options()) {
+    const std::string name = option->get_single_name();
+    if (name == "help" || name == "version") continue;
+    option->envname(
+        absl::StrCat(prefix, absl::AsciiStrToUpper(absl::StrReplaceAll(name, {{"-", "_"}}))));
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kExitStopped : kExitUsage;
+  }
+  return std::nullopt;
+}
+
+}  // namespace softsplice

@@ -1,0 +1,18 @@
+// gRPC server reflection, v1 and v1alpha: what lets grpcurl and the like list, describe and call
+// everything.
+#pragma once
+
+#include <grpcpp/impl/service_type.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace softsplice {
+
+// One service per version of the protocol. `services` are the full names to list besides those of
+// reflection and health; their descriptors come from the generated pool.
+std::vector<std::unique_ptr<grpc::Service>> MakeReflectionServices(
+    std::vector<std::string> services);
+
+}  // namespace softsplice

@@ -1,0 +1,146 @@
+#include "decoder_svc/encoder_pool/soft_tokens.h"
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "common/gguf/half.h"
+#include "common/hash/crc32c.h"
+#include "common/status/error.h"
+#include "common/status/macros.h"
+
+namespace softsplice {
+namespace {
+
+static_assert(std::endian::native == std::endian::little);
+
+template <class Stored, float (*kConvert)(Stored)>
+std::vector<float> Unpack(absl::string_view bytes) {
+  std::vector<float> values(bytes.size() / sizeof(Stored));
+  for (size_t i = 0; i < values.size(); ++i) {
+    Stored stored;
+    std::memcpy(&stored, bytes.data() + i * sizeof(Stored), sizeof(Stored));
+    values[i] = kConvert(stored);
+  }
+  return values;
+}
+
+float Same(float value) { return value; }
+
+absl::Status CheckFingerprint(const std::string& fingerprint, const SoftTokensRules& rules) {
+  if (rules.allow_foreign) return absl::OkStatus();
+  const std::string what = fingerprint.empty()
+                               ? "the soft tokens name no encoder (encoder_fingerprint is empty)"
+                               : absl::StrCat("the soft tokens are of encoder ",
+                                              absl::BytesToHexString(fingerprint.substr(0, 32)));
+  const auto error = [&](absl::string_view why, absl::string_view reason) {
+    return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat(what, "; ", why),
+                     {.reason = std::string(reason), .field = "header.encoder_fingerprint"});
+  };
+  if (rules.fingerprint.empty()) {
+    return error("this decoder knows no encoder yet to compare with", "NO_ENCODER_KNOWN");
+  }
+  if (fingerprint == rules.fingerprint) return absl::OkStatus();
+  return error(absl::StrCat("this decoder takes those of ",
+                            absl::BytesToHexString(rules.fingerprint), " only"),
+               "FOREIGN_SOFT_TOKENS");
+}
+
+absl::Status CheckLayout(const v1::SoftTokensHeader& header) {
+  const uint64_t rows = header.rows();
+  if (header.has_image()) {
+    if (header.modality() != v1::MODALITY_IMAGE) {
+      return InvalidField("header.image", "header.image is set, but the modality is not image");
+    }
+    const uint64_t cells = static_cast<uint64_t>(header.image().grid_rows()) *
+                           static_cast<uint64_t>(header.image().grid_columns());
+    if (cells != rows) {
+      return InvalidField(
+          "header.image",
+          absl::StrCat("header.image has a grid of ", header.image().grid_rows(), " by ",
+                       header.image().grid_columns(), " for ", rows, " rows"));
+    }
+  }
+  if (header.has_audio() && header.modality() != v1::MODALITY_AUDIO) {
+    return InvalidField("header.audio", "header.audio is set, but the modality is not audio");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+int DataTypeBytes(v1::DataType type) {
+  switch (type) {
+    case v1::DATA_TYPE_F32:
+      return 4;
+    case v1::DATA_TYPE_F16:
+    case v1::DATA_TYPE_BF16:
+      return 2;
+    default:
+      return 0;
+  }
+}
+
+absl::StatusOr<std::vector<float>> UnpackValues(absl::string_view bytes, v1::DataType type) {
+  std::vector<float> values;
+  if (type == v1::DATA_TYPE_F32) {
+    values = Unpack<float, Same>(bytes);
+  } else if (type == v1::DATA_TYPE_F16) {
+    values = Unpack<uint16_t, HalfToFloat>(bytes);
+  } else {
+    values = Unpack<uint16_t, BF16ToFloat>(bytes);
+  }
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (std::isfinite(values[i])) continue;
+    return MakeError(absl::StatusCode::kInvalidArgument,
+                     absl::StrCat("number ", i, " of data is ", values[i], ", not finite"),
+                     {.reason = "NOT_FINITE", .field = "data"});
+  }
+  return values;
+}
+
+absl::Status CheckHeader(const v1::SoftTokensHeader& header, const SoftTokensRules& rules) {
+  if (header.modality() != v1::MODALITY_IMAGE && header.modality() != v1::MODALITY_AUDIO) {
+    return InvalidField("header.modality", absl::StrCat("header.modality is ", header.modality(),
+                                                        "; it must be image or audio"));
+  }
+  if (DataTypeBytes(header.data_type()) == 0) {
+    return InvalidField("header.data_type", absl::StrCat("header.data_type is ", header.data_type(),
+                                                         "; it must be F32, F16 or BF16"));
+  }
+  if (header.rows() == 0) {
+    return InvalidField("header.rows", "header.rows is 0; there must be at least one");
+  }
+  RETURN_IF_ERROR(CheckFingerprint(header.encoder_fingerprint(), rules));
+  if (header.dim() != static_cast<uint32_t>(rules.dim)) {
+    return InvalidField("header.dim", absl::StrCat("header.dim is ", header.dim(),
+                                                   "; this decoder's width is ", rules.dim));
+  }
+  return CheckLayout(header);
+}
+
+absl::StatusOr<std::vector<float>> ReadSoftTokens(const v1::SoftTokens& soft_tokens,
+                                                  const SoftTokensRules& rules) {
+  const v1::SoftTokensHeader& header = soft_tokens.header();
+  RETURN_IF_ERROR(CheckHeader(header, rules));
+  const uint64_t width = static_cast<uint64_t>(DataTypeBytes(header.data_type()));
+  // No overflow: 32 bits, an int and 4.
+  const uint64_t row_bytes = static_cast<uint64_t>(rules.dim) * width;
+  const uint64_t size = soft_tokens.data().size();
+  if (size / row_bytes != header.rows() || size % row_bytes != 0) {
+    return InvalidField(
+        "data", absl::StrCat("data has ", size, " bytes; ", header.rows(), " rows of ", rules.dim,
+                             " numbers of ", width, " bytes need ", row_bytes * header.rows()));
+  }
+  const uint32_t crc = Crc32c(soft_tokens.data());
+  if (crc != soft_tokens.crc32c()) {
+    return MakeError(absl::StatusCode::kInvalidArgument,
+                     absl::StrCat("crc32c is ", soft_tokens.crc32c(), "; that of data is ", crc),
+                     {.reason = "BAD_CHECKSUM", .field = "crc32c"});
+  }
+  return UnpackValues(soft_tokens.data(), header.data_type());
+}
+
+}  // namespace softsplice

@@ -1,0 +1,38 @@
+// Soft tokens that come over the wire: nothing in them is believed before it is checked.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "softsplice/v1/soft_tokens.pb.h"
+
+namespace softsplice {
+
+// Bytes of one number; 0 for a type that the contract does not know.
+int DataTypeBytes(v1::DataType type);
+
+// Little-endian numbers of `type` as float32. `bytes` has a whole number of them. INVALID_ARGUMENT
+// (field "data"): one is not finite.
+absl::StatusOr<std::vector<float>> UnpackValues(absl::string_view bytes, v1::DataType type);
+
+struct SoftTokensRules {
+  int dim = 0;              // the decoder's width
+  std::string fingerprint;  // of the encoder whose rows are taken; empty: none is known yet
+  bool allow_foreign = false;
+};
+
+// Whether the decoder can use rows with this header, whatever their values. FAILED_PRECONDITION:
+// another encoder made them, or none is known to compare with; INVALID_ARGUMENT: anything else,
+// with the field ("header.dim").
+absl::Status CheckHeader(const v1::SoftTokensHeader& header, const SoftTokensRules& rules);
+
+// All checks: the header, the size of the data, its checksum, finite values. Returns rows * dim
+// numbers.
+absl::StatusOr<std::vector<float>> ReadSoftTokens(const v1::SoftTokens& soft_tokens,
+                                                  const SoftTokensRules& rules);
+
+}  // namespace softsplice

@@ -1,0 +1,203 @@
+// `softsplice-decoder`: serves a text model's GGUF file over gRPC.
+#include <CLI/CLI.hpp>
+#include <exception>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/clock.h"
+#include "common/config/text_config.h"
+#include "common/gguf/file.h"
+#include "common/log/log.h"
+#include "common/server/address.h"
+#include "common/server/flags.h"
+#include "common/server/server.h"
+#include "common/server/signals.h"
+#include "common/status/macros.h"
+#include "decoder_svc/encoder_pool/encoder_pool.h"
+#include "decoder_svc/engine/engine.h"
+#include "decoder_svc/server/service.h"
+#include "decoder_svc/text/chat.h"
+#include "decoder_svc/text/tokenizer.h"
+
+namespace softsplice {
+namespace {
+
+// A step takes seconds at most: an engine that does not come round for so long hangs.
+constexpr absl::Duration kStalled = absl::Minutes(2);
+// An encoder that is there says so at once; one that is not need not be waited for.
+constexpr absl::Duration kFirstAnswers = absl::Seconds(2);
+
+struct DecoderFlags {
+  std::string model;
+  std::vector<std::string> encoders;
+  EngineOptions engine;
+  EncoderPoolOptions pool;
+  MediaLimits media;
+  bool allow_foreign_soft_tokens = false;
+};
+
+void AddModelFlags(CLI::App& app, DecoderFlags* flags) {
+  app.add_option("--model", flags->model, "The text model: a GGUF file")
+      ->required()
+      ->type_name("FILE");
+  app.add_option("--context", flags->engine.context_length,
+                 "Tokens that one request may hold, prompt and answer; at most what the model was "
+                 "made for")
+      ->check(CLI::PositiveNumber)
+      ->type_name("N")
+      ->capture_default_str();
+  app.add_option("--chunk", flags->engine.chunk, "Prompt tokens that are read in one step")
+      ->check(CLI::PositiveNumber)
+      ->type_name("N")
+      ->capture_default_str();
+  app.add_option_function<std::string>(
+         "--kv", [flags](const std::string& type) { flags->engine.kv_f32 = type == "f32"; },
+         "Type of the cached keys and values: f16, or f32 (twice the memory)")
+      ->check(CLI::IsMember({"f16", "f32"}))
+      ->type_name("TYPE")
+      ->default_str("f16");
+  app.add_option("--max-queue", flags->engine.max_queue,
+                 "Requests that may wait; one more is refused with a retry delay")
+      ->check(CLI::Range(1, 1 << 20))
+      ->type_name("N")
+      ->capture_default_str();
+  app.add_option("--threads", flags->engine.backend.threads,
+                 "CPU threads; 0 is as many as the process may use")
+      ->check(CLI::Range(0, 1024))
+      ->type_name("N")
+      ->capture_default_str();
+  app.add_option("--backend", flags->engine.backend.name,
+                 "cpu (the best the machine has), cpu-avx512, cpu-avx2, cpu-generic or ref (slow: "
+                 "for checks)")
+      ->type_name("NAME")
+      ->capture_default_str();
+  app.add_flag("--exact-weights", flags->engine.backend.exact_weights,
+               "Expand quantised weights to float32: slower and larger, exact");
+}
+
+void AddMediaFlags(CLI::App& app, DecoderFlags* flags) {
+  app.add_option("--encoder", flags->encoders,
+                 "The encoders, separated by commas: host:port, unix:PATH or dns:///NAME:PORT (all "
+                 "replicas behind it). None: text and the clients' own soft tokens only")
+      ->delimiter(',')
+      ->type_name("ADDRESS");
+  app.add_option_function<double>(
+         "--encode-limit-seconds",
+         [flags](const double& seconds) { flags->pool.encode_limit = absl::Seconds(seconds); },
+         "Longest wait for one medium")
+      ->check(CLI::Range(0.001, 1e6))
+      ->type_name("SECONDS")
+      ->default_str("120");
+  app.add_option("--max-media-bytes", flags->media.max_media_bytes,
+                 "Largest picture file that is taken")
+      ->type_name("BYTES")
+      ->capture_default_str();
+  app.add_option("--max-media", flags->media.max_media, "Media that one request may hold")
+      ->check(CLI::Range(0, 1 << 20))
+      ->type_name("N")
+      ->capture_default_str();
+  app.add_flag("--allow-foreign-soft-tokens", flags->allow_foreign_soft_tokens,
+               "Take soft tokens of clients whoever's encoder made them, as long as their width "
+               "fits");
+}
+
+// The model's text side and its engine; in this order, as each uses those before it.
+struct Model {
+  std::unique_ptr<gguf::File> file;
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<ChatTemplate> chat_template;
+  std::unique_ptr<Engine> engine;
+};
+
+absl::StatusOr<Model> LoadModel(const DecoderFlags& flags, const Logger& logger) {
+  Model model;
+  ASSIGN_OR_RETURN(model.file, gguf::File::Open(flags.model));
+  // Says best what kind of file it is, if it is another.
+  RETURN_IF_ERROR(TextConfig::FromGguf(*model.file).status());
+  ASSIGN_OR_RETURN(model.tokenizer, Tokenizer::FromGguf(*model.file));
+  std::string source;
+  if (model.file->Has("tokenizer.chat_template")) {
+    ASSIGN_OR_RETURN(source, model.file->String("tokenizer.chat_template"));
+  }
+  model.chat_template = std::make_unique<ChatTemplate>(*model.tokenizer, source);
+  if (!model.chat_template->known()) {
+    logger.Log(LogLevel::kWarning, "the file's chat template is not one this version knows",
+               {{"template", std::string(model.chat_template->name())}});
+  }
+  const Tokenizer& tokenizer = *model.tokenizer;
+  std::vector<int32_t> placeholders;
+  for (const char* token : {"<|image|>", "<|audio|>", "<|video|>"}) {
+    if (const int32_t id = tokenizer.Find(token); id >= 0) placeholders.push_back(id);
+  }
+  ASSIGN_OR_RETURN(model.engine,
+                   Engine::Load(*model.file, flags.engine, tokenizer.StopTokens(),
+                                tokenizer.BannedTokens(), tokenizer.pad(), placeholders));
+  return model;
+}
+
+absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags) {
+  StopSignal stop;
+  const Logger logger(service.log_format, service.log_level);
+  RETURN_IF_ERROR(PrepareListenAddress(service.server.listen));
+  logger.Log(LogLevel::kInfo, "loading", {{"file", flags.model}});
+  const absl::Time start = absl::Now();
+  ASSIGN_OR_RETURN(const Model model, LoadModel(flags, logger));
+  Engine& engine = *model.engine;
+  logger.Log(LogLevel::kInfo, "loaded",
+             {{"model", engine.info().name},
+              {"backend", engine.info().backend},
+              {"template", std::string(model.chat_template->name())},
+              {"context", engine.info().context_length},
+              DurationField("load", absl::Now() - start)});
+  std::unique_ptr<EncoderPool> encoders;
+  if (!flags.encoders.empty()) {
+    EncoderPoolOptions options = flags.pool;
+    options.addresses = flags.encoders;
+    options.dim = engine.info().dim;
+    encoders = std::make_unique<EncoderPool>(options, logger);
+    encoders->WaitForFirstAnswers(kFirstAnswers);
+  }
+  const DecoderContext context = {.engine = engine,
+                                  .tokenizer = *model.tokenizer,
+                                  .chat_template = *model.chat_template,
+                                  .encoders = encoders.get(),
+                                  .logger = logger,
+                                  .limits = flags.media,
+                                  .allow_foreign_soft_tokens = flags.allow_foreign_soft_tokens};
+  ASSIGN_OR_RETURN(const std::unique_ptr<Server> server,
+                   Server::Start(service.server, {MakeDecoderService(context)}));
+  ServeUntilStopped(*server, stop, service.server, logger,
+                    [&] { return absl::Now() - engine.last_step() < kStalled; });
+  engine.Shutdown(absl::Now());
+  return absl::OkStatus();
+}
+
+int Run(int argc, char** argv) {
+  CLI::App app("Answers prompts of text and pictures with a Gemma 4 model, over gRPC",
+               "softsplice-decoder");
+  ServiceFlags service;
+  DecoderFlags flags;
+  AddModelFlags(app, &flags);
+  AddMediaFlags(app, &flags);
+  AddServiceFlags(app, "localhost:50052", &service);
+  if (const auto exit_code = ParseFlags(app, "SOFTSPLICE_DECODER_", argc, argv)) return *exit_code;
+  const absl::Status status = Serve(service, flags);
+  if (status.ok()) return kExitStopped;
+  std::cerr << "softsplice-decoder: " << status.message() << std::endl;
+  return kExitFailed;
+}
+
+}  // namespace
+}  // namespace softsplice
+
+int main(int argc, char** argv) {
+  try {
+    return softsplice::Run(argc, argv);
+  } catch (const std::exception& error) {
+    std::cerr << "softsplice-decoder: " << error.what() << std::endl;
+    return softsplice::kExitFailed;
+  }
+}

@@ -1,0 +1,31 @@
+// What the decoder's handlers work with.
+#pragma once
+
+#include <cstdint>
+
+#include "absl/time/time.h"
+#include "common/log/log.h"
+#include "decoder_svc/encoder_pool/encoder_pool.h"
+#include "decoder_svc/engine/engine.h"
+#include "decoder_svc/text/chat.h"
+#include "decoder_svc/text/tokenizer.h"
+
+namespace softsplice {
+
+struct MediaLimits {
+  uint64_t max_media_bytes = 32 << 20;  // of one medium
+  int max_media = 64;                   // of one request
+};
+
+// All of it outlives the service.
+struct DecoderContext {
+  Engine& engine;
+  const Tokenizer& tokenizer;
+  const ChatTemplate& chat_template;
+  EncoderPool* encoders = nullptr;  // null: no encoder is configured
+  const Logger& logger;
+  MediaLimits limits;
+  bool allow_foreign_soft_tokens = false;
+};
+
+}  // namespace softsplice

@@ -1,0 +1,84 @@
+#include "decoder_svc/server/media.h"
+
+#include <utility>
+
+#include "common/status/error.h"
+#include "common/status/macros.h"
+#include "decoder_svc/encoder_pool/soft_tokens.h"
+
+namespace softsplice {
+
+void MediaBatch::Start(Done done) {
+  done_ = std::move(done);
+  media_.resize(sources_.size());
+  // What came with the request first: a broken one costs no encoding.
+  for (size_t i = 0; i < sources_.size(); ++i) {
+    if (sources_[i].soft_tokens == nullptr) {
+      ++pending_;
+      continue;
+    }
+    auto medium = ReadSoft(*sources_[i].soft_tokens);
+    if (!medium.ok()) {
+      return done_(Annotate(medium.status(), sources_[i].field, sources_[i].field));
+    }
+    media_[i] = *std::move(medium);
+  }
+  if (pending_ == 0) return done_(std::move(media_));
+  // Encode() may end the batch.
+  const std::shared_ptr<MediaBatch> self = shared_from_this();
+  for (size_t i = 0; i < sources_.size(); ++i) {
+    if (sources_[i].media != nullptr) self->Encode(i);
+  }
+}
+
+absl::StatusOr<EncodedMedium> MediaBatch::ReadSoft(const v1::SoftTokens& soft_tokens) const {
+  const SoftTokensRules rules = {
+      .dim = context_.engine.info().dim,
+      .fingerprint = context_.encoders == nullptr ? "" : context_.encoders->fingerprint(),
+      .allow_foreign = context_.allow_foreign_soft_tokens};
+  ASSIGN_OR_RETURN(std::vector<float> values, ReadSoftTokens(soft_tokens, rules));
+  return EncodedMedium{.header = soft_tokens.header(),
+                       .values = std::make_shared<const std::vector<float>>(std::move(values))};
+}
+
+void MediaBatch::Encode(size_t index) {
+  const v1::Media& media = *sources_[index].media;
+  EncodeJob job{.data = media.data(),
+                .mime_type = media.mime_type(),
+                .max_soft_tokens = media.max_soft_tokens(),
+                .header_only = options_.header_only,
+                .deadline = options_.deadline,
+                .request_id = options_.request_id,
+                .traceparent = options_.traceparent};
+  auto call = context_.encoders->EncodeImage(
+      std::move(job), [self = shared_from_this(), index](absl::StatusOr<EncodedMedium> medium) {
+        self->OnMedium(index, std::move(medium));
+      });
+  const std::lock_guard lock(mutex_);
+  if (cancelled_) call->Cancel();
+  calls_.push_back(std::move(call));
+}
+
+void MediaBatch::OnMedium(size_t index, absl::StatusOr<EncodedMedium> medium) {
+  std::unique_lock lock(mutex_);
+  if (medium.ok()) {
+    media_[index] = *std::move(medium);
+  } else if (status_.ok()) {
+    status_ = Annotate(medium.status(), sources_[index].field, sources_[index].field);
+    cancelled_ = true;  // the answer is clear: the others need not be encoded
+    for (const auto& call : calls_) call->Cancel();
+  }
+  if (--pending_ > 0) return;
+  calls_.clear();
+  lock.unlock();
+  if (!status_.ok()) return done_(status_);
+  done_(std::move(media_));
+}
+
+void MediaBatch::Cancel() {
+  const std::lock_guard lock(mutex_);
+  cancelled_ = true;
+  for (const auto& call : calls_) call->Cancel();
+}
+
+}  // namespace softsplice

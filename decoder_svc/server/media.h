@@ -1,0 +1,59 @@
+// Brings a request's media to their rows: pictures through the encoders, all at once; soft tokens
+// by checking them.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "decoder_svc/encoder_pool/encoder_pool.h"
+#include "decoder_svc/server/context.h"
+#include "decoder_svc/server/prompt.h"
+
+namespace softsplice {
+
+struct MediaOptions {
+  bool header_only = false;  // rows are only counted; soft tokens are checked all the same
+  absl::Time deadline = absl::InfiniteFuture();
+  std::string request_id;
+  std::string traceparent;
+};
+
+// The media of one request. Thread-safe.
+class MediaBatch : public std::enable_shared_from_this<MediaBatch> {
+ public:
+  // In the request's order, or the error of the first that failed, its field within the request.
+  using Done = std::function<void(absl::StatusOr<std::vector<EncodedMedium>>)>;
+
+  MediaBatch(const DecoderContext& context, std::vector<MediumSource> sources, MediaOptions options)
+      : context_(context), sources_(std::move(sources)), options_(std::move(options)) {}
+
+  // Call it once. `done` is called exactly once, from any thread or before return. What the sources
+  // point to must live until then.
+  void Start(Done done);
+  // `done` comes soon, with CANCELLED if it has not come yet.
+  void Cancel();
+
+ private:
+  absl::StatusOr<EncodedMedium> ReadSoft(const v1::SoftTokens& soft_tokens) const;
+  void Encode(size_t index);
+  void OnMedium(size_t index, absl::StatusOr<EncodedMedium> medium);
+
+  const DecoderContext& context_;
+  const std::vector<MediumSource> sources_;
+  const MediaOptions options_;
+  Done done_;
+
+  std::mutex mutex_;
+  std::vector<EncodedMedium> media_;
+  std::vector<std::shared_ptr<EncoderPool::Call>> calls_;
+  absl::Status status_;  // the first error
+  size_t pending_ = 0;
+  bool cancelled_ = false;
+};
+
+}  // namespace softsplice

@@ -1,0 +1,223 @@
+#include "decoder_svc/server/prompt.h"
+
+#include <optional>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "common/status/error.h"
+#include "common/status/macros.h"
+
+namespace softsplice {
+namespace {
+
+absl::Status NotSupported(const std::string& field, absl::string_view message) {
+  return MakeError(absl::StatusCode::kUnimplemented, message,
+                   {.reason = "NOT_SUPPORTED", .field = field});
+}
+
+// By the type that the client says, else by how sound files begin.
+bool IsSound(const v1::Media& media) {
+  if (!media.mime_type().empty()) return absl::StartsWithIgnoreCase(media.mime_type(), "audio/");
+  const absl::string_view data = media.data();
+  return absl::StartsWith(data, "fLaC") || absl::StartsWith(data, "OggS") ||
+         absl::StartsWith(data, "ID3") ||
+         (absl::StartsWith(data, "RIFF") && data.substr(0, 12).substr(8) == "WAVE");
+}
+
+// Collects the media of a request in its order.
+class MediaList {
+ public:
+  explicit MediaList(const DecoderContext& context) : context_(context) {}
+
+  absl::StatusOr<MediaRef> Add(const v1::Media& media, const std::string& field) {
+    const std::string path = field + ".media";
+    if (media.data().empty()) return InvalidField(path + ".data", path + ".data is empty");
+    if (media.data().size() > context_.limits.max_media_bytes) {
+      return OverLimit(path + ".data",
+                       absl::StrCat(path, ".data has ", media.data().size(), " bytes; at most ",
+                                    context_.limits.max_media_bytes, " are taken"));
+    }
+    if (IsSound(media)) {
+      return NotSupported(path,
+                          absl::StrCat(path, " is a sound; this version takes pictures only"));
+    }
+    if (context_.encoders == nullptr) {
+      return MakeError(
+          absl::StatusCode::kFailedPrecondition,
+          absl::StrCat(path, " needs an encoder; this decoder was started without one"),
+          {.reason = "NO_ENCODER", .field = path});
+    }
+    return Add(MediumSource{.field = path, .media = &media}, MediaKind::kImage);
+  }
+
+  absl::StatusOr<MediaRef> Add(const v1::SoftTokens& soft_tokens, const std::string& field) {
+    const std::string path = field + ".soft_tokens";
+    const bool audio = soft_tokens.header().modality() == v1::MODALITY_AUDIO;
+    if (audio && soft_tokens.header().audio().segments_size() > 1) {
+      return NotSupported(
+          path, absl::StrCat(path, " has several segments; this version takes one a part"));
+    }
+    return Add(MediumSource{.field = path, .soft_tokens = &soft_tokens},
+               audio ? MediaKind::kAudio : MediaKind::kImage);
+  }
+
+  std::vector<MediumSource> Take() { return std::move(sources_); }
+
+ private:
+  absl::StatusOr<MediaRef> Add(MediumSource source, MediaKind kind) {
+    if (static_cast<int>(sources_.size()) == context_.limits.max_media) {
+      return OverLimit(source.field, absl::StrCat("the request has more than ",
+                                                  context_.limits.max_media, " media"));
+    }
+    sources_.push_back(std::move(source));
+    return MediaRef{.kind = kind, .index = static_cast<int>(sources_.size()) - 1};
+  }
+
+  const DecoderContext& context_;
+  std::vector<MediumSource> sources_;
+};
+
+absl::StatusOr<Role> ReadRole(v1::Role role, const std::string& field) {
+  switch (role) {
+    case v1::ROLE_SYSTEM:
+      return Role::kSystem;
+    case v1::ROLE_USER:
+      return Role::kUser;
+    case v1::ROLE_MODEL:
+      return Role::kModel;
+    default:
+      return InvalidField(field, absl::StrCat(field, " is ", role,
+                                              "; it must be system (1), user (2) or model (3)"));
+  }
+}
+
+absl::Status AddPart(const v1::Part& part, const std::string& field, MediaList* media,
+                     ChatMessage* message) {
+  switch (part.part_case()) {
+    case v1::Part::kText:
+      message->parts.emplace_back(part.text());
+      return absl::OkStatus();
+    case v1::Part::kMedia: {
+      ASSIGN_OR_RETURN(const MediaRef ref, media->Add(part.media(), field));
+      message->parts.emplace_back(ref);
+      return absl::OkStatus();
+    }
+    case v1::Part::kSoftTokens: {
+      ASSIGN_OR_RETURN(const MediaRef ref, media->Add(part.soft_tokens(), field));
+      message->parts.emplace_back(ref);
+      return absl::OkStatus();
+    }
+    case v1::Part::kToolCall:
+    case v1::Part::kToolResponse:
+      return NotSupported(field, absl::StrCat(field, ": this version has no tool calls"));
+    case v1::Part::PART_NOT_SET:
+      break;
+  }
+  return InvalidField(field, absl::StrCat(field, " is empty"));
+}
+
+absl::StatusOr<std::vector<PromptPiece>> RenderChat(const v1::Chat& chat,
+                                                    const DecoderContext& context,
+                                                    MediaList* media) {
+  if (chat.tools_size() > 0) return NotSupported("chat.tools", "this version has no tool calls");
+  std::vector<ChatMessage> messages;
+  for (int i = 0; i < chat.messages_size(); ++i) {
+    const std::string field = absl::StrCat("chat.messages[", i, "]");
+    ChatMessage& message = messages.emplace_back();
+    ASSIGN_OR_RETURN(message.role, ReadRole(chat.messages(i).role(), field + ".role"));
+    for (int k = 0; k < chat.messages(i).parts_size(); ++k) {
+      RETURN_IF_ERROR(AddPart(chat.messages(i).parts(k), absl::StrCat(field, ".parts[", k, "]"),
+                              media, &message));
+    }
+  }
+  auto pieces = context.chat_template.Render(messages, {.thinking = chat.thinking()});
+  if (!pieces.ok()) return Annotate(pieces.status(), "chat", "chat");
+  return pieces;
+}
+
+absl::StatusOr<RawPart> ReadRawPart(const v1::RawPart& part, const std::string& field,
+                                    MediaList* media) {
+  switch (part.part_case()) {
+    case v1::RawPart::kText:
+      return TextRun{.text = part.text()};
+    case v1::RawPart::kTextWithSpecialTokens:
+      return TextRun{.text = part.text_with_special_tokens(), .parse_special = true};
+    case v1::RawPart::kTokenIds:
+      return RawIds{{part.token_ids().ids().begin(), part.token_ids().ids().end()}};
+    case v1::RawPart::kSoftTokens: {
+      ASSIGN_OR_RETURN(const MediaRef ref, media->Add(part.soft_tokens(), field));
+      return RawMedia{.media = ref, .markers = false};
+    }
+    case v1::RawPart::kMedia: {
+      ASSIGN_OR_RETURN(const MediaRef ref, media->Add(part.media(), field));
+      return RawMedia{.media = ref};
+    }
+    case v1::RawPart::PART_NOT_SET:
+      break;
+  }
+  return InvalidField(field, absl::StrCat(field, " is empty"));
+}
+
+absl::StatusOr<std::vector<PromptPiece>> ReadRaw(const v1::RawPrompt& raw,
+                                                 const DecoderContext& context, MediaList* media) {
+  std::vector<RawPart> parts;
+  for (int i = 0; i < raw.parts_size(); ++i) {
+    ASSIGN_OR_RETURN(RawPart part,
+                     ReadRawPart(raw.parts(i), absl::StrCat("raw.parts[", i, "]"), media));
+    parts.push_back(std::move(part));
+  }
+  auto pieces = RenderRaw(context.tokenizer, parts, !raw.no_bos());
+  if (!pieces.ok()) return Annotate(pieces.status(), "raw", "raw");
+  if (pieces->empty()) return InvalidField("raw", "raw: the prompt is empty");
+  return pieces;
+}
+
+}  // namespace
+
+absl::StatusOr<PromptPlan> PlanPrompt(const v1::Chat* chat, const v1::RawPrompt* raw,
+                                      const DecoderContext& context) {
+  if (chat == nullptr && raw == nullptr) {
+    return InvalidField("prompt", "the prompt is empty: set chat or raw");
+  }
+  MediaList media(context);
+  PromptPlan plan;
+  if (chat != nullptr) {
+    ASSIGN_OR_RETURN(plan.pieces, RenderChat(*chat, context, &media));
+  } else {
+    ASSIGN_OR_RETURN(plan.pieces, ReadRaw(*raw, context, &media));
+  }
+  plan.media = media.Take();
+  // Every medium has at least one row: what is too long already need not be encoded.
+  int64_t tokens = static_cast<int64_t>(plan.media.size());
+  for (const PromptPiece& piece : plan.pieces) {
+    if (const auto* ids = std::get_if<std::vector<int32_t>>(&piece)) tokens += ids->size();
+  }
+  RETURN_IF_ERROR(CheckFits(tokens, context.engine.info().context_length));
+  return plan;
+}
+
+Prompt BuildPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const MediumRows> media,
+                   int32_t filler) {
+  Prompt prompt;
+  for (const PromptPiece& piece : pieces) {
+    if (const auto* ids = std::get_if<std::vector<int32_t>>(&piece)) {
+      prompt.tokens.insert(prompt.tokens.end(), ids->begin(), ids->end());
+      continue;
+    }
+    const MediumRows& medium = media[std::get<MediaRef>(piece).index];
+    prompt.soft.push_back({static_cast<int>(prompt.tokens.size()), medium.rows, medium.values});
+    prompt.tokens.insert(prompt.tokens.end(), medium.rows, filler);
+  }
+  return prompt;
+}
+
+absl::Status CheckFits(int64_t tokens, int context_length) {
+  if (tokens <= context_length) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kOutOfRange,
+                   absl::StrCat("the prompt has at least ", tokens, " tokens; the context holds ",
+                                context_length),
+                   {.reason = "PROMPT_TOO_LONG", .field = "prompt"});
+}
+
+}  // namespace softsplice

@@ -1,0 +1,49 @@
+// A request's prompt, checked and rendered, with its media still to be encoded; and the prompt that
+// the engine reads once they are.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "decoder_svc/engine/engine.h"
+#include "decoder_svc/server/context.h"
+#include "decoder_svc/text/chat.h"
+#include "softsplice/v1/decoder.pb.h"
+
+namespace softsplice {
+
+// The n-th medium of a request: one of the two is set; it points into the request.
+struct MediumSource {
+  std::string field;  // path of the part, for example "chat.messages[0].parts[1]"
+  const v1::Media* media = nullptr;
+  const v1::SoftTokens* soft_tokens = nullptr;
+};
+
+struct PromptPlan {
+  std::vector<PromptPiece> pieces;
+  std::vector<MediumSource> media;  // by MediaRef.index
+};
+
+// Checks and renders; one of `chat` and `raw` is set (or none: an error). INVALID_ARGUMENT,
+// RESOURCE_EXHAUSTED (limits), FAILED_PRECONDITION (media without an encoder), UNIMPLEMENTED
+// (tools, sounds), each with the field; OUT_OF_RANGE: the text alone does not fit the context.
+absl::StatusOr<PromptPlan> PlanPrompt(const v1::Chat* chat, const v1::RawPrompt* raw,
+                                      const DecoderContext& context);
+
+// A medium's rows; `values` may be null where only the count matters.
+struct MediumRows {
+  int rows = 0;
+  std::shared_ptr<const std::vector<float>> values;
+};
+
+// The prompt with `media[i]` at the place of the i-th medium, where its tokens are `filler`.
+Prompt BuildPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const MediumRows> media,
+                   int32_t filler);
+
+// OUT_OF_RANGE with both numbers if `tokens` does not fit into the context.
+absl::Status CheckFits(int64_t tokens, int context_length);
+
+}  // namespace softsplice

@@ -1,0 +1,97 @@
+// `softsplice-encoder`: serves an mmproj GGUF file over gRPC.
+#include <CLI/CLI.hpp>
+#include <exception>
+#include <iostream>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/time/clock.h"
+#include "common/log/log.h"
+#include "common/server/address.h"
+#include "common/server/flags.h"
+#include "common/server/server.h"
+#include "common/server/signals.h"
+#include "common/status/macros.h"
+#include "encoder_svc/encoder.h"
+#include "encoder_svc/server/service.h"
+
+namespace softsplice {
+namespace {
+
+void AddFlags(CLI::App& app, EncoderOptions* options) {
+  app.add_option("--mmproj", options->mmproj_path,
+                 "The mmproj GGUF file: the model's picture encoder")
+      ->required()
+      ->type_name("FILE");
+  app.add_option("--threads", options->backend.threads,
+                 "CPU threads; 0 is as many as the process may use")
+      ->check(CLI::Range(0, 1024))
+      ->type_name("N")
+      ->capture_default_str();
+  app.add_option("--backend", options->backend.name,
+                 "cpu (the best the machine has), cpu-avx512, cpu-avx2, cpu-generic or ref (slow: "
+                 "for checks)")
+      ->type_name("NAME")
+      ->capture_default_str();
+  app.add_flag("--exact-weights", options->backend.exact_weights,
+               "Expand quantised weights to float32: slower and larger, exact");
+  app.add_flag("--quick-gelu", options->quick_gelu,
+               "Use llama.cpp's activation in the image tower, for comparing with it. The model "
+               "was not trained with it");
+  app.add_option("--max-media-bytes", options->max_media_bytes, "Largest file that is taken")
+      ->type_name("BYTES")
+      ->capture_default_str();
+  app.add_option("--max-image-pixels", options->max_image_pixels,
+                 "Largest picture that is taken, in pixels; checked before it is decoded")
+      ->type_name("N")
+      ->capture_default_str();
+  app.add_option("--max-queue", options->max_queue,
+                 "Pictures that may wait; one more is refused with a retry delay")
+      ->check(CLI::Range(1, 1 << 20))
+      ->type_name("N")
+      ->capture_default_str();
+}
+
+absl::Status Serve(const ServiceFlags& flags, const EncoderOptions& options) {
+  StopSignal stop;
+  const Logger logger(flags.log_format, flags.log_level);
+  RETURN_IF_ERROR(PrepareListenAddress(flags.server.listen));
+  logger.Log(LogLevel::kInfo, "loading", {{"file", options.mmproj_path}});
+  const absl::Time start = absl::Now();
+  ASSIGN_OR_RETURN(const std::unique_ptr<Encoder> encoder, Encoder::Load(options));
+  logger.Log(LogLevel::kInfo, "loaded",
+             {{"model", encoder->info().model_name},
+              {"backend", encoder->info().backend},
+              DurationField("load", absl::Now() - start)});
+  ASSIGN_OR_RETURN(const std::unique_ptr<Server> server,
+                   Server::Start(flags.server, {MakeEncoderService(*encoder, options, logger)}));
+  ServeUntilStopped(*server, stop, flags.server, logger, [] { return true; });
+  encoder->Shutdown();
+  return absl::OkStatus();
+}
+
+int Run(int argc, char** argv) {
+  CLI::App app("Turns pictures into soft tokens for a Gemma 4 decoder, over gRPC",
+               "softsplice-encoder");
+  ServiceFlags flags;
+  EncoderOptions options;
+  AddFlags(app, &options);
+  AddServiceFlags(app, "localhost:50051", &flags);
+  if (const auto exit_code = ParseFlags(app, "SOFTSPLICE_ENCODER_", argc, argv)) return *exit_code;
+  const absl::Status status = Serve(flags, options);
+  if (status.ok()) return kExitStopped;
+  std::cerr << "softsplice-encoder: " << status.message() << std::endl;
+  return kExitFailed;
+}
+
+}  // namespace
+}  // namespace softsplice
+
+int main(int argc, char** argv) {
+  try {
+    return softsplice::Run(argc, argv);
+  } catch (const std::exception& error) {
+    std::cerr << "softsplice-encoder: " << error.what() << std::endl;
+    return softsplice::kExitFailed;
+  }
+}

@@ -1,0 +1,71 @@
+#include "encoder_svc/server/service.h"
+
+#include <memory>
+#include <string>
+
+#include "common/server/call.h"
+#include "common/server/finished.h"
+#include "common/status/error.h"
+#include "encoder_svc/server/encode_image.h"
+#include "softsplice/v1/encoder.grpc.pb.h"
+
+namespace softsplice {
+namespace {
+
+class EncoderServiceImpl final : public v1::EncoderService::CallbackService {
+ public:
+  EncoderServiceImpl(Encoder& encoder, const EncoderOptions& options, const Logger& logger)
+      : encoder_(encoder), options_(options), logger_(logger) {}
+
+  grpc::ServerWriteReactor<v1::EncodeImageResponse>* EncodeImage(
+      grpc::CallbackServerContext* context, const v1::EncodeImageRequest* request) override {
+    return StartEncodeImage(context, *request, encoder_, logger_);
+  }
+
+  grpc::ServerWriteReactor<v1::EncodeAudioResponse>* EncodeAudio(
+      grpc::CallbackServerContext* context, const v1::EncodeAudioRequest* /*request*/) override {
+    Call call(context, logger_, "EncoderService", "EncodeAudio");
+    return new FinishedStream<v1::EncodeAudioResponse>(call.End(
+        MakeError(absl::StatusCode::kUnimplemented, "this version encodes pictures, not sounds",
+                  {.reason = "NOT_SUPPORTED"})));
+  }
+
+  grpc::ServerUnaryReactor* GetEncoderInfo(grpc::CallbackServerContext* context,
+                                           const v1::GetEncoderInfoRequest* /*request*/,
+                                           v1::GetEncoderInfoResponse* response) override {
+    const EncoderInfo& info = encoder_.info();
+    response->set_version(SOFTSPLICE_VERSION);
+    response->set_model_name(info.model_name);
+    response->set_encoder_fingerprint(
+        std::string(info.fingerprint.begin(), info.fingerprint.end()));
+    response->set_dim(info.dim);
+    response->set_has_image_tower(info.has_image_tower);
+    response->set_has_audio_tower(info.has_audio_tower);
+    response->set_backend(info.backend);
+    v1::EncoderLimits* limits = response->mutable_limits();
+    limits->set_max_media_bytes(options_.max_media_bytes);
+    limits->set_max_image_pixels(options_.max_image_pixels);
+    limits->set_max_queue(options_.max_queue);
+    const EncoderLoadFigures load = encoder_.load();
+    response->mutable_load()->set_queued(load.queued);
+    response->mutable_load()->set_encoding(load.encoding);
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    reactor->Finish(grpc::Status::OK);
+    return reactor;
+  }
+
+ private:
+  Encoder& encoder_;
+  const EncoderOptions options_;
+  const Logger& logger_;
+};
+
+}  // namespace
+
+NamedService MakeEncoderService(Encoder& encoder, const EncoderOptions& options,
+                                const Logger& logger) {
+  return {v1::EncoderService::service_full_name(),
+          std::make_shared<EncoderServiceImpl>(encoder, options, logger)};
+}
+
+}  // namespace softsplice

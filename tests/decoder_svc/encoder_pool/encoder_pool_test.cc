@@ -1,0 +1,385 @@
+// The pool over real sockets, with encoders that do as the test says.
+#include "decoder_svc/encoder_pool/encoder_pool.h"
+
+#include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include <future>
+#include <limits>
+
+#include "absl/time/clock.h"
+#include "common/server/status.h"
+#include "common/status/error.h"
+#include "tests/decoder_svc/encoder_pool/fake_encoder.h"
+
+namespace softsplice {
+namespace {
+
+using testing::HasSubstr;
+using Writer = FakeEncoderService::Writer;
+
+const Logger kQuiet(LogFormat::kText, LogLevel::kError);
+
+struct Pending {
+  std::shared_ptr<EncoderPool::Call> call;
+  std::future<absl::StatusOr<EncodedMedium>> result;
+};
+
+Pending Start(EncoderPool& pool, EncodeJob job = {.data = "picture", .request_id = "id"}) {
+  auto promise = std::make_shared<std::promise<absl::StatusOr<EncodedMedium>>>();
+  Pending pending;
+  pending.result = promise->get_future();
+  pending.call = pool.EncodeImage(std::move(job), [promise](absl::StatusOr<EncodedMedium> medium) {
+    promise->set_value(std::move(medium));
+  });
+  return pending;
+}
+
+absl::StatusOr<EncodedMedium> Encode(EncoderPool& pool) { return Start(pool).result.get(); }
+
+std::unique_ptr<EncoderPool> MakePool(const std::vector<std::string>& addresses,
+                                      absl::Duration limit = absl::Seconds(20)) {
+  auto pool = std::make_unique<EncoderPool>(
+      EncoderPoolOptions{.addresses = addresses, .dim = 4, .encode_limit = limit}, kQuiet);
+  pool->WaitForFirstAnswers(absl::Seconds(10));
+  return pool;
+}
+
+bool Eventually(const std::function<bool()>& condition) {
+  for (int i = 0; i < 2000 && !condition(); ++i) absl::SleepFor(absl::Milliseconds(10));
+  return condition();
+}
+
+class Pool : public testing::Test {
+ protected:
+  const std::string address_ = TestAddress("pool");
+  FakeEncoderService encoder_;
+  FakeEncoderServer server_{address_, &encoder_};
+};
+
+TEST_F(Pool, BringsAllRows) {
+  const auto pool = MakePool({address_});
+  const auto medium = Encode(*pool);
+  ASSERT_TRUE(medium.ok()) << medium.status();
+  EXPECT_EQ(medium->header.rows(), 5u);
+  ASSERT_EQ(medium->values->size(), 20u);
+  for (int i = 0; i < 20; ++i) EXPECT_EQ((*medium->values)[i], i / 4);
+  EXPECT_GT(medium->encode, absl::ZeroDuration());
+  EXPECT_EQ(pool->fingerprint(), encoder_.fingerprint);
+}
+
+TEST_F(Pool, PassesTheJobOn) {
+  std::string seen;
+  encoder_.encode = [&](grpc::ServerContext* context, const v1::EncodeImageRequest* request,
+                        Writer* writer) {
+    const auto header = [&](const char* name) {
+      const auto found = context->client_metadata().find(name);
+      return found == context->client_metadata().end()
+                 ? std::string("none")
+                 : std::string(found->second.data(), found->second.size());
+    };
+    const auto left = absl::FromChrono(context->deadline()) - absl::Now();
+    seen = request->data() + " " + request->mime_type() + " " +
+           std::to_string(request->max_soft_tokens()) + " " + header("x-request-id") + " " +
+           header("traceparent") + " " +
+           (left > absl::Seconds(5) && left < absl::Seconds(7) ? "in time" : "another time");
+    return encoder_.Good(*request, writer);
+  };
+  const auto pool = MakePool({address_});
+  const auto medium = Start(*pool, {.data = "bytes",
+                                    .mime_type = "image/png",
+                                    .max_soft_tokens = 140,
+                                    .header_only = true,
+                                    .deadline = absl::Now() + absl::Seconds(6),
+                                    .request_id = "id-1",
+                                    .traceparent = "trace"})
+                          .result.get();
+  ASSERT_TRUE(medium.ok()) << medium.status();
+  EXPECT_EQ(medium->values, nullptr);
+  EXPECT_EQ(seen, "bytes image/png 140 id-1 trace in time");
+}
+
+TEST_F(Pool, RefusesBrokenAnswers) {
+  using Send = std::function<void(FakeEncoderService&, Writer*)>;
+  const std::vector<std::pair<std::string, Send>> cases = {
+      {"does not begin with a header", [](auto& e, Writer* w) { w->Write(e.Rows(0, 5)); }},
+      {"a second header",
+       [](auto& e, Writer* w) {
+         w->Write(e.Header());
+         w->Write(e.Header());
+       }},
+      {"4 rows; the header promised 5",
+       [](auto& e, Writer* w) {
+         w->Write(e.Header());
+         w->Write(e.Rows(0, 4));
+         w->Write(e.Summary(4));
+       }},
+      {"more than the 5 rows",
+       [](auto& e, Writer* w) {
+         w->Write(e.Header());
+         w->Write(e.Rows(0, 6));
+         w->Write(e.Summary(6));
+       }},
+      {"row 3 where row 2 was due",
+       [](auto& e, Writer* w) {
+         w->Write(e.Header());
+         w->Write(e.Rows(0, 2));
+         w->Write(e.Rows(3, 2));
+       }},
+      {"a chunk of 15 bytes",
+       [](auto& e, Writer* w) {
+         w->Write(e.Header());
+         auto rows = e.Rows(0, 1);
+         rows.mutable_rows()->mutable_data()->pop_back();
+         w->Write(rows);
+       }},
+      {"the checksum is",
+       [](auto& e, Writer* w) {
+         w->Write(e.Header());
+         auto rows = e.Rows(0, 5);
+         (*rows.mutable_rows()->mutable_data())[3] ^= 1;
+         w->Write(rows);
+         w->Write(e.Summary(5));
+       }},
+      {"ended before the summary",
+       [](auto& e, Writer* w) {
+         w->Write(e.Header());
+         w->Write(e.Rows(0, 5));
+       }},
+      {"a message after the summary",
+       [](auto& e, Writer* w) {
+         e.Good({}, w);
+         w->Write(e.Rows(0, 1));
+       }},
+      {"an empty message",
+       [](auto& e, Writer* w) {
+         w->Write(e.Header());
+         w->Write({});
+       }},
+      {"not finite",
+       [](auto& e, Writer* w) {
+         w->Write(e.Header());
+         const float nan = std::numeric_limits<float>::quiet_NaN();
+         auto rows = e.Rows(0, 5);
+         std::memcpy(rows.mutable_rows()->mutable_data()->data() + 8, &nan, sizeof(nan));
+         w->Write(rows);
+         auto summary = e.Summary(0);
+         summary.mutable_summary()->set_crc32c(Crc32c(rows.rows().data()));
+         w->Write(summary);
+       }},
+      {"header.rows is 0",
+       [](auto& e, Writer* w) {
+         auto header = e.Header();
+         header.mutable_header()->set_rows(0);
+         w->Write(header);
+       }},
+  };
+  const auto pool = MakePool({address_});
+  for (const auto& [text, send] : cases) {
+    encoder_.encode = [&](grpc::ServerContext*, const v1::EncodeImageRequest*, Writer* writer) {
+      send(encoder_, writer);
+      return grpc::Status::OK;
+    };
+    const absl::Status status = Encode(*pool).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInternal) << text << ": " << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(text));
+    EXPECT_EQ(GetErrorDetail(status).reason, "BAD_ENCODER_ANSWER");
+  }
+  encoder_.encode = [&](grpc::ServerContext*, const v1::EncodeImageRequest* r, Writer* writer) {
+    return encoder_.Good(*r, writer);
+  };
+  EXPECT_TRUE(Encode(*pool).ok());
+}
+
+TEST_F(Pool, RefusesRowsOfAnotherModel) {
+  const auto pool = MakePool({address_});
+  // The server says one thing and does another, as one that was replaced a moment ago.
+  encoder_.encode = [&](grpc::ServerContext*, const v1::EncodeImageRequest*, Writer* writer) {
+    auto header = encoder_.Header();
+    header.mutable_header()->set_encoder_fingerprint(std::string(32, 'x'));
+    writer->Write(header);
+    return grpc::Status::OK;
+  };
+  EXPECT_EQ(Encode(*pool).status().code(), absl::StatusCode::kFailedPrecondition);
+  encoder_.encode = [&](grpc::ServerContext*, const v1::EncodeImageRequest*, Writer* writer) {
+    auto header = encoder_.Header();
+    header.mutable_header()->set_dim(8);
+    writer->Write(header);
+    return grpc::Status::OK;
+  };
+  const absl::Status status = Encode(*pool).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("its rows have 8 numbers, the decoder's width is 4"));
+}
+
+TEST_F(Pool, NamesAnEncoderOfAnotherModel) {
+  encoder_.dim = 8;
+  const auto pool = MakePool({address_});
+  EXPECT_FALSE(pool->targets()[0].healthy);
+  const absl::Status status = Encode(*pool).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("its width is 8, the decoder's 4"));
+  EXPECT_EQ(encoder_.calls, 0);
+  // The right one comes to the same place.
+  encoder_.dim = 4;
+  EXPECT_TRUE(Eventually([&] { return pool->targets()[0].healthy; }));
+  EXPECT_TRUE(Encode(*pool).ok());
+}
+
+TEST_F(Pool, PassesAnEncodersErrorOn) {
+  const absl::Status cause = MakeError(absl::StatusCode::kInvalidArgument, "not a picture",
+                                       {.reason = "INVALID_MEDIA", .field = "data"});
+  encoder_.encode = [&](grpc::ServerContext*, const v1::EncodeImageRequest*, Writer*) {
+    return ToGrpcStatus(cause);
+  };
+  const auto pool = MakePool({address_});
+  EXPECT_EQ(Encode(*pool).status(), cause);
+  EXPECT_EQ(encoder_.calls, 1);
+  EXPECT_TRUE(pool->targets()[0].healthy);
+}
+
+TEST_F(Pool, TurnsUnknownErrorsIntoInternal) {
+  encoder_.encode = [&](grpc::ServerContext*, const v1::EncodeImageRequest*, Writer*) {
+    return grpc::Status(grpc::StatusCode::UNKNOWN, "oops");
+  };
+  const auto pool = MakePool({address_});
+  const absl::Status status = Encode(*pool).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(std::string(status.message()), HasSubstr(address_ + " failed: oops"));
+}
+
+TEST_F(Pool, TriesOnceMoreWhenAnEncoderIsUnavailable) {
+  encoder_.encode = [&](grpc::ServerContext*, const v1::EncodeImageRequest* request,
+                        Writer* writer) {
+    if (encoder_.calls == 1) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "draining");
+    return encoder_.Good(*request, writer);
+  };
+  const auto pool = MakePool({address_});
+  EXPECT_TRUE(Encode(*pool).ok());
+  EXPECT_EQ(encoder_.calls, 2);
+}
+
+TEST_F(Pool, TakesAnotherAfterADeathMidStream) {
+  const std::string other_address = TestAddress("other");
+  FakeEncoderService other;
+  FakeEncoderServer other_server(other_address, &other);
+  const auto die = [&](grpc::ServerContext*, const v1::EncodeImageRequest*, Writer* writer) {
+    writer->Write(encoder_.Header());
+    writer->Write(encoder_.Rows(0, 2));
+    return grpc::Status(grpc::StatusCode::UNAVAILABLE, "Socket closed");
+  };
+  encoder_.encode = die;
+  const auto pool = MakePool({address_, other_address});
+  for (int i = 0; i < 4; ++i) {
+    const auto medium = Encode(*pool);
+    ASSERT_TRUE(medium.ok()) << medium.status();
+    EXPECT_EQ(medium->values->size(), 20u);
+  }
+  EXPECT_GE(encoder_.calls, 1);
+  EXPECT_EQ(other.calls, 4);
+}
+
+TEST_F(Pool, SaysWhichEncoderIsDownAndUsesItAgain) {
+  server_.Stop();
+  const auto pool = MakePool({address_});
+  EXPECT_FALSE(pool->targets()[0].healthy);
+  const absl::Status status = Encode(*pool).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(status.message()), HasSubstr(address_ + " is not available"));
+  EXPECT_EQ(GetErrorDetail(status).reason, "ENCODER_UNAVAILABLE");
+  EXPECT_GT(GetErrorDetail(status).retry_after, absl::ZeroDuration());
+
+  FakeEncoderServer back(address_, &encoder_);
+  EXPECT_TRUE(Eventually([&] { return pool->targets()[0].healthy; }));
+  EXPECT_TRUE(Encode(*pool).ok());
+}
+
+TEST_F(Pool, RecoversFromADeathWithoutWaitingForAProbe) {
+  const auto pool = MakePool({address_});
+  ASSERT_TRUE(Encode(*pool).ok());
+  for (int i = 0; i < 3; ++i) {
+    server_.Stop();
+    EXPECT_EQ(Encode(*pool).status().code(), absl::StatusCode::kUnavailable);
+    FakeEncoderServer back(address_, &encoder_);
+    EXPECT_TRUE(Eventually([&] { return Encode(*pool).ok(); }));
+  }
+}
+
+grpc::Status UntilCancelled(grpc::ServerContext* context) {
+  while (!context->IsCancelled()) absl::SleepFor(absl::Milliseconds(2));
+  return grpc::Status::CANCELLED;
+}
+
+TEST_F(Pool, DoesNotWaitForASlowEncoder) {
+  encoder_.encode = [](grpc::ServerContext* context, const v1::EncodeImageRequest*, Writer*) {
+    return UntilCancelled(context);
+  };
+  auto pool = MakePool({address_}, absl::Milliseconds(200));
+  absl::Status status = Encode(*pool).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded) << status;
+  EXPECT_EQ(GetErrorDetail(status).reason, "ENCODER_TOO_SLOW");
+  EXPECT_TRUE(pool->targets()[0].healthy);
+
+  pool = MakePool({address_});
+  const absl::Time start = absl::Now();
+  status = Start(*pool, {.data = "x", .deadline = start + absl::Milliseconds(200)})
+               .result.get()
+               .status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_LT(absl::Now() - start, absl::Seconds(10));
+}
+
+TEST_F(Pool, CancelReachesTheEncoder) {
+  std::atomic<bool> cancelled = false;
+  encoder_.encode = [&](grpc::ServerContext* context, const v1::EncodeImageRequest*, Writer*) {
+    const grpc::Status status = UntilCancelled(context);
+    cancelled = true;
+    return status;
+  };
+  const auto pool = MakePool({address_});
+  Pending pending = Start(*pool);
+  EXPECT_TRUE(Eventually([&] { return encoder_.calls == 1; }));
+  EXPECT_EQ(pool->targets()[0].in_flight, 1);
+  pending.call->Cancel();
+  EXPECT_EQ(pending.result.get().status().code(), absl::StatusCode::kCancelled);
+  EXPECT_TRUE(Eventually([&] { return cancelled.load(); }));
+  EXPECT_EQ(pool->targets()[0].in_flight, 0);
+  pending.call->Cancel();
+}
+
+TEST_F(Pool, TakesTheLeastBusy) {
+  const std::string other_address = TestAddress("other");
+  FakeEncoderService other;
+  FakeEncoderServer other_server(other_address, &other);
+  std::atomic<bool> go = false;
+  encoder_.encode = [&](grpc::ServerContext*, const v1::EncodeImageRequest* r, Writer* writer) {
+    while (!go) absl::SleepFor(absl::Milliseconds(2));
+    return encoder_.Good(*r, writer);
+  };
+  other.encode = encoder_.encode;
+  const auto pool = MakePool({address_, other_address});
+  std::vector<Pending> pending;
+  for (int i = 0; i < 6; ++i) pending.push_back(Start(*pool));
+  EXPECT_EQ(pool->targets()[0].in_flight, 3);
+  EXPECT_EQ(pool->targets()[1].in_flight, 3);
+  go = true;
+  for (Pending& one : pending) EXPECT_TRUE(one.result.get().ok());
+}
+
+TEST_F(Pool, DoesNotMixEncodersOfDifferentModels) {
+  const std::string other_address = TestAddress("other");
+  FakeEncoderService other;
+  other.fingerprint = std::string(32, 'o');
+  const auto pool = MakePool({address_, other_address});
+  FakeEncoderServer other_server(other_address, &other);
+  absl::SleepFor(absl::Seconds(1));
+  EXPECT_FALSE(pool->targets()[1].healthy);
+  EXPECT_EQ(pool->fingerprint(), encoder_.fingerprint);
+  for (int i = 0; i < 4; ++i) EXPECT_TRUE(Encode(*pool).ok());
+  EXPECT_EQ(other.calls, 0);
+}
+
+}  // namespace
+}  // namespace softsplice

@@ -1,0 +1,107 @@
+// An encoder service that answers as the test says.
+#pragma once
+
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "common/hash/crc32c.h"
+#include "softsplice/v1/encoder.grpc.pb.h"
+
+namespace softsplice {
+
+class FakeEncoderService final : public v1::EncoderService::Service {
+ public:
+  // What EncodeImage does; the default sends `rows` good rows of `dim` numbers in chunks of two.
+  using Writer = grpc::ServerWriter<v1::EncodeImageResponse>;
+  std::function<grpc::Status(grpc::ServerContext*, const v1::EncodeImageRequest*, Writer*)> encode =
+      [this](grpc::ServerContext*, const v1::EncodeImageRequest* request, Writer* writer) {
+        return Good(*request, writer);
+      };
+  uint32_t rows = 5;
+  uint32_t dim = 4;
+  std::string fingerprint = std::string(32, 'f');
+  std::atomic<int> calls = 0;
+
+  v1::EncodeImageResponse Header() const {
+    v1::EncodeImageResponse message;
+    message.mutable_header()->set_modality(v1::MODALITY_IMAGE);
+    message.mutable_header()->set_rows(rows);
+    message.mutable_header()->set_dim(dim);
+    message.mutable_header()->set_data_type(v1::DATA_TYPE_F32);
+    message.mutable_header()->set_encoder_fingerprint(fingerprint);
+    return message;
+  }
+  // Row r is r, r, r …
+  std::string Row(uint32_t row) const {
+    const std::vector<float> values(dim, static_cast<float>(row));
+    return std::string(reinterpret_cast<const char*>(values.data()), dim * sizeof(float));
+  }
+  v1::EncodeImageResponse Rows(uint32_t first, uint32_t count) const {
+    v1::EncodeImageResponse message;
+    message.mutable_rows()->set_first_row(first);
+    for (uint32_t i = 0; i < count; ++i) *message.mutable_rows()->mutable_data() += Row(first + i);
+    return message;
+  }
+  v1::EncodeImageResponse Summary(uint32_t count) const {
+    std::string data;
+    for (uint32_t i = 0; i < count; ++i) data += Row(i);
+    v1::EncodeImageResponse message;
+    message.mutable_summary()->set_crc32c(Crc32c(data));
+    return message;
+  }
+  grpc::Status Good(const v1::EncodeImageRequest& request, Writer* writer) const {
+    writer->Write(Header());
+    for (uint32_t i = 0; i < rows && !request.header_only(); i += 2) {
+      writer->Write(Rows(i, std::min(2u, rows - i)));
+    }
+    writer->Write(Summary(request.header_only() ? 0 : rows));
+    return grpc::Status::OK;
+  }
+
+  grpc::Status EncodeImage(grpc::ServerContext* context, const v1::EncodeImageRequest* request,
+                           Writer* writer) override {
+    ++calls;
+    return encode(context, request, writer);
+  }
+  grpc::Status GetEncoderInfo(grpc::ServerContext*, const v1::GetEncoderInfoRequest*,
+                              v1::GetEncoderInfoResponse* response) override {
+    response->set_dim(dim);
+    response->set_encoder_fingerprint(fingerprint);
+    response->set_has_image_tower(true);
+    return grpc::Status::OK;
+  }
+};
+
+inline std::string TestAddress(const std::string& name) {
+  return "unix:" + testing::TempDir() + name + std::to_string(getpid());
+}
+
+// A server of it. Stop() ends it as a crash would: what runs is cut off.
+class FakeEncoderServer {
+ public:
+  FakeEncoderServer(const std::string& address, FakeEncoderService* service) {
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort(address, grpc::InsecureServerCredentials());
+    builder.RegisterService(service);
+    server_ = builder.BuildAndStart();
+  }
+  ~FakeEncoderServer() { Stop(); }
+  void Stop() {
+    if (server_ == nullptr) return;
+    server_->Shutdown(std::chrono::system_clock::now());
+    server_.reset();
+  }
+
+ private:
+  std::unique_ptr<grpc::Server> server_;
+};
+
+}  // namespace softsplice

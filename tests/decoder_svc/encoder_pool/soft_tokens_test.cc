@@ -1,0 +1,158 @@
+#include "decoder_svc/encoder_pool/soft_tokens.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "common/gguf/half.h"
+#include "common/hash/crc32c.h"
+#include "common/status/error.h"
+
+namespace softsplice {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+const SoftTokensRules kRules = {.dim = 3, .fingerprint = std::string(32, 'f')};
+
+template <class T>
+std::string Bytes(const std::vector<T>& values) {
+  return std::string(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T));
+}
+
+v1::SoftTokens Make(uint32_t rows, v1::DataType type, std::string data) {
+  v1::SoftTokens soft;
+  soft.mutable_header()->set_modality(v1::MODALITY_IMAGE);
+  soft.mutable_header()->set_rows(rows);
+  soft.mutable_header()->set_dim(3);
+  soft.mutable_header()->set_data_type(type);
+  soft.mutable_header()->set_encoder_fingerprint(kRules.fingerprint);
+  soft.set_crc32c(Crc32c(data));
+  soft.set_data(std::move(data));
+  return soft;
+}
+
+v1::SoftTokens Good() {
+  return Make(2, v1::DATA_TYPE_F32, Bytes<float>({1, -2, 3.5, 0, 1e30f, -0.0f}));
+}
+
+// The code, and the field at fault.
+void ExpectError(const v1::SoftTokens& soft, absl::StatusCode code, const std::string& field,
+                 const SoftTokensRules& rules = kRules) {
+  const auto values = ReadSoftTokens(soft, rules);
+  EXPECT_EQ(values.status().code(), code) << values.status();
+  EXPECT_EQ(GetErrorDetail(values.status()).field, field) << values.status();
+}
+
+TEST(SoftTokens, ReadsEveryType) {
+  EXPECT_THAT(*ReadSoftTokens(Good(), kRules), ElementsAre(1, -2, 3.5, 0, 1e30f, -0.0f));
+  EXPECT_THAT(
+      *ReadSoftTokens(Make(1, v1::DATA_TYPE_F16, Bytes<uint16_t>({0x3c00, 0xc000, 1})), kRules),
+      ElementsAre(1, -2, std::ldexp(1.f, -24)));
+  EXPECT_THAT(*ReadSoftTokens(
+                  Make(1, v1::DATA_TYPE_BF16, Bytes<uint16_t>({0x3f80, 0xc000, 0x7f7f})), kRules),
+              ElementsAre(1, -2, BF16ToFloat(0x7f7f)));
+}
+
+TEST(SoftTokens, RefusesBrokenHeaders) {
+  v1::SoftTokens soft = Good();
+  soft.clear_header();
+  ExpectError(soft, absl::StatusCode::kInvalidArgument, "header.modality");
+
+  soft = Good();
+  soft.mutable_header()->set_data_type(v1::DATA_TYPE_UNSPECIFIED);
+  ExpectError(soft, absl::StatusCode::kInvalidArgument, "header.data_type");
+  soft.mutable_header()->set_data_type(static_cast<v1::DataType>(77));
+  ExpectError(soft, absl::StatusCode::kInvalidArgument, "header.data_type");
+
+  soft = Good();
+  soft.mutable_header()->set_dim(4);
+  ExpectError(soft, absl::StatusCode::kInvalidArgument, "header.dim");
+  soft.mutable_header()->set_dim(std::numeric_limits<uint32_t>::max());
+  ExpectError(soft, absl::StatusCode::kInvalidArgument, "header.dim");
+
+  soft = Make(0, v1::DATA_TYPE_F32, "");
+  ExpectError(soft, absl::StatusCode::kInvalidArgument, "header.rows");
+}
+
+TEST(SoftTokens, RefusesALayoutThatContradicts) {
+  v1::SoftTokens soft = Good();
+  soft.mutable_header()->mutable_image()->set_grid_rows(2);
+  soft.mutable_header()->mutable_image()->set_grid_columns(1);
+  EXPECT_TRUE(ReadSoftTokens(soft, kRules).ok());
+  soft.mutable_header()->mutable_image()->set_grid_columns(2);
+  ExpectError(soft, absl::StatusCode::kInvalidArgument, "header.image");
+  // 2^16 * 2^16 + 2 grid cells would be 2 in 32 bits.
+  soft.mutable_header()->mutable_image()->set_grid_rows(0x80000001u);
+  soft.mutable_header()->mutable_image()->set_grid_columns(2);
+  ExpectError(soft, absl::StatusCode::kInvalidArgument, "header.image");
+  soft.mutable_header()->mutable_audio();
+  ExpectError(soft, absl::StatusCode::kInvalidArgument, "header.audio");
+}
+
+TEST(SoftTokens, RefusesASizeThatIsNotRowsTimesDim) {
+  for (const uint32_t rows : {1u, 3u, 0x55555556u, 0x80000002u, 0xffffffffu}) {
+    v1::SoftTokens soft = Good();
+    soft.mutable_header()->set_rows(rows);
+    ExpectError(soft, absl::StatusCode::kInvalidArgument, "data");
+  }
+  for (const size_t size : {0, 1, 23, 25}) {
+    v1::SoftTokens soft = Make(2, v1::DATA_TYPE_F32, std::string(size, '\0'));
+    ExpectError(soft, absl::StatusCode::kInvalidArgument, "data");
+  }
+  // 12 bytes of data that declare 4 TiB: the answer names both.
+  v1::SoftTokens soft = Make(0xffffffffu, v1::DATA_TYPE_F32, std::string(12, '\0'));
+  EXPECT_THAT(std::string(ReadSoftTokens(soft, kRules).status().message()),
+              HasSubstr("data has 12 bytes; 4294967295 rows of 3 numbers of 4 bytes need "
+                        "51539607540"));
+}
+
+TEST(SoftTokens, RefusesABadChecksum) {
+  v1::SoftTokens soft = Good();
+  (*soft.mutable_data())[5] ^= 1;
+  ExpectError(soft, absl::StatusCode::kInvalidArgument, "crc32c");
+}
+
+TEST(SoftTokens, RefusesWhatIsNotFinite) {
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  for (const float bad : {kNan, kInf, -kInf}) {
+    ExpectError(Make(1, v1::DATA_TYPE_F32, Bytes<float>({1, 2, bad})),
+                absl::StatusCode::kInvalidArgument, "data");
+    ExpectError(Make(1, v1::DATA_TYPE_F16, Bytes<uint16_t>({0, FloatToHalf(bad), 0})),
+                absl::StatusCode::kInvalidArgument, "data");
+    ExpectError(Make(1, v1::DATA_TYPE_BF16, Bytes<uint16_t>({FloatToBF16(bad), 0, 0})),
+                absl::StatusCode::kInvalidArgument, "data");
+  }
+}
+
+TEST(SoftTokens, RefusesThoseOfAnotherEncoder) {
+  v1::SoftTokens soft = Good();
+  soft.mutable_header()->set_encoder_fingerprint(std::string(32, 'g'));
+  ExpectError(soft, absl::StatusCode::kFailedPrecondition, "header.encoder_fingerprint");
+  // A short or a long one is not the same.
+  for (const size_t size : {0, 31, 33, 100'000}) {
+    soft.mutable_header()->set_encoder_fingerprint(std::string(size, 'f'));
+    ExpectError(soft, absl::StatusCode::kFailedPrecondition, "header.encoder_fingerprint");
+  }
+  SoftTokensRules foreign = kRules;
+  foreign.allow_foreign = true;
+  EXPECT_TRUE(ReadSoftTokens(soft, foreign).ok());
+  soft.mutable_header()->set_dim(5);
+  ExpectError(soft, absl::StatusCode::kInvalidArgument, "header.dim", foreign);
+}
+
+TEST(SoftTokens, NeedAnEncoderToCompareWith) {
+  const SoftTokensRules unknown = {.dim = 3};
+  ExpectError(Good(), absl::StatusCode::kFailedPrecondition, "header.encoder_fingerprint", unknown);
+  v1::SoftTokens soft = Good();
+  soft.mutable_header()->clear_encoder_fingerprint();
+  ExpectError(soft, absl::StatusCode::kFailedPrecondition, "header.encoder_fingerprint", unknown);
+}
+
+}  // namespace
+}  // namespace softsplice

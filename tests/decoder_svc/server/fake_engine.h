@@ -1,0 +1,102 @@
+// An engine that says what the test tells it to.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "decoder_svc/engine/engine.h"
+
+namespace softsplice {
+
+class FakeEngine final : public Engine {
+ public:
+  explicit FakeEngine(const ModelInfo& info) : info_(info) {}
+  ~FakeEngine() override {
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  // Tokens of every answer; then the stop token, or CANCELLED once `endless` and cancelled.
+  std::vector<int32_t> script;
+  bool endless = false;
+  absl::Status submit_error;
+  absl::Status result_error;
+  EngineFinish finish = EngineFinish::kStopToken;
+  int32_t stop_token = 1;
+
+  EngineRequest last() const {
+    const std::lock_guard lock(mutex_);
+    return last_;
+  }
+
+  absl::StatusOr<Handle> Submit(EngineRequest request, std::shared_ptr<TokenSink> sink) override {
+    if (!submit_error.ok()) return submit_error;
+    const std::lock_guard lock(mutex_);
+    last_ = request;
+    const Handle handle = ++handles_;
+    cancelled_[handle] = false;
+    ++load_.running;
+    threads_.emplace_back([this, handle, sink = std::move(sink), n = request.alternatives] {
+      auto result = Run(handle, *sink, n);
+      {
+        const std::lock_guard done(mutex_);
+        --load_.running;
+      }
+      sink->OnDone(std::move(result));
+    });
+    return handle;
+  }
+  void Cancel(Handle handle) override {
+    const std::lock_guard lock(mutex_);
+    cancelled_[handle] = true;
+  }
+  const ModelInfo& info() const override { return info_; }
+  EngineLoad load() const override {
+    const std::lock_guard lock(mutex_);
+    return load_;
+  }
+  absl::Time last_step() const override { return absl::Now(); }
+  void Shutdown(absl::Time /*deadline*/) override {}
+
+ private:
+  absl::StatusOr<EngineResult> Run(Handle handle, TokenSink& sink, int alternatives) {
+    EngineResult result{.finish = finish, .stop_token = stop_token};
+    result.timings = {.queued = absl::Milliseconds(1),
+                      .prefill = absl::Milliseconds(20),
+                      .time_to_first_token = absl::Milliseconds(25),
+                      .total = absl::Milliseconds(100)};
+    for (size_t i = 0; endless || i < script.size(); ++i) {
+      if (IsCancelled(handle)) return absl::CancelledError("cancelled");
+      SampledToken token{.chosen = {script[i % script.size()], -0.5f}};
+      for (int k = 0; k < alternatives; ++k) token.alternatives.push_back({k + 10, -1.f - k});
+      ++result.completion_tokens;
+      if (!sink.OnToken(token)) {
+        result.finish = EngineFinish::kSink;
+        return result;
+      }
+      if (endless) absl::SleepFor(absl::Microseconds(200));
+    }
+    if (!result_error.ok()) return result_error;
+    return result;
+  }
+  bool IsCancelled(Handle handle) const {
+    const std::lock_guard lock(mutex_);
+    return cancelled_.at(handle);
+  }
+
+  const ModelInfo info_;
+  mutable std::mutex mutex_;
+  EngineRequest last_;
+  EngineLoad load_;
+  Handle handles_ = 0;
+  std::map<Handle, bool> cancelled_;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace softsplice

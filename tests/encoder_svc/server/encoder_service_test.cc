@@ -1,0 +1,279 @@
+// The encoder service over a real socket, with an encoder that does as the test says.
+#include <gmock/gmock.h>
+#include <grpcpp/create_channel.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <bit>
+#include <cstring>
+#include <mutex>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/gguf/half.h"
+#include "common/hash/crc32c.h"
+#include "common/server/server.h"
+#include "common/server/status.h"
+#include "common/status/error.h"
+#include "encoder_svc/encoder.h"
+#include "encoder_svc/server/service.h"
+#include "softsplice/v1/encoder.grpc.pb.h"
+
+namespace softsplice {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr int kDim = 2560;
+
+float Value(size_t i) { return static_cast<float>(i % 1999) / 64.f - 3.25f; }
+
+// Gives what the budget says; with `hold`, only once the client has cancelled.
+class FakeEncoder final : public Encoder {
+ public:
+  FakeEncoder() {
+    info_ = {.model_name = "fake", .backend = "none", .dim = kDim, .has_image_tower = true};
+    info_.fingerprint.fill(7);
+  }
+  ~FakeEncoder() override {
+    if (worker_.joinable()) worker_.join();
+  }
+
+  void EncodeImage(ImageJob job, ImageDone done) override {
+    last = job;
+    if (!error.ok()) return done(error);
+    if (worker_.joinable()) worker_.join();
+    worker_ = std::thread([this, job = std::move(job), done = std::move(done)] {
+      while (hold && !job.cancelled()) absl::SleepFor(absl::Milliseconds(1));
+      done(hold ? absl::StatusOr<EncodedImage>(absl::CancelledError("cancelled")) : Image(job));
+      ended = true;
+    });
+  }
+  const EncoderInfo& info() const override { return info_; }
+  EncoderLoadFigures load() const override { return {.queued = 3, .encoding = 1}; }
+  void Shutdown() override {}
+
+  absl::Status error;
+  std::atomic<bool> hold = false;
+  std::atomic<bool> ended = false;
+  ImageJob last;
+
+ private:
+  static EncodedImage Image(const ImageJob& job) {
+    EncodedImage image{.rows = job.max_soft_tokens,
+                       .dim = kDim,
+                       .grid_rows = 1,
+                       .grid_columns = job.max_soft_tokens,
+                       .source_width = 640,
+                       .source_height = 480,
+                       .resized_width = 48,
+                       .resized_height = 96,
+                       .max_soft_tokens = job.max_soft_tokens};
+    image.content_digest.fill(9);
+    image.timings.forward = absl::Milliseconds(1250);
+    if (job.header_only) return image;
+    image.values.resize(static_cast<size_t>(image.rows) * kDim);
+    for (size_t i = 0; i < image.values.size(); ++i) image.values[i] = Value(i);
+    return image;
+  }
+
+  EncoderInfo info_;
+  std::thread worker_;
+};
+
+class EncoderService : public testing::Test {
+ protected:
+  EncoderService() {
+    const std::string address = absl::StrCat("unix:", testing::TempDir(), "/enc", getpid());
+    auto server =
+        Server::Start({.listen = address}, {MakeEncoderService(encoder_, options_, logger_)});
+    EXPECT_TRUE(server.ok()) << server.status();
+    server_ = *std::move(server);
+    // As a default client: no options at all.
+    stub_ = v1::EncoderService::NewStub(
+        grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
+  }
+
+  // All messages of a call.
+  std::vector<v1::EncodeImageResponse> Encode(const v1::EncodeImageRequest& request,
+                                              grpc::Status* status) {
+    grpc::ClientContext context;
+    auto reader = stub_->EncodeImage(&context, request);
+    std::vector<v1::EncodeImageResponse> messages;
+    v1::EncodeImageResponse message;
+    while (reader->Read(&message)) messages.push_back(message);
+    *status = reader->Finish();
+    return messages;
+  }
+
+  FakeEncoder encoder_;
+  const EncoderOptions options_{.max_media_bytes = 123, .max_image_pixels = 456, .max_queue = 5};
+  const Logger logger_{LogFormat::kText, LogLevel::kError};
+  std::unique_ptr<Server> server_;
+  std::unique_ptr<v1::EncoderService::Stub> stub_;
+};
+
+v1::EncodeImageRequest Request(int budget, v1::DataType type = v1::DATA_TYPE_UNSPECIFIED) {
+  v1::EncodeImageRequest request;
+  request.set_data("picture");
+  request.set_max_soft_tokens(budget);
+  request.set_data_type(type);
+  return request;
+}
+
+TEST_F(EncoderService, StreamsHeaderChunksSummary) {
+  struct Case {
+    v1::DataType asked, given;
+    size_t width;
+  };
+  for (const Case& c : {Case{v1::DATA_TYPE_UNSPECIFIED, v1::DATA_TYPE_BF16, 2},
+                        Case{v1::DATA_TYPE_F16, v1::DATA_TYPE_F16, 2},
+                        Case{v1::DATA_TYPE_F32, v1::DATA_TYPE_F32, 4}}) {
+    grpc::Status status;
+    const auto messages = Encode(Request(1120, c.asked), &status);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+    ASSERT_GE(messages.size(), 4u);
+    const v1::SoftTokensHeader& header = messages.front().header();
+    EXPECT_EQ(header.modality(), v1::MODALITY_IMAGE);
+    EXPECT_EQ(header.rows(), 1120u);
+    EXPECT_EQ(header.dim(), 2560u);
+    EXPECT_EQ(header.data_type(), c.given);
+    EXPECT_EQ(header.encoder_fingerprint(), std::string(32, 7));
+    EXPECT_EQ(header.content_digest(), std::string(32, 9));
+    EXPECT_EQ(header.image().source_width(), 640u);
+    EXPECT_EQ(header.image().resized_height(), 96u);
+
+    std::string data;
+    for (size_t i = 1; i + 1 < messages.size(); ++i) {
+      ASSERT_TRUE(messages[i].has_rows());
+      EXPECT_LE(messages[i].rows().data().size(), 1u << 20);
+      EXPECT_EQ(messages[i].rows().data().size() % (kDim * c.width), 0u);
+      EXPECT_EQ(messages[i].rows().first_row(), data.size() / (kDim * c.width));
+      data += messages[i].rows().data();
+    }
+    ASSERT_EQ(data.size(), 1120 * kDim * c.width);
+    EXPECT_EQ(messages.back().summary().crc32c(), Crc32c(data));
+    EXPECT_EQ(messages.back().summary().timings().forward().seconds(), 1);
+    EXPECT_EQ(messages.back().summary().timings().forward().nanos(), 250'000'000);
+    for (size_t i = 0; i < 1120 * kDim; i += 997) {
+      uint32_t bits = 0;
+      std::memcpy(&bits, data.data() + i * c.width, c.width);
+      const float value = c.width == 4                   ? std::bit_cast<float>(bits)
+                          : c.given == v1::DATA_TYPE_F16 ? HalfToFloat(bits)
+                                                         : BF16ToFloat(bits);
+      EXPECT_NEAR(value, Value(i), c.width == 4 ? 0 : 1.f / 16) << i;
+    }
+  }
+}
+
+TEST_F(EncoderService, HeaderOnlySendsNoRows) {
+  v1::EncodeImageRequest request = Request(280);
+  request.set_header_only(true);
+  grpc::Status status;
+  const auto messages = Encode(request, &status);
+  ASSERT_TRUE(status.ok());
+  ASSERT_EQ(messages.size(), 2u);
+  EXPECT_EQ(messages[0].header().rows(), 280u);
+  EXPECT_TRUE(messages[1].has_summary());
+  EXPECT_TRUE(encoder_.last.header_only);
+}
+
+TEST_F(EncoderService, RefusesADataTypeItDoesNotKnow) {
+  grpc::Status status;
+  const auto messages = Encode(Request(280, static_cast<v1::DataType>(9)), &status);
+  EXPECT_TRUE(messages.empty());
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(GetErrorDetail(FromGrpcStatus(status)).field, "data_type");
+}
+
+TEST_F(EncoderService, PassesTheEncodersErrorOn) {
+  encoder_.error = MakeError(absl::StatusCode::kResourceExhausted, "full",
+                             {.reason = "QUEUE_FULL", .retry_after = absl::Seconds(1)});
+  grpc::Status status;
+  EXPECT_TRUE(Encode(Request(280), &status).empty());
+  EXPECT_EQ(FromGrpcStatus(status), encoder_.error);
+  encoder_.error = absl::OkStatus();
+  Encode(Request(70), &status);
+  EXPECT_TRUE(status.ok());
+}
+
+TEST_F(EncoderService, PassesTheRequestOn) {
+  v1::EncodeImageRequest request = Request(560);
+  request.set_mime_type("image/png");
+  grpc::ClientContext context;
+  const auto deadline = std::chrono::system_clock::now() + std::chrono::seconds(30);
+  context.set_deadline(deadline);
+  auto reader = stub_->EncodeImage(&context, request);
+  v1::EncodeImageResponse message;
+  while (reader->Read(&message)) {
+  }
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(encoder_.last.data, "picture");
+  EXPECT_EQ(encoder_.last.mime_type, "image/png");
+  EXPECT_EQ(encoder_.last.max_soft_tokens, 560);
+  EXPECT_LT(absl::AbsDuration(encoder_.last.deadline - absl::FromChrono(deadline)),
+            absl::Seconds(2));
+}
+
+TEST_F(EncoderService, CancelReachesTheEncoder) {
+  encoder_.hold = true;
+  grpc::ClientContext context;
+  auto reader = stub_->EncodeImage(&context, Request(70));
+  absl::SleepFor(absl::Milliseconds(20));
+  context.TryCancel();
+  v1::EncodeImageResponse message;
+  EXPECT_FALSE(reader->Read(&message));
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  for (int i = 0; i < 5000 && !encoder_.ended; ++i) absl::SleepFor(absl::Milliseconds(1));
+  EXPECT_TRUE(encoder_.ended);
+}
+
+TEST_F(EncoderService, ReturnsASaneRequestId) {
+  for (const std::string id : {"my-id.1", "not sane!"}) {
+    grpc::ClientContext context;
+    context.AddMetadata("x-request-id", id);
+    auto reader = stub_->EncodeImage(&context, Request(70));
+    v1::EncodeImageResponse message;
+    while (reader->Read(&message)) {
+    }
+    EXPECT_TRUE(reader->Finish().ok());
+    const auto found = context.GetServerInitialMetadata().find("x-request-id");
+    ASSERT_NE(found, context.GetServerInitialMetadata().end());
+    const std::string returned(found->second.data(), found->second.size());
+    if (id == "my-id.1") {
+      EXPECT_EQ(returned, id);
+    } else {
+      EXPECT_EQ(returned.size(), 16u);
+    }
+  }
+}
+
+TEST_F(EncoderService, TellsWhatItIs) {
+  grpc::ClientContext context;
+  v1::GetEncoderInfoResponse info;
+  ASSERT_TRUE(stub_->GetEncoderInfo(&context, {}, &info).ok());
+  EXPECT_EQ(info.model_name(), "fake");
+  EXPECT_EQ(info.dim(), 2560u);
+  EXPECT_EQ(info.encoder_fingerprint(), std::string(32, 7));
+  EXPECT_TRUE(info.has_image_tower());
+  EXPECT_FALSE(info.has_audio_tower());
+  EXPECT_EQ(info.limits().max_media_bytes(), 123u);
+  EXPECT_EQ(info.limits().max_image_pixels(), 456u);
+  EXPECT_EQ(info.limits().max_queue(), 5u);
+  EXPECT_EQ(info.load().queued(), 3u);
+  EXPECT_EQ(info.load().encoding(), 1u);
+}
+
+TEST_F(EncoderService, HasNoSounds) {
+  grpc::ClientContext context;
+  auto reader = stub_->EncodeAudio(&context, {});
+  v1::EncodeAudioResponse message;
+  EXPECT_FALSE(reader->Read(&message));
+  const grpc::Status status = reader->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
+  EXPECT_THAT(status.error_message(), HasSubstr("not sounds"));
+}
+
+}  // namespace
+}  // namespace softsplice
