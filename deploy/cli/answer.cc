@@ -1,0 +1,117 @@
+#include "deploy/cli/answer.h"
+
+#include <google/protobuf/util/json_util.h>
+
+#include <iostream>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/strip.h"
+#include "deploy/cli/terminal.h"
+
+namespace softsplice {
+namespace {
+
+double Seconds(const google::protobuf::Duration& duration) {
+  return static_cast<double>(duration.seconds()) + 1e-9 * duration.nanos();
+}
+
+std::string Figures(const v1::Finished& finished) {
+  const v1::GenerateTimings& timings = finished.timings();
+  const uint32_t tokens = finished.usage().completion_tokens();
+  const double first = Seconds(timings.time_to_first_token());
+  const double decode = Seconds(timings.total()) - first;
+  std::string figures = absl::StrFormat("[%u prompt tokens, first word after %.2f s, %u tokens",
+                                        finished.usage().prompt_tokens(), first, tokens);
+  if (tokens > 1 && decode > 0)
+    absl::StrAppendFormat(&figures, " at %.1f/s", (tokens - 1) / decode);
+  return figures + "]";
+}
+
+// Why an answer ended, where that is not simply that it was complete.
+std::string EndNote(const v1::Finished& finished) {
+  if (finished.reason() == v1::FINISH_REASON_STOP) return "";
+  if (finished.reason() == v1::FINISH_REASON_STOP_STRING) return "";
+  absl::string_view name = v1::FinishReason_Name(finished.reason());
+  absl::ConsumePrefix(&name, "FINISH_REASON_");
+  return absl::StrCat(
+      "[ended early: ", absl::StrReplaceAll(absl::AsciiStrToLower(name), {{"_", " "}}), "]");
+}
+
+class TextPrinter : public AnswerPrinter {
+ public:
+  explicit TextPrinter(bool has_media)
+      : plain_(!StdoutIsTerminal()),
+        progress_(has_media ? "looking at the picture" : "waiting for the server") {}
+
+  void OnEvent(const v1::GenerateResponse& response) override {
+    if (response.has_started()) {
+      progress_.Update(
+          absl::StrCat("reading the prompt, ", response.started().prompt_tokens(), " tokens,"));
+    } else if (response.has_delta()) {
+      OnDelta(response.delta());
+    } else if (response.has_finished()) {
+      finished_ = response.finished();
+    }
+  }
+
+  void OnEnd() override {
+    progress_.Stop();
+    EndThought();
+    if (wrote_) std::cout << std::endl;
+    const std::string note = EndNote(finished_);
+    if (finished_.has_usage() && !note.empty()) std::cerr << DimForStderr(note) << std::endl;
+    if (finished_.has_usage() && !plain_ && StderrIsTerminal()) {
+      std::cerr << DimForStderr(Figures(finished_)) << std::endl;
+    }
+  }
+
+ private:
+  void OnDelta(const v1::Delta& delta) {
+    if (delta.text().empty()) return;
+    progress_.Stop();
+    const std::string text = plain_ ? delta.text() : PrintableText(delta.text());
+    if (delta.channel() == v1::CHANNEL_THOUGHT) {
+      in_thought_ = true;
+      std::cerr << DimForStderr(text) << std::flush;
+      return;
+    }
+    EndThought();
+    wrote_ = true;
+    std::cout << text << std::flush;
+  }
+
+  void EndThought() {
+    if (in_thought_) std::cerr << std::endl;
+    in_thought_ = false;
+  }
+
+  const bool plain_;
+  Progress progress_;
+  v1::Finished finished_;
+  bool in_thought_ = false;
+  bool wrote_ = false;
+};
+
+class JsonPrinter : public AnswerPrinter {
+ public:
+  void OnEvent(const v1::GenerateResponse& response) override {
+    google::protobuf::util::JsonPrintOptions options;
+    options.preserve_proto_field_names = true;
+    std::string line;
+    if (MessageToJsonString(response, &line, options).ok()) std::cout << line << std::endl;
+  }
+  void OnEnd() override {}
+};
+
+}  // namespace
+
+std::unique_ptr<AnswerPrinter> MakeTextPrinter(bool has_media) {
+  return std::make_unique<TextPrinter>(has_media);
+}
+
+std::unique_ptr<AnswerPrinter> MakeJsonPrinter() { return std::make_unique<JsonPrinter>(); }
+
+}  // namespace softsplice

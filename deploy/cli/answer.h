@@ -1,0 +1,25 @@
+// Shows one answer while it streams in.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "softsplice/v1/decoder.pb.h"
+
+namespace softsplice {
+
+// OnEvent for each event in order, then OnEnd once, also after a failure.
+class AnswerPrinter {
+ public:
+  virtual ~AnswerPrinter() = default;
+  virtual void OnEvent(const v1::GenerateResponse& response) = 0;
+  virtual void OnEnd() = 0;
+};
+
+// The answer on stdout; thoughts, progress and figures on stderr, figures only on a terminal.
+std::unique_ptr<AnswerPrinter> MakeTextPrinter(bool has_media);
+
+// Every event as one line of JSON on stdout, in the field names of the .proto.
+std::unique_ptr<AnswerPrinter> MakeJsonPrinter();
+
+}  // namespace softsplice

@@ -1,0 +1,60 @@
+#include "deploy/cli/options.h"
+
+#include <sstream>
+
+#include "deploy/cli/client.h"
+
+namespace softsplice {
+namespace {
+
+constexpr size_t kColumn = 32;  // where descriptions begin
+constexpr size_t kWidth = 100;
+
+}  // namespace
+
+CLI::Option* AddServer(CLI::App& app, std::string& address) {
+  address = DefaultDecoderAddress();
+  return app
+      .add_option("--server", address,
+                  "The decoder's address (default: $SOFTSPLICE_SERVER, or where `softsplice up` "
+                  "listens, or localhost:50052)")
+      ->option_text("ADDR");
+}
+
+CLI::Option* AddEncoder(CLI::App& app, std::string& address) {
+  address = DefaultEncoderAddress();
+  return app
+      .add_option("--encoder", address,
+                  "The encoder's address (default: $SOFTSPLICE_ENCODER, or where `softsplice up` "
+                  "listens, or localhost:50051)")
+      ->option_text("ADDR");
+}
+
+CLI::Option* AddBudget(CLI::App& app, uint32_t& budget) {
+  return app
+      .add_option("--budget", budget,
+                  "Rows per picture: 70, 140, 280, 560 or 1120; more show more detail and take "
+                  "more time (default: 280)")
+      ->option_text("ROWS")
+      ->check(CLI::IsMember({70, 140, 280, 560, 1120}));
+}
+
+HelpFormatter::HelpFormatter() { column_width(kColumn); }
+
+std::string HelpFormatter::make_option_desc(const CLI::Option* option) const {
+  std::istringstream words(option->get_description());
+  std::string text;
+  size_t used = 0;
+  for (std::string word; words >> word; used += word.size() + 1) {
+    if (used + word.size() > kWidth - kColumn) {
+      text += '\n';
+      used = 0;
+    } else if (!text.empty()) {
+      text += ' ';
+    }
+    text += word;
+  }
+  return text;
+}
+
+}  // namespace softsplice

@@ -1,0 +1,24 @@
+// Options that several commands share, and how --help looks.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <string>
+
+namespace softsplice {
+
+// --server: `address` is the decoder's; where it is not given, the default of client.h.
+CLI::Option* AddServer(CLI::App& app, std::string& address);
+// --encoder: the same for the encoder.
+CLI::Option* AddEncoder(CLI::App& app, std::string& address);
+// --budget: rows per picture; 0 where it is not given.
+CLI::Option* AddBudget(CLI::App& app, uint32_t& budget);
+
+// Breaks long descriptions into lines.
+class HelpFormatter : public CLI::Formatter {
+ public:
+  HelpFormatter();
+  std::string make_option_desc(const CLI::Option* option) const override;
+};
+
+}  // namespace softsplice

@@ -1,0 +1,62 @@
+// An encoder and a decoder service as children of this program: started, waited for, watched,
+// stopped.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "deploy/cli/process.h"
+#include "deploy/cli/signals.h"
+
+namespace softsplice {
+
+struct ServicesOptions {
+  std::string model;
+  std::string mmproj;
+  std::string listen;          // the decoder's address; empty: a socket of this run only
+  std::string encoder_listen;  // the encoder's; empty: a socket of this run only
+  int threads = 0;             // 0: the services' own choice
+  int context = 0;             // 0: the decoder's own choice
+  bool verbose = false;        // logs go to stderr instead of files
+};
+
+// Not thread-safe.
+class Services {
+ public:
+  // Starts both and returns when both are healthy. UNAVAILABLE: an address is taken, or a service
+  // ended; the message has the last lines of its log. CANCELLED: a signal came meanwhile.
+  static absl::StatusOr<std::unique_ptr<Services>> Start(const ServicesOptions& options,
+                                                         Interrupts& interrupts);
+  // Stops both in order, the decoder first; a signal meanwhile ends them at once.
+  ~Services();
+
+  const std::string& decoder_address() const { return decoder_.address; }
+  const std::string& encoder_address() const { return encoder_.address; }
+  // Holds encoder.log and decoder.log, for as long as this object lives.
+  const std::string& log_folder() const { return folder_; }
+
+  // OK while both run; else which one ended and how, with the last lines of its log.
+  absl::Status Check();
+
+ private:
+  struct Service {
+    std::string name;
+    std::string address;
+    std::unique_ptr<Child> child;
+  };
+
+  explicit Services(Interrupts& interrupts) : interrupts_(interrupts) {}
+  absl::Status Launch(const ServicesOptions& options);
+  absl::Status Run(Service& service, std::vector<std::string> arguments, bool verbose);
+  absl::Status WaitUntilServing(const Service& service);
+
+  Interrupts& interrupts_;
+  std::string folder_;
+  Service encoder_{.name = "softsplice-encoder"};
+  Service decoder_{.name = "softsplice-decoder"};
+};
+
+}  // namespace softsplice

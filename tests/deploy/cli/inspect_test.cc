@@ -1,0 +1,112 @@
+#include "deploy/cli/inspect.h"
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+#include "tests/common/gguf/gguf_writer.h"
+
+namespace softsplice {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::MatchesRegex;
+using ::testing::Not;
+
+std::string Text(const std::string& path) {
+  std::ostringstream out;
+  const absl::Status status = Inspect(path, false, out);
+  EXPECT_TRUE(status.ok()) << status;
+  return out.str();
+}
+
+nlohmann::json Json(const std::string& path) {
+  std::ostringstream out;
+  const absl::Status status = Inspect(path, true, out);
+  EXPECT_TRUE(status.ok()) << status;
+  return nlohmann::json::parse(out.str());
+}
+
+class InspectTest : public testing::Test {
+ protected:
+  ~InspectTest() override { std::filesystem::remove(path_); }
+  std::string Write(const gguf::GgufWriter& writer) const {
+    gguf::WriteFile(path_, writer.Build());
+    return path_;
+  }
+  std::string path_ = absl::StrCat(testing::TempDir(), "inspect.", getpid(), ".gguf");
+};
+
+TEST_F(InspectTest, SaysWhatATextModelIsGoodFor) {
+  const std::string text = Text("tests/data/models/tiny-F16.gguf");
+  EXPECT_THAT(text, HasSubstr("a Gemma 4 text model: tiny-F16\n"));
+  EXPECT_THAT(text, HasSubstr("the decoder serves it: give it to --model\n"));
+  EXPECT_THAT(text, HasSubstr("4.0 MiB (4,241,728 bytes in 1 file)"));
+  EXPECT_THAT(text, HasSubstr("7: S F S F | S S F\n"));
+  EXPECT_THAT(text, HasSubstr("\"<unk>\", \"<mask>\", \"[multimodal]\", \"<|tool>\", "
+                              "\"<tool|>\", ...] (800 entries)\n"));
+  EXPECT_THAT(text, HasSubstr("  token_embd.weight                 F16   160 x 800  256,000\n"));
+  const nlohmann::json json = Json("tests/data/models/tiny-F16.gguf");
+  EXPECT_EQ(json["kind"], "text");
+  EXPECT_EQ(json["servable"], true);
+  EXPECT_EQ(json["text"]["kv_source"], nlohmann::json({0, 1, 2, 3, 2, 2, 3}));
+  EXPECT_EQ(json["types"]["F16"]["tensors"], 62);
+  EXPECT_EQ(json["metadata"]["tokenizer.ggml.tokens"]["count"], 800);
+  EXPECT_EQ(json["metadata"]["tokenizer.ggml.tokens"]["first"].size(), 32u);
+  EXPECT_EQ(json["metadata"]["gemma4.attention.sliding_window_pattern"].size(), 7u);
+  EXPECT_EQ(json["tensors"].size(), 119u);
+  EXPECT_EQ(json["tensors"][1]["shape"], nlohmann::json({160, 800}));
+}
+
+TEST_F(InspectTest, SaysWhatAnMmprojIsGoodFor) {
+  const std::string path = "tests/data/models/mmproj-tiny-F16.gguf";
+  EXPECT_THAT(Text(path), HasSubstr("an mmproj file with an image and an audio tower"));
+  EXPECT_THAT(Text(path), HasSubstr("the encoder serves its image tower: give it to --mmproj\n"));
+  EXPECT_EQ(Json(path)["vision"]["positions"], 512);
+}
+
+TEST_F(InspectTest, SaysWhyAFileCannotBeServed) {
+  gguf::GgufWriter llama;
+  llama.String("general.architecture", "llama").Zeros("w", gguf::Type::kF32, {4});
+  EXPECT_THAT(Text(Write(llama)), HasSubstr("a model of architecture llama\n"));
+  EXPECT_EQ(Json(path_)["servable"], false);
+  gguf::GgufWriter damaged;
+  damaged.String("general.architecture", "gemma4");
+  EXPECT_THAT(Text(Write(damaged)), HasSubstr("can't be served: "));
+  EXPECT_THAT(Text(path_), HasSubstr("metadata \"gemma4.block_count\" is missing\n"));
+  gguf::GgufWriter audio;
+  audio.String("general.architecture", "clip").Bool("clip.has_audio_encoder", true);
+  EXPECT_THAT(Text(Write(audio)), HasSubstr("an mmproj file with an audio tower\n"));
+  EXPECT_THAT(Text(path_), HasSubstr("no image tower"));
+  EXPECT_THAT(Text(Write(gguf::GgufWriter())), HasSubstr("without general.architecture"));
+}
+
+TEST_F(InspectTest, TextsAreSafeForATerminalAndForJson) {
+  gguf::GgufWriter writer;
+  writer.String("general.name", "red \x1b[31m").String("bad", "\xff\xfe");
+  writer.String("long", std::string(71, 'a') + "\xc3\xa9" + std::string(50, 'b'));
+  writer.Zeros("\x1b", gguf::Type::kF32, {1});
+  const std::string text = Text(Write(writer));
+  EXPECT_THAT(text, Not(HasSubstr("\x1b")));
+  EXPECT_THAT(text, HasSubstr("\"red \\033[31m\"\n"));
+  EXPECT_THAT(text, HasSubstr(absl::StrCat("\"", std::string(71, 'a'), "...\" (123 bytes)\n")));
+  EXPECT_EQ(Json(path_)["metadata"]["bad"], "\xef\xbf\xbd\xef\xbf\xbd");
+}
+
+TEST_F(InspectTest, OpenErrorsAreReturned) {
+  std::ostringstream out;
+  EXPECT_EQ(Inspect("none.gguf", false, out).code(), absl::StatusCode::kNotFound);
+  gguf::WriteFile(path_, "not a model");
+  EXPECT_EQ(Inspect(path_, true, out).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(out.str(), "");
+}
+
+}  // namespace
+}  // namespace softsplice
