@@ -1,0 +1,80 @@
+"""Measures Softsplice beside llama.cpp on the same files, one process per side and round, the sides alternating: load time,
+peak memory, prefill, decode, encoding a picture of 280 soft tokens. Prints medians and ratios, writes JSON.
+
+A ratio above 1 means that Softsplice is better (faster, or smaller for memory).
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+HERE = Path(__file__).resolve().parent
+
+
+def picture(path):
+    """A 672x960 picture, which is 280 soft tokens without resizing."""
+    image = Image.new("RGB", (672, 960))
+    image.putdata([((x * 200) // 672, (y * 200) // 960, 200 if (x // 11 + y // 7) & 1 else 30) for y in range(960) for x in range(672)])
+    image.save(path)
+
+
+def run(command):
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)}: exit {done.returncode}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def better(name, ours, theirs):
+    if name.endswith("_tok_s"):
+        return ours / theirs
+    return theirs / ours
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="tests/bench/compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="text GGUF")
+    parser.add_argument("mmproj", nargs="?", help="mmproj GGUF")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements per side (default 3); medians are printed")
+    parser.add_argument("--threads", type=int, default=0, help="threads of both sides (default: all cores)")
+    parser.add_argument("--prefill", default="256,2048", help="prompt lengths (default 256,2048)")
+    parser.add_argument("--decode", default="16,4096", help="context lengths to decode at (default 16,4096)")
+    parser.add_argument("--steps", type=int, default=16, help="tokens per decode measurement (default 16)")
+    parser.add_argument("--json", type=Path, help="write all figures here")
+    parser.add_argument("--measure", required=True, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    threads = args.threads or len(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory(prefix="softsplice-bench-") as folder:
+        image = str(Path(folder) / "picture.png")
+        picture(image)
+        common = ["--model", args.model, "--threads", str(threads), "--prefill", args.prefill, "--decode", args.decode, "--steps", str(args.steps)]
+        if args.mmproj:
+            common += ["--mmproj", args.mmproj, "--image", image]
+        sides = {"softsplice": [args.measure, *common], "llama.cpp": [sys.executable, str(HERE / "llama_measure.py"), *common]}
+        figures = {side: [] for side in sides}
+        for i in range(args.rounds):
+            for side, command in sides.items():
+                print(f"round {i + 1} of {args.rounds}: {side}", file=sys.stderr, flush=True)
+                figures[side].append(run(command))
+    ours, theirs = figures["softsplice"], figures["llama.cpp"]
+    print(f"{'':20} {'softsplice':>12} {'llama.cpp':>12} {'better by':>10}   (medians of {args.rounds}, {threads} threads, {ours[0].get('backend', '')})")
+    summary = {}
+    for name in theirs[0]:
+        if name not in ours[0] or not isinstance(theirs[0][name], (int, float)) or name == "image_tokens":
+            continue
+        a, b = (statistics.median(f[name] for f in side) for side in (ours, theirs))
+        summary[name] = dict(softsplice=a, llama_cpp=b, ratio=better(name, a, b))
+        print(f"{name:20} {a:12.2f} {b:12.2f} {summary[name]['ratio']:9.2f}x")
+    if args.json:
+        args.json.write_text(json.dumps(dict(summary=summary, rounds=figures, threads=threads), indent=1))
+
+
+if __name__ == "__main__":
+    main()

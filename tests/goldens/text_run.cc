@@ -1,0 +1,170 @@
+#include "tests/goldens/text_run.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "common/status/macros.h"
+
+namespace softsplice::goldens {
+namespace {
+
+// Index vectors of one step, kept alive on the host until they are uploaded.
+class Uploader {
+ public:
+  Uploader(Backend& backend, Arena& arena) : backend_(backend), arena_(arena) {}
+
+  Mat Indices(const std::vector<int32_t>& values) {
+    const Mat mat = arena_.New(static_cast<int>(values.size()), 1, DType::kI32);
+    if (mat.rows > 0) backend_.Upload(mat, values.data());
+    return mat;
+  }
+  Mat Floats(const std::vector<float>& values, int cols) {
+    const Mat mat = arena_.New(static_cast<int>(values.size()) / cols, cols);
+    if (mat.rows > 0) backend_.Upload(mat, values.data());
+    return mat;
+  }
+
+ private:
+  Backend& backend_;
+  Arena& arena_;
+};
+
+int32_t Argmax(const HostMatrix& logits, int row) {
+  const float* first =
+      logits.values.data() + static_cast<size_t>(row) * static_cast<size_t>(logits.cols);
+  return static_cast<int32_t>(std::max_element(first, first + logits.cols) - first);
+}
+
+}  // namespace
+
+HostMatrix ToHost(Backend& backend, Mat mat) {
+  HostMatrix host{mat.rows, mat.cols, {}};
+  host.values.resize(static_cast<size_t>(mat.rows) * static_cast<size_t>(mat.cols));
+  for (int r = 0; r < mat.rows; ++r) {
+    backend.Download(host.values.data() + static_cast<size_t>(r) * static_cast<size_t>(mat.cols),
+                     mat.Rows(r, 1));
+  }
+  return host;
+}
+
+// One sequence: its caches (a single block each; the sliding one is a ring) and its soft rows by
+// position.
+struct TextModel::Session {
+  KvCache cache;
+  int full_rows = 0;
+  int ring_rows = 0;
+  std::vector<const float*> soft;  // per position; null where a token stands
+};
+
+absl::StatusOr<std::unique_ptr<TextModel>> TextModel::Load(const std::string& path,
+                                                           const BackendOptions& options) {
+  std::unique_ptr<TextModel> text(new TextModel);
+  ASSIGN_OR_RETURN(text->file_, gguf::File::Open(path));
+  ASSIGN_OR_RETURN(text->backend_, MakeBackend(options));
+  ASSIGN_OR_RETURN(text->tokenizer_, Tokenizer::FromGguf(*text->file_));
+  ASSIGN_OR_RETURN(text->model_, Gemma4::Load(*text->file_, *text->backend_));
+  return text;
+}
+
+absl::Status TextModel::Feed(Session& session, const std::vector<int32_t>& tokens, int first,
+                             int count, const std::vector<int>& tail, const PromptRun& run,
+                             HostMatrix* logits) {
+  const int dim = model_->config().dim;
+  const size_t bytes = model_->WorkspaceBytes(count, static_cast<int>(tail.size())) +
+                       static_cast<size_t>(count) * static_cast<size_t>(dim + 8) * sizeof(float) +
+                       (64 << 10);
+  ASSIGN_OR_RETURN(const std::shared_ptr<void> memory, backend_->Allocate(bytes));
+  Arena arena(memory.get());
+  Uploader up(*backend_, arena);
+
+  std::vector<int32_t> ids, zeros(static_cast<size_t>(count), 0), positions, soft_index, tail_rows,
+      tail_positions;
+  std::vector<float> soft;
+  for (int i = 0; i < count; ++i) {
+    const float* row = session.soft[static_cast<size_t>(first + i)];
+    ids.push_back(row == nullptr ? tokens[static_cast<size_t>(first + i)] : tokenizer_->pad());
+    positions.push_back(first + i);
+    if (row == nullptr) continue;
+    soft_index.push_back(i);
+    soft.insert(soft.end(), row, row + dim);
+  }
+  for (int row : tail) {
+    tail_rows.push_back(row - first);
+    tail_positions.push_back(row);
+  }
+  Step step;
+  step.tokens = up.Indices(ids);
+  step.rows = {up.Indices(zeros), up.Indices(positions)};
+  step.soft = up.Floats(soft, dim);
+  step.soft_index = up.Indices(soft_index);
+  step.tail_index = up.Indices(tail_rows);
+  step.tail = {up.Indices(std::vector<int32_t>(tail.size(), 0)), up.Indices(tail_positions)};
+  const Mat table = up.Indices({0});
+  const Mat blocks = up.Indices({1});
+  step.full = {table, blocks, session.full_rows};
+  step.sliding = {table, blocks, session.ring_rows};
+
+  Tap tap;
+  if (run.stages) {
+    tap = [&](absl::string_view stage, Mat x) { run.stages(stage, ToHost(*backend_, x)); };
+  }
+  const Mat out = model_->Forward(*backend_, arena, step, session.cache, tap);
+  if (!tail.empty()) *logits = ToHost(*backend_, out);
+  return backend_->Wait();
+}
+
+absl::StatusOr<TextResult> TextModel::Run(const PromptRun& run) {
+  const int prompt = static_cast<int>(run.tokens.size());
+  const int chunk = run.chunk > 0 ? run.chunk : prompt;
+  const TextConfig& config = model_->config();
+  Session session;
+  session.full_rows = prompt + run.greedy + 1;
+  session.ring_rows = config.window + chunk;
+  ASSIGN_OR_RETURN(session.cache,
+                   model_->AllocateCache(*backend_, session.full_rows, session.ring_rows,
+                                         run.kv_f32 ? DType::kF32 : DType::kF16));
+  session.soft.assign(static_cast<size_t>(session.full_rows), nullptr);
+  const int32_t placeholder = tokenizer_->Find("<|image|>");
+  size_t medium = 0;
+  for (int i = 0; i < prompt; ++i) {
+    if (run.soft.empty() || run.tokens[static_cast<size_t>(i)] != placeholder) continue;
+    if (medium == run.soft.size()) return absl::InvalidArgumentError("more places than pictures");
+    const HostMatrix& rows = run.soft[medium++];
+    if (i + rows.rows > prompt || rows.cols != config.dim) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("picture ", medium, " has ", rows.rows, " rows, too many"));
+    }
+    for (int r = 0; r < rows.rows; ++r, ++i) {
+      if (run.tokens[static_cast<size_t>(i)] != placeholder) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("picture ", medium, " has ", rows.rows, " rows, too many"));
+      }
+      session.soft[static_cast<size_t>(i)] =
+          rows.values.data() + static_cast<size_t>(r) * static_cast<size_t>(rows.cols);
+    }
+  }
+
+  TextResult result{{0, config.vocab, {}}, {}};
+  HostMatrix last;
+  for (int first = 0; first < prompt; first += chunk) {
+    const int count = std::min(chunk, prompt - first);
+    std::vector<int> tail;
+    for (int row : run.logit_rows) {
+      if (row >= first && row < first + count) tail.push_back(row);
+    }
+    RETURN_IF_ERROR(Feed(session, run.tokens, first, count, tail, run, &last));
+    if (tail.empty()) continue;
+    result.logits.rows += last.rows;
+    result.logits.values.insert(result.logits.values.end(), last.values.begin(), last.values.end());
+  }
+  std::vector<int32_t> tokens = run.tokens;
+  for (int i = 0; i < run.greedy; ++i) {
+    result.greedy.push_back(Argmax(last, last.rows - 1));
+    tokens.push_back(result.greedy.back());
+    const int position = static_cast<int>(tokens.size()) - 1;
+    RETURN_IF_ERROR(Feed(session, tokens, position, 1, {position}, run, &last));
+  }
+  return result;
+}
+
+}  // namespace softsplice::goldens

@@ -1,0 +1,227 @@
+"""The command line with both services on the demo model: up, chat, encode, info, inspect."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+
+import grpc
+import pytest
+import support
+from google.protobuf import json_format
+from support import MMPROJ, MODEL, SAMPLES, Running, run_cli
+
+PICTURE = SAMPLES / "circle-square.png"
+QUESTION = "What is in this picture?"
+# The reference implementation's answers.
+CASES = json.loads((SAMPLES / "expected.json").read_text())
+ANSWER = next(c["expected_text"] for c in CASES if c["name"] == "describe-two") + "\n"
+GREEDY = ("--temperature", "0")
+
+
+def up(runtime, *arguments):
+    running = Running(runtime, "up", "--model", MODEL, "--mmproj", MMPROJ, *arguments)
+    running.wait_for("Ctrl-C stops both services.")
+    return running
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory):
+    """A folder whose default sockets answer."""
+    folder = tmp_path_factory.mktemp("up")
+    with up(folder) as running:
+        yield folder
+        assert running.stop() == 0
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_chat_about_a_picture(runtime):
+    done = run_cli(runtime, "chat", "--image", PICTURE, *GREEDY, QUESTION)
+    assert (done.returncode, done.stdout) == (0, ANSWER), done.stderr
+
+
+def test_chat_in_json(runtime):
+    done = run_cli(runtime, "chat", "--json", "--image", PICTURE, *GREEDY, QUESTION)
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    header = events[0]["started"]["media"][0]["header"]
+    assert header["rows"] == header["image"]["grid_rows"] * header["image"]["grid_columns"]
+    assert "".join(e["delta"]["text"] for e in events[1:-1]) == ANSWER.strip()
+    assert events[-1]["finished"]["reason"] == "FINISH_REASON_STOP"
+
+
+@pytest.mark.parametrize("name", ["conversation", "conversation-three", "new-picture-later"])
+def test_conversations(runtime, name):
+    turns = next(c["turns"] for c in CASES if c["name"] == name)
+    lines = [
+        f"/image {SAMPLES / part['file']}" if part["type"] == "image" else part["text"]
+        for turn in turns
+        for part in turn["parts"]
+    ]
+    done = run_cli(runtime, "chat", *GREEDY, stdin="\n".join(lines))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [turn["expected_text"] for turn in turns]
+
+
+@pytest.mark.parametrize("data_type", ["f32", "f16", "bf16"])
+def test_encoded_pictures_answer_as_pictures_do(runtime, tmp_path, data_type):
+    file = tmp_path / "x.soft"
+    done = run_cli(runtime, "encode", PICTURE, "-o", file, "--data-type", data_type)
+    assert done.returncode == 0, done.stderr
+    soft = support.soft_tokens_pb2.SoftTokens.FromString(file.read_bytes())
+    width = 4 if data_type == "f32" else 2
+    assert len(soft.data) == soft.header.rows * soft.header.dim * width
+    assert os.listdir(tmp_path) == ["x.soft"]
+    done = run_cli(runtime, "chat", "--soft", file, *GREEDY, QUESTION)
+    assert (done.returncode, done.stdout) == (0, ANSWER), done.stderr
+
+
+def test_a_file_that_is_no_picture(runtime, tmp_path):
+    done = run_cli(runtime, "encode", MODEL, "-o", tmp_path / "x.soft")
+    assert done.returncode == 1
+    assert "INVALID_ARGUMENT" in done.stderr
+    assert os.listdir(tmp_path) == []
+    done = run_cli(runtime, "chat", "--image", MODEL, QUESTION)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "INVALID_ARGUMENT" in done.stderr
+    assert "field: " in done.stderr
+
+
+def test_info_tells_what_both_services_are(runtime):
+    done = run_cli(runtime, "info", "--json")
+    assert done.returncode == 0, done.stderr
+    info = json.loads(done.stdout)
+    for service in ("decoder", "encoder"):
+        assert info[service]["health"] == "serving"
+        assert info[service]["address"] == f"unix:{runtime}/softsplice/{service}.sock"
+    assert info["encoder"]["info"]["dim"] == info["decoder"]["info"]["dim"] == 192
+    fingerprint = info["encoder"]["info"]["encoder_fingerprint"]
+    assert fingerprint
+    assert info["decoder"]["info"]["encoder_fingerprint"] == fingerprint
+    text = run_cli(runtime, "info")
+    assert text.returncode == 0
+    assert text.stdout.count(": serving\n") == 2
+
+
+def test_a_second_up_does_not_disturb_the_first(runtime):
+    done = run_cli(runtime, "up", "--model", MODEL, "--mmproj", MMPROJ)
+    assert done.returncode == 3
+    assert "already" in done.stderr
+    assert run_cli(runtime, "info").returncode == 0
+
+
+def test_up_on_ports(tmp_path):
+    decoder, encoder = (f"localhost:{free_port()}" for _ in range(2))
+    with up(tmp_path, "--listen", decoder, "--encoder-listen", encoder) as running:
+        assert f"--server {decoder}" in running.output
+        addresses = ("--server", decoder, "--encoder", encoder)
+        assert run_cli(tmp_path, "info", *addresses).returncode == 0
+        done = run_cli(tmp_path, "chat", "--server", decoder, "--image", PICTURE, *GREEDY, QUESTION)
+        assert (done.returncode, done.stdout) == (0, ANSWER)
+        with grpc.insecure_channel(decoder) as channel:
+            stub = support.decoder_grpc.DecoderServiceStub(channel)
+            assert stub.GetDecoderInfo(support.decoder_pb2.GetDecoderInfoRequest()).dim == 192
+        assert running.stop(signal.SIGTERM) == 0
+
+
+def test_up_stops_both_services_and_leaves_nothing(tmp_path):
+    with up(tmp_path) as running:
+        children = running.children()
+        assert len(children) == 2
+        assert running.stop() == 0
+    assert not any(map(support.alive, children))
+    assert not list((tmp_path / "softsplice").glob("run-*"))
+
+
+def test_services_do_not_outlive_a_killed_up(tmp_path):
+    with up(tmp_path) as running:
+        children = running.children()
+        running.process.kill()
+        running.process.wait()
+    support.wait_until(lambda: not any(map(support.alive, children)))
+
+
+def test_up_ends_when_a_service_does(tmp_path):
+    with up(tmp_path) as running:
+        os.kill(running.children()[1], signal.SIGKILL)
+        assert running.process.wait(support.PATIENCE) == 3
+        message = running.process.stderr.read().decode()
+    assert "softsplice-decoder was ended by signal 9" in message
+
+
+@pytest.mark.parametrize(
+    ("model", "mmproj", "service"),
+    [(MODEL, MODEL, "softsplice-encoder"), (MMPROJ, MMPROJ, "softsplice-decoder")],
+)
+def test_up_shows_why_a_service_did_not_start(tmp_path, model, mmproj, service):
+    done = run_cli(tmp_path, "up", "--model", model, "--mmproj", mmproj)
+    assert done.returncode == 3
+    assert f"{service} ended with status 1" in done.stderr
+    assert ".gguf" in done.stderr.split("its log:")[1]
+
+
+def test_chat_can_start_its_own_services(tmp_path):
+    done = run_cli(
+        tmp_path,
+        "chat",
+        "--model",
+        MODEL,
+        "--mmproj",
+        MMPROJ,
+        "--image",
+        PICTURE,
+        *GREEDY,
+        QUESTION,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, ANSWER, "")
+    assert os.listdir(tmp_path / "softsplice") == []
+
+
+def test_inspect(tmp_path):
+    for file in (MODEL, MMPROJ):
+        text = run_cli(tmp_path, "inspect", file)
+        assert text.returncode == 0, text.stderr
+        assert "gemma4" in text.stdout
+        done = run_cli(tmp_path, "inspect", "--json", file)
+        assert done.returncode == 0
+        json.loads(done.stdout)
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(MODEL.read_bytes()[:1000])
+    done = run_cli(tmp_path, "inspect", broken)
+    assert done.returncode == 1
+    assert "broken.gguf" in done.stderr
+
+
+def code_block(language):
+    readme = (support.ROOT / "README.md").read_text()
+    return readme.split(f"```{language}\n")[1].split("```")[0]
+
+
+def test_the_python_of_the_readme(runtime):
+    address = f"unix:{runtime}/softsplice/decoder.sock"
+    script = code_block("python").replace("localhost:50052", address)
+    assert script.count("\n") <= 10
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=support.ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "Three."
+
+
+@pytest.mark.parametrize(
+    "text", [code_block("sh"), (support.ROOT / "deploy/quickstart").read_text()]
+)
+def test_the_grpcurl_lines_hold_a_request(text):
+    data = text.split("-plaintext -d '")[1].split("]}]}}'")[0] + "]}]}}"
+    data = re.sub(r"'\\?\$\(base64 -w0 [^)]*\)'", "aGk=", data)
+    data = data.replace("$question", QUESTION)
+    request = json_format.Parse(data, support.decoder_pb2.GenerateRequest())
+    (message,) = request.chat.messages
+    assert message.role == support.decoder_pb2.ROLE_USER
+    assert (message.parts[0].media.data, message.parts[1].text) == (b"hi", QUESTION)

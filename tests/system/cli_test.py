@@ -1,0 +1,316 @@
+"""The command line against a decoder that the test plays: what it sends, shows, and exits with."""
+
+import json
+import os
+import pty
+import signal
+import threading
+from concurrent import futures
+
+import grpc
+import pytest
+import support
+from support import SAMPLES, Running, decoder_grpc, decoder_pb2, run_cli
+
+
+def delta(text, channel=decoder_pb2.CHANNEL_ANSWER):
+    return decoder_pb2.GenerateResponse(delta=decoder_pb2.Delta(channel=channel, text=text))
+
+
+def finished(reason=decoder_pb2.FINISH_REASON_STOP):
+    usage = decoder_pb2.Usage(prompt_tokens=7, completion_tokens=2)
+    return decoder_pb2.GenerateResponse(finished=decoder_pb2.Finished(reason=reason, usage=usage))
+
+
+STARTED = decoder_pb2.GenerateResponse(started=decoder_pb2.Started(prompt_tokens=7))
+
+
+class FakeDecoder(decoder_grpc.DecoderServiceServicer):
+    """Answers with what `script` gives for a request, and keeps the requests."""
+
+    def __init__(self):
+        self.requests = []
+        self.script = lambda request, context: [STARTED, delta("Yes."), finished()]
+        self.cancelled = threading.Event()
+
+    def Generate(self, request, context):
+        self.requests.append(request)
+        yield from self.script(request, context)
+
+    def hang_after(self, *events):
+        """Sends `events`, then nothing more until the client gives up."""
+
+        def script(request, context):
+            context.add_callback(self.cancelled.set)
+            yield from events
+            self.cancelled.wait(support.PATIENCE)
+
+        self.script = script
+
+
+@pytest.fixture
+def decoder(tmp_path):
+    fake = FakeDecoder()
+    server = grpc.server(
+        futures.ThreadPoolExecutor(4), options=[("grpc.max_receive_message_length", -1)]
+    )
+    decoder_grpc.add_DecoderServiceServicer_to_server(fake, server)
+    fake.address = f"unix:{tmp_path}/fake.sock"
+    server.add_insecure_port(fake.address)
+    server.start()
+    yield fake
+    server.stop(0).wait()
+
+
+def chat(tmp_path, decoder, *arguments, **more):
+    return run_cli(tmp_path, "chat", "--server", decoder.address, *arguments, **more)
+
+
+def texts(request):
+    return [[part.text for part in m.parts if part.text] for m in request.chat.messages]
+
+
+def test_answer_goes_to_stdout_alone(tmp_path, decoder):
+    decoder.script = lambda *_: [
+        STARTED,
+        delta("Let me see.", decoder_pb2.CHANNEL_THOUGHT),
+        delta("A red "),
+        delta("circle."),
+        finished(),
+    ]
+    done = chat(tmp_path, decoder, "--think", "What is it?")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "A red circle.\n", "Let me see.\n")
+    assert decoder.requests[0].chat.thinking
+
+
+def test_everything_asked_for_is_sent(tmp_path, decoder):
+    picture = SAMPLES / "small.png"
+    done = chat(
+        tmp_path, decoder, "--system", "Be brief.", "--image", picture, "--budget", "70",
+        "--temperature", "0.5", "--top-k", "3", "--top-p", "0.5", "--min-p", "0.25", "--seed", "9",
+        "--repetition-penalty", "1.5", "--max-tokens", "11", "--stop", "a", "--stop", "b", "Why?",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (request,) = decoder.requests
+    system, user = request.chat.messages
+    assert (system.role, user.role) == (decoder_pb2.ROLE_SYSTEM, decoder_pb2.ROLE_USER)
+    assert texts(request) == [["Be brief."], ["Why?"]]
+    assert user.parts[0].media.data == picture.read_bytes()
+    assert user.parts[0].media.max_soft_tokens == 70
+    sampling = request.sampling
+    assert (sampling.temperature, sampling.top_k, sampling.top_p) == (0.5, 3, 0.5)
+    assert (sampling.min_p, sampling.seed, sampling.repetition_penalty) == (0.25, 9, 1.5)
+    assert (request.max_tokens, list(request.stop)) == (11, ["a", "b"])
+    assert not request.chat.thinking
+
+
+def test_what_is_not_asked_for_is_left_to_the_server(tmp_path, decoder):
+    assert chat(tmp_path, decoder, "Hi").returncode == 0
+    assert decoder.requests[0].sampling == decoder_pb2.Sampling()
+    assert decoder.requests[0].max_tokens == 0
+
+
+def test_media_keep_the_order_of_the_command_line(tmp_path, decoder):
+    soft = support.soft_tokens_pb2.SoftTokens(data=b"1234")
+    soft.header.rows = 1
+    file = tmp_path / "x.soft"
+    file.write_bytes(soft.SerializeToString())
+    first, last = SAMPLES / "small.png", SAMPLES / "three.png"
+    done = chat(tmp_path, decoder, "--image", first, "--soft", file, "--image", last, "Which?")
+    assert done.returncode == 0, done.stderr
+    parts = decoder.requests[0].chat.messages[0].parts
+    assert [p.WhichOneof("part") for p in parts] == ["media", "soft_tokens", "media", "text"]
+    assert parts[0].media.data == first.read_bytes()
+    assert parts[1].soft_tokens == soft
+    assert parts[2].media.data == last.read_bytes()
+
+
+def test_json_is_one_event_per_line(tmp_path, decoder):
+    done = chat(tmp_path, decoder, "--json", "Hi")
+    started, answer, end = map(json.loads, done.stdout.splitlines())
+    assert started["started"]["prompt_tokens"] == 7
+    assert answer["delta"] == {"channel": "CHANNEL_ANSWER", "text": "Yes."}
+    assert end["finished"]["reason"] == "FINISH_REASON_STOP"
+
+
+def test_an_early_end_is_told(tmp_path, decoder):
+    decoder.script = lambda *_: [delta("One, two"), finished(decoder_pb2.FINISH_REASON_MAX_TOKENS)]
+    done = chat(tmp_path, decoder, "Count.")
+    assert done.stdout == "One, two\n"
+    assert "ended early: max tokens" in done.stderr
+
+
+def refuse(context):
+    details = support.status_pb2.Status(code=grpc.StatusCode.RESOURCE_EXHAUSTED.value[0])
+    info = support.error_details_pb2.ErrorInfo(reason="QUEUE_FULL")
+    retry = support.error_details_pb2.RetryInfo()
+    retry.retry_delay.seconds = 2
+    request = support.error_details_pb2.BadRequest()
+    request.field_violations.add(field="chat.messages[0]")
+    for detail in (info, retry, request):
+        details.details.add().Pack(detail)
+    context.set_trailing_metadata([("grpc-status-details-bin", details.SerializeToString())])
+    context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "64 requests are waiting")
+
+
+def test_a_refusal_is_shown_with_all_its_details(tmp_path, decoder):
+    decoder.script = lambda _, context: refuse(context)
+    done = chat(tmp_path, decoder, "Hi")
+    assert (done.returncode, done.stdout) == (1, "")
+    for part in (
+        "RESOURCE_EXHAUSTED: 64 requests are waiting",
+        "field: chat.messages[0]",
+        "reason: QUEUE_FULL",
+        "try again in 2 s",
+    ):
+        assert part in done.stderr
+    done = chat(tmp_path, decoder, "--json", "Hi")
+    error = json.loads(done.stdout)["error"]
+    assert (done.returncode, error["code"], error["reason"]) == (
+        1,
+        "RESOURCE_EXHAUSTED",
+        "QUEUE_FULL",
+    )
+    assert (error["field"], error["retry_seconds"]) == ("chat.messages[0]", 2)
+
+
+def test_a_timeout_ends_the_wait(tmp_path, decoder):
+    decoder.hang_after(STARTED)
+    done = chat(tmp_path, decoder, "--timeout", "0.3", "Hi")
+    assert done.returncode == 1
+    assert "DEADLINE_EXCEEDED" in done.stderr
+
+
+def test_ctrl_c_cancels_the_answer(tmp_path, decoder):
+    decoder.hang_after(STARTED, delta("Well, "))
+    with Running(tmp_path, "chat", "--server", decoder.address, "Hi") as running:
+        running.wait_for("Well, ")
+        assert running.stop() == 130
+    assert decoder.cancelled.wait(support.PATIENCE)
+
+
+def test_a_conversation_sends_its_history(tmp_path, decoder):
+    lines = f"Hi\n/image {SAMPLES / 'small.png'}\nWhat is it?\n/reset\nHello\n/quit\nnever sent\n"
+    done = chat(tmp_path, decoder, "--system", "S", stdin=lines)
+    assert (done.returncode, done.stdout) == (0, "Yes.\n" * 3)
+    assert [texts(r) for r in decoder.requests] == [
+        [["S"], ["Hi"]],
+        [["S"], ["Hi"], ["Yes."], ["What is it?"]],
+        [["S"], ["Hello"]],
+    ]
+    assert decoder.requests[1].chat.messages[3].parts[0].media.data
+    assert decoder.requests[1].chat.messages[2].role == decoder_pb2.ROLE_MODEL
+
+
+def test_a_failed_turn_leaves_the_conversation_as_it_was(tmp_path, decoder):
+    answer = decoder.script
+    decoder.script = lambda request, context: (
+        refuse(context) if "bad" in texts(request)[-1] else answer(request, context)
+    )
+    done = chat(tmp_path, decoder, stdin="one\nbad\ntwo\n/image nowhere.png\n/what\n")
+    assert done.returncode == 1
+    assert texts(decoder.requests[-1]) == [["one"], ["Yes."], ["two"]]
+    assert "RESOURCE_EXHAUSTED" in done.stderr
+    assert "can't read nowhere.png" in done.stderr
+    assert "unknown command /what" in done.stderr
+
+
+@pytest.fixture
+def terminal(tmp_path, decoder):
+    """An interactive conversation on a terminal."""
+    ours, theirs = pty.openpty()
+    with Running(
+        tmp_path, "chat", "--server", decoder.address, stdin=theirs, stdout=theirs, stderr=theirs
+    ) as running:
+        running.type = lambda text: os.write(ours, text.encode())
+        running.see = lambda text: running.wait_for(text, ours)
+        os.close(theirs)
+        yield running
+    os.close(ours)
+
+
+def test_on_a_terminal_ctrl_c_ends_the_answer_then_the_program(decoder, terminal):
+    decoder.hang_after(STARTED, delta("Well, "))
+    terminal.see("> ")
+    terminal.type("grüß dich 😀\n")
+    terminal.see("Well, ")
+    terminal.process.send_signal(signal.SIGINT)
+    assert decoder.cancelled.wait(support.PATIENCE)
+    decoder.script = lambda *_: [delta("Still here."), finished()]
+    terminal.type("And now?\n")
+    terminal.see("Still here.")
+    terminal.output = terminal.output.rpartition("Still here.")[2]
+    terminal.see("> ")
+    assert texts(decoder.requests[-1]) == [["grüß dich 😀"], ["Well, "], ["And now?"]]
+    assert terminal.stop() == 130
+
+
+def test_on_a_terminal_the_last_line_can_be_recalled(decoder, terminal):
+    terminal.see("> ")
+    terminal.type("Hello\n")
+    terminal.see("Yes.")
+    terminal.output = ""
+    terminal.type("\x1b[A\n")
+    terminal.see("Yes.")
+    assert texts(decoder.requests[-1])[-1] == ["Hello"]
+    terminal.type("\x04")
+    assert terminal.process.wait(support.PATIENCE) == 0
+
+
+def test_control_characters_do_not_reach_a_terminal(decoder, terminal):
+    decoder.script = lambda *_: [delta("a\x1b[2Jb\tc"), finished()]
+    terminal.see("> ")
+    terminal.type("x\n")
+    assert "\x1b[2J" not in terminal.see("a[2Jb")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["chat", "--bogus", "hi"], "--bogus"),
+        (["chat", "--image", "nowhere.png", "hi"], "nowhere.png"),
+        (["chat", "--budget", "71", "hi"], "71"),
+        (["chat", "--model", support.MODEL, "hi"], "--mmproj"),
+        (["up", "--model", "nowhere.gguf", "--mmproj", "nowhere.gguf"], "nowhere.gguf"),
+        (["encode", SAMPLES / "small.png"], "--output"),
+        (["inspect", "nowhere.gguf"], "nowhere.gguf"),
+        (["nonsense"], "--help"),
+        ([], "--help"),
+    ],
+)
+def test_wrong_usage_exits_with_2(tmp_path, arguments, text):
+    done = run_cli(tmp_path, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert text in done.stderr
+
+
+def test_a_file_that_holds_no_soft_tokens(tmp_path, decoder):
+    done = chat(tmp_path, decoder, "--soft", SAMPLES / "small.png", "hi")
+    assert done.returncode == 2
+    assert "softsplice encode" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["up", "chat", "encode", "info", "inspect", None])
+def test_help_is_everywhere(tmp_path, command):
+    done = run_cli(tmp_path, *filter(None, [command, "--help"]))
+    assert done.returncode == 0
+    assert "softsplice " in done.stdout
+    assert done.stderr == ""
+
+
+def test_no_server(tmp_path):
+    nowhere = f"unix:{tmp_path}/nothing.sock"
+    for arguments in (
+        ["chat", "--server", nowhere, "hi"],
+        ["encode", SAMPLES / "small.png", "-o", tmp_path / "x", "--encoder", nowhere],
+        ["info", "--server", nowhere, "--encoder", nowhere],
+    ):
+        done = run_cli(tmp_path, *arguments)
+        assert done.returncode == 3
+        assert nowhere in done.stderr
+        assert "softsplice up" in done.stderr
+
+
+def test_the_address_can_come_from_the_environment(tmp_path, decoder):
+    done = run_cli(tmp_path, "chat", "hi", SOFTSPLICE_SERVER=decoder.address)
+    assert (done.returncode, done.stdout) == (0, "Yes.\n")

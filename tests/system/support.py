@@ -1,0 +1,104 @@
+"""What the system tests share: the contract's classes, the built programs, running `softsplice`."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import grpc
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(os.environ.get("SOFTSPLICE_BIN", ROOT / "build" / "bin"))
+DEMO = ROOT / "tests" / "data" / "demo"
+SAMPLES = DEMO / "samples"
+MODEL = DEMO / "demo-text.gguf"
+MMPROJ = DEMO / "demo-mmproj.gguf"
+# A sanitized build on a busy machine is slow.
+PATIENCE = 120
+
+sys.path.insert(0, str(ROOT / "proto"))
+decoder_pb2, decoder_grpc = grpc.protos_and_services("softsplice/v1/decoder.proto")
+encoder_pb2, encoder_grpc = grpc.protos_and_services("softsplice/v1/encoder.proto")
+soft_tokens_pb2 = grpc.protos("softsplice/v1/soft_tokens.proto")
+error_details_pb2 = grpc.protos("google/rpc/error_details.proto")
+status_pb2 = grpc.protos("google/rpc/status.proto")
+
+
+def environment(runtime):
+    """The test's own folder for sockets, and no settings of the person who runs it."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("SOFTSPLICE_")}
+    return {**kept, "XDG_RUNTIME_DIR": str(runtime), "NO_COLOR": "1"}
+
+
+def run_cli(runtime, *arguments, stdin="", **more_environment):
+    """Runs `softsplice` to its end."""
+    return subprocess.run(
+        [BIN / "softsplice", *map(str, arguments)],
+        env={**environment(runtime), **more_environment},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+class Running:
+    """`softsplice` in the background, read line by line or as a stream of characters."""
+
+    def __init__(self, runtime, *arguments, stdin=None, stdout=subprocess.PIPE, stderr=None):
+        self.process = subprocess.Popen(
+            [BIN / "softsplice", *map(str, arguments)],
+            env=environment(runtime),
+            stdin=subprocess.DEVNULL if stdin is None else stdin,
+            stdout=stdout,
+            stderr=subprocess.PIPE if stderr is None else stderr,
+            start_new_session=True,
+        )
+        self.output = ""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def wait_for(self, text, source=None):
+        """Reads stdout (or the file descriptor `source`) until `text` has come."""
+        descriptor = self.process.stdout.fileno() if source is None else source
+        deadline = time.monotonic() + PATIENCE
+        while text not in self.output:
+            ready, _, _ = select.select([descriptor], [], [], max(0, deadline - time.monotonic()))
+            chunk = os.read(descriptor, 4096) if ready else b""
+            assert chunk, f"no {text!r} in {self.output!r}"
+            self.output += chunk.decode("utf-8", "replace")
+        return self.output
+
+    def stop(self, number=signal.SIGINT):
+        """Sends a signal; returns the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE)
+
+    def children(self):
+        pid = self.process.pid
+        return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def alive(pid):
+    """Whether a process runs (a zombie does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.02)
