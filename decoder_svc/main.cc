@@ -13,6 +13,7 @@
 #include "common/log/log.h"
 #include "common/server/address.h"
 #include "common/server/flags.h"
+#include "common/server/grpc_log.h"
 #include "common/server/server.h"
 #include "common/server/signals.h"
 #include "common/status/macros.h"
@@ -138,9 +139,8 @@ absl::StatusOr<Model> LoadModel(const DecoderFlags& flags, const Logger& logger)
   return model;
 }
 
-absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags) {
+absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const Logger& logger) {
   StopSignal stop;
-  const Logger logger(service.log_format, service.log_level);
   RETURN_IF_ERROR(PrepareListenAddress(service.server.listen));
   logger.Log(LogLevel::kInfo, "loading", {{"file", flags.model}});
   const absl::Time start = absl::Now();
@@ -184,7 +184,10 @@ int Run(int argc, char** argv) {
   AddMediaFlags(app, &flags);
   AddServiceFlags(app, "localhost:50052", &service);
   if (const auto exit_code = ParseFlags(app, "SOFTSPLICE_DECODER_", argc, argv)) return *exit_code;
-  const absl::Status status = Serve(service, flags);
+  const Logger logger(service.log_format, service.log_level);
+  SetGrpcLogger(&logger);
+  const absl::Status status = Serve(service, flags, logger);
+  SetGrpcLogger(nullptr);
   if (status.ok()) return kExitStopped;
   std::cerr << "softsplice-decoder: " << status.message() << std::endl;
   return kExitFailed;

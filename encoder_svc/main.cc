@@ -9,6 +9,7 @@
 #include "common/log/log.h"
 #include "common/server/address.h"
 #include "common/server/flags.h"
+#include "common/server/grpc_log.h"
 #include "common/server/server.h"
 #include "common/server/signals.h"
 #include "common/status/macros.h"
@@ -52,9 +53,8 @@ void AddFlags(CLI::App& app, EncoderOptions* options) {
       ->capture_default_str();
 }
 
-absl::Status Serve(const ServiceFlags& flags, const EncoderOptions& options) {
+absl::Status Serve(const ServiceFlags& flags, const EncoderOptions& options, const Logger& logger) {
   StopSignal stop;
-  const Logger logger(flags.log_format, flags.log_level);
   RETURN_IF_ERROR(PrepareListenAddress(flags.server.listen));
   logger.Log(LogLevel::kInfo, "loading", {{"file", options.mmproj_path}});
   const absl::Time start = absl::Now();
@@ -78,7 +78,10 @@ int Run(int argc, char** argv) {
   AddFlags(app, &options);
   AddServiceFlags(app, "localhost:50051", &flags);
   if (const auto exit_code = ParseFlags(app, "SOFTSPLICE_ENCODER_", argc, argv)) return *exit_code;
-  const absl::Status status = Serve(flags, options);
+  const Logger logger(flags.log_format, flags.log_level);
+  SetGrpcLogger(&logger);
+  const absl::Status status = Serve(flags, options, logger);
+  SetGrpcLogger(nullptr);
   if (status.ok()) return kExitStopped;
   std::cerr << "softsplice-encoder: " << status.message() << std::endl;
   return kExitFailed;

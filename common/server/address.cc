@@ -33,22 +33,22 @@ absl::Status PrepareUnix(const std::string& address, const std::string& path) {
     return absl::InvalidArgumentError(absl::StrCat("the path of ", address, " must have 1 to ",
                                                    sizeof(name.sun_path) - 1, " bytes"));
   }
-  struct stat info = {};
-  if (lstat(path.c_str(), &info) != 0) {
-    return errno == ENOENT ? absl::OkStatus() : Unusable(address, errno);
-  }
-  if (!S_ISSOCK(info.st_mode)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("can't listen on ", address, ": the file exists and is no socket"));
-  }
   std::memcpy(name.sun_path, path.c_str(), path.size() + 1);
+  const auto* socket_name = reinterpret_cast<const sockaddr*>(&name);
   const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return Unusable(address, errno);
   const absl::Cleanup close_fd = [fd] { close(fd); };
-  if (connect(fd, reinterpret_cast<const sockaddr*>(&name), sizeof(name)) == 0) {
-    return Unusable(address, EADDRINUSE);
+  struct stat info = {};
+  if (lstat(path.c_str(), &info) == 0) {
+    if (!S_ISSOCK(info.st_mode)) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("can't listen on ", address, ": the file exists and is no socket"));
+    }
+    if (connect(fd, socket_name, sizeof(name)) == 0) return Unusable(address, EADDRINUSE);
+    if (errno != ECONNREFUSED) return Unusable(address, errno);
+    if (unlink(path.c_str()) != 0) return Unusable(address, errno);
   }
-  if (errno != ECONNREFUSED) return Unusable(address, errno);
+  if (bind(fd, socket_name, sizeof(name)) != 0) return Unusable(address, errno);
   return unlink(path.c_str()) == 0 ? absl::OkStatus() : Unusable(address, errno);
 }
 

@@ -9,9 +9,9 @@
 #define SOFTSPLICE_CONCAT_INNER(a, b) a##b
 #define SOFTSPLICE_CONCAT(a, b) SOFTSPLICE_CONCAT_INNER(a, b)
 
-#define RETURN_IF_ERROR(expr)                                         \
-  do {                                                                \
-    if (absl::Status status_ = (expr); !status_.ok()) return status_; \
+#define RETURN_IF_ERROR(expr)                                                        \
+  do {                                                                               \
+    if (absl::Status macro_status = (expr); !macro_status.ok()) return macro_status; \
   } while (false)
 
 #define ASSIGN_OR_RETURN(lhs, expr) \

@@ -16,6 +16,12 @@ absl::Status BadAnswer(absl::string_view message) {
                    {.reason = "BAD_ENCODER_ANSWER"});
 }
 
+absl::Status OfAnotherModel(absl::string_view message) {
+  return MakeError(absl::StatusCode::kFailedPrecondition,
+                   absl::StrCat("the encoder is of another model: ", message),
+                   {.reason = "FOREIGN_ENCODER"});
+}
+
 }  // namespace
 
 absl::Status Collector::Add(const v1::EncodeImageResponse& message) {
@@ -29,15 +35,13 @@ absl::Status Collector::Add(const v1::EncodeImageResponse& message) {
 
 absl::Status Collector::AddHeader(const v1::SoftTokensHeader& header) {
   if (has_header_) return BadAnswer("a second header");
-  // Another width means another model here, not a broken header.
+  // What is wrong in a client's header means another model here.
   if (header.dim() != static_cast<uint32_t>(rules_.dim)) {
-    return MakeError(absl::StatusCode::kFailedPrecondition,
-                     absl::StrCat("the encoder is of another model: its rows have ", header.dim(),
-                                  " numbers, the decoder's width is ", rules_.dim),
-                     {.reason = "FOREIGN_ENCODER"});
+    return OfAnotherModel(absl::StrCat("its rows have ", header.dim(),
+                                       " numbers, the decoder's width is ", rules_.dim));
   }
   const absl::Status status = CheckHeader(header, rules_);
-  if (absl::IsFailedPrecondition(status)) return status;
+  if (absl::IsFailedPrecondition(status)) return OfAnotherModel(status.message());
   if (!status.ok()) return BadAnswer(status.message());
   header_ = header;
   has_header_ = true;

@@ -1,3 +1,4 @@
+// See engine_impl.h.
 #include "decoder_svc/engine/engine_impl.h"
 
 #include <algorithm>

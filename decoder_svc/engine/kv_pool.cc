@@ -1,3 +1,4 @@
+// See kv_pool.h.
 #include "decoder_svc/engine/kv_pool.h"
 
 #include <algorithm>

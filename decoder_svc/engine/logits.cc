@@ -1,3 +1,4 @@
+// See logits.h.
 #include "decoder_svc/engine/logits.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// See runner.h.
 #include "decoder_svc/engine/runner.h"
 
 #include <algorithm>

@@ -8,8 +8,8 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "decoder_svc/engine/engine.h"
 #include "decoder_svc/engine/kv_pool.h"
+#include "decoder_svc/engine/request.h"
 #include "decoder_svc/model/gemma4.h"
 
 namespace softsplice {

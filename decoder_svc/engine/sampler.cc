@@ -1,3 +1,4 @@
+// See sampler.h.
 #include "decoder_svc/engine/sampler.h"
 
 #include <algorithm>

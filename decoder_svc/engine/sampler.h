@@ -9,7 +9,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "decoder_svc/engine/engine.h"
+#include "decoder_svc/engine/request.h"
 
 namespace softsplice {
 

@@ -1,3 +1,4 @@
+// See scheduler.h.
 #include "decoder_svc/engine/scheduler.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// See validate.h.
 #include "decoder_svc/engine/validate.h"
 
 #include <cmath>

@@ -5,7 +5,7 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
-#include "decoder_svc/engine/engine.h"
+#include "decoder_svc/engine/request.h"
 
 namespace softsplice {
 

@@ -99,6 +99,7 @@ absl::Status GenerateCall::Prepare() {
   ASSIGN_OR_RETURN(PromptPlan plan,
                    PlanPrompt(request_.has_chat() ? &request_.chat() : nullptr,
                               request_.has_raw() ? &request_.raw() : nullptr, decoder_));
+  RETURN_IF_ERROR(CheckMayFit(plan, decoder_.engine.info().context_length));
   pieces_ = std::move(plan.pieces);
   call_.Note({"media", static_cast<int64_t>(plan.media.size())});
   media_ = std::make_shared<MediaBatch>(decoder_, std::move(plan.media),

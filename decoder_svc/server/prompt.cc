@@ -188,12 +188,6 @@ absl::StatusOr<PromptPlan> PlanPrompt(const v1::Chat* chat, const v1::RawPrompt*
     ASSIGN_OR_RETURN(plan.pieces, ReadRaw(*raw, context, &media));
   }
   plan.media = media.Take();
-  // Every medium has at least one row: what is too long already need not be encoded.
-  int64_t tokens = static_cast<int64_t>(plan.media.size());
-  for (const PromptPiece& piece : plan.pieces) {
-    if (const auto* ids = std::get_if<std::vector<int32_t>>(&piece)) tokens += ids->size();
-  }
-  RETURN_IF_ERROR(CheckFits(tokens, context.engine.info().context_length));
   return plan;
 }
 
@@ -212,7 +206,11 @@ Prompt BuildPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const Medi
   return prompt;
 }
 
-absl::Status CheckFits(int64_t tokens, int context_length) {
+absl::Status CheckMayFit(const PromptPlan& plan, int context_length) {
+  int64_t tokens = static_cast<int64_t>(plan.media.size());
+  for (const PromptPiece& piece : plan.pieces) {
+    if (const auto* ids = std::get_if<std::vector<int32_t>>(&piece)) tokens += ids->size();
+  }
   if (tokens <= context_length) return absl::OkStatus();
   return MakeError(absl::StatusCode::kOutOfRange,
                    absl::StrCat("the prompt has at least ", tokens, " tokens; the context holds ",

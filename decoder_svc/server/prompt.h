@@ -33,6 +33,10 @@ struct PromptPlan {
 absl::StatusOr<PromptPlan> PlanPrompt(const v1::Chat* chat, const v1::RawPrompt* raw,
                                       const DecoderContext& context);
 
+// OUT_OF_RANGE with both numbers if the plan is over the context even if every medium has but one
+// row: then none need be encoded.
+absl::Status CheckMayFit(const PromptPlan& plan, int context_length);
+
 // A medium's rows; `values` may be null where only the count matters.
 struct MediumRows {
   int rows = 0;
@@ -42,8 +46,5 @@ struct MediumRows {
 // The prompt with `media[i]` at the place of the i-th medium, where its tokens are `filler`.
 Prompt BuildPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const MediumRows> media,
                    int32_t filler);
-
-// OUT_OF_RANGE with both numbers if `tokens` does not fit into the context.
-absl::Status CheckFits(int64_t tokens, int context_length);
 
 }  // namespace softsplice

@@ -44,12 +44,19 @@ struct Report {
 
 // ---- Looking
 
+// The report names the file already, so the reason need not.
+std::string Unserved(const gguf::File& file, const absl::Status& status) {
+  const std::string message(status.message());
+  return absl::StrCat("can't be served: ",
+                      absl::StripPrefix(message, absl::StrCat(file.path(), ": ")));
+}
+
 void DescribeText(Report& r) {
   r.kind = "text";
   r.what = "a Gemma 4 text model";
   auto config = TextConfig::FromGguf(r.file);
   if (!config.ok()) {
-    r.use = absl::StrCat("can't be served: ", absl::string_view(config.status().message()));
+    r.use = Unserved(r.file, config.status());
     return;
   }
   r.text = *std::move(config);
@@ -70,7 +77,7 @@ void DescribeMmproj(Report& r) {
                                                                : "no tower");
   auto config = VisionConfig::FromGguf(r.file);
   if (!config.ok()) {
-    r.use = absl::StrCat("can't be served: ", absl::string_view(config.status().message()));
+    r.use = Unserved(r.file, config.status());
     return;
   }
   r.vision = *std::move(config);

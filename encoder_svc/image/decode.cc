@@ -63,8 +63,9 @@ absl::StatusOr<Picture> DecodeWithStb(absl::string_view bytes, ImageFormat forma
   }
   const size_t pixels = static_cast<size_t>(header.width) * static_cast<size_t>(header.height);
   // Up to 8 bytes a pixel plus the rows' filter bytes (less than a pixel's worth each), all
-  // doubled, because buffers grow by doubling.
-  const size_t most = std::max(2 * (8 * pixels + 16 * (pixels + 64)), 2 * bytes.size());
+  // doubled, because buffers grow by doubling. stb_image's own buffers have some KiB at least.
+  constexpr size_t kLeast = 64 << 10;
+  const size_t most = std::max({2 * (8 * pixels + 16 * (pixels + 64)), 2 * bytes.size(), kLeast});
   ASSIGN_OR_RETURN(const StbImage image, StbDecode(bytes, header.ignore_alpha ? 3 : 0, most));
   if (image.width != header.width || image.height != header.height) {
     return InvalidMedia("the picture's headers contradict each other");

@@ -12,28 +12,16 @@ constexpr int kMostBlock = 64;
 // Positions per block: a block of float32 keys and one of values fit the second-level cache.
 SIMD_INLINE int BlockOf(int head_dim) { return head_dim <= 256 ? 64 : 32; }
 
-// Scores of R query rows against the keys of positions [begin, end).
+// Scores of R query rows against the keys of positions [begin, end), from `column` on.
 template <class T>
 struct ScoreKeys {
   const float* q;
   int dim;  // padded
   const T* const* keys;
+  int column;
   int begin;
   int end;
   float* scores;  // rows of kMostBlock
-  // For the first rows to come by: the values of these positions, needed next, and one past the
-  // last position whose key is known. Null: nothing to fetch.
-  const T* const* values;
-  int known;
-
-  // The processor does not foresee rows far apart.
-  SIMD_INLINE_MEMBER void Fetch(int j) const {
-    constexpr int kLine = 64 / sizeof(T);
-    constexpr int kAhead = 16;
-    for (int d = 0; d < dim; d += kLine) __builtin_prefetch(values[j] + d, 0, 2);
-    if (j + kAhead >= known) return;
-    for (int d = 0; d < dim; d += kLine) __builtin_prefetch(keys[j + kAhead] + d, 0, 3);
-  }
 
   template <int R, int K>
   SIMD_INLINE_MEMBER void Group(int j) const {
@@ -41,7 +29,7 @@ struct ScoreKeys {
     for (int d = 0; d < dim; d += kLanes) {
       vf key[K];
 #pragma GCC unroll 2
-      for (int k = 0; k < K; ++k) key[k] = Load(keys[j + k] + d);
+      for (int k = 0; k < K; ++k) key[k] = Load(keys[j + k] + column + d);
 #pragma GCC unroll 12
       for (int r = 0; r < R; ++r) {
         vf query = Load(q + r * dim + d);
@@ -64,13 +52,7 @@ struct ScoreKeys {
   template <int R>
   SIMD_INLINE_MEMBER void Run() const {
     int j = begin;
-    for (; j + 2 <= end; j += 2) {
-      if (values != nullptr) {
-        Fetch(j);
-        Fetch(j + 1);
-      }
-      Group<R, 2>(j);
-    }
+    for (; j + 2 <= end; j += 2) Group<R, 2>(j);
     if (j < end) Group<R, 1>(j);
   }
 };
@@ -82,7 +64,8 @@ class Tile {
   Tile(const AttentionCall& call, const AttentionItem& item, float* scratch)
       : call_(call),
         item_(item),
-        queries_(item.rows * call.group),
+        per_head_(item.rows * call.group),
+        queries_(item.kv_heads * per_head_),
         dim_(PanelsOf(call.head_dim) * kPanel),
         block_(BlockOf(call.head_dim)),
         panel_size_((block_ + 1) * kPanel),
@@ -144,16 +127,17 @@ class Tile {
     const int first = IndexOf(call_.positions, row) - call_.window + 1;
     return call_.window == 0 || first < 0 ? 0 : first;
   }
-  float* Out(int i) const {
-    const int head = item_.kv_head * call_.group + i % call_.group;
-    return RowOf(call_.y, item_.row + i / call_.group) + head * call_.head_dim;
+  int RowOfQuery(int i) const { return item_.row + i % per_head_ / call_.group; }
+  int ColumnOfQuery(int i) const {
+    const int head = (item_.kv_head + i / per_head_) * call_.group + i % call_.group;
+    return head * call_.head_dim;
   }
+  float* Out(int i) const { return RowOf(call_.y, RowOfQuery(i)) + ColumnOfQuery(i); }
 
   void PackQueries() {
     const size_t bytes = static_cast<size_t>(call_.head_dim) * sizeof(float);
     for (int i = 0; i < queries_; ++i) {
-      const int head = item_.kv_head * call_.group + i % call_.group;
-      const float* from = RowOf(call_.q, item_.row + i / call_.group) + head * call_.head_dim;
+      const float* from = RowOf(call_.q, RowOfQuery(i)) + ColumnOfQuery(i);
       Clear(q_ + i * dim_, dim_);
       __builtin_memcpy(q_ + i * dim_, from, bytes);
     }
@@ -174,26 +158,40 @@ class Tile {
       const int last = end - block < block_ ? end - block : block_;
       keys_of_block_ = key_rows_ + (block - from);
       values_of_block_ = value_rows_ + (block - from);
-      known_ = end - block;
-      RunBlock(block, first, last);
+      if (direct_) {
+        RunBlock(block, first, last);
+      } else {
+        for (int h = 0; h < item_.kv_heads; ++h) RunOddBlock(block, first, last, h);
+      }
     }
   }
 
-  // Positions block + [first, last).
+  // Positions block + [first, last) for all heads.
   void RunBlock(int block, int first, int last) {
-    if (direct_) {
-      Score(keys_of_block_, values_of_block_, first, last);
-    } else {
-      Widen(first, last);
-      Score<float>(wide_keys_, nullptr, first, last);
+    // Few queries wait for the memory: all heads of a few positions together read it in one sweep.
+    const int step = per_head_ <= kQueryRows ? 4 : block_;
+    for (int j = first; j < last; j += step) {
+      const int end = j + step < last ? j + step : last;
+      for (int h = 0; h < item_.kv_heads; ++h) {
+        Score(keys_of_block_, h, h * call_.head_dim, j, end);
+      }
     }
     for (int i = 0; i < queries_; ++i) Softmax(i, block);
-    for (int column = 0; column < dim_; column += kPanel) {
-      if (direct_) {
-        Weigh(column, ScatteredRows<T>{values_of_block_, column}, first, last);
-      } else {
-        Weigh(column, PackedRows{values_ + column / kPanel * panel_size_}, first, last);
+    for (int h = 0; h < item_.kv_heads; ++h) {
+      for (int column = 0; column < dim_; column += kPanel) {
+        Weigh(h, column, ScatteredRows<T>{values_of_block_, h * call_.head_dim + column}, first,
+              last);
       }
+    }
+  }
+
+  // The same for the one head h whose size is no multiple of the panels'.
+  void RunOddBlock(int block, int first, int last, int h) {
+    Widen(h * call_.head_dim, first, last);
+    Score(wide_keys_, h, 0, first, last);
+    for (int i = 0; i < per_head_; ++i) Softmax(h * per_head_ + i, block);
+    for (int column = 0; column < dim_; column += kPanel) {
+      Weigh(h, column, PackedRows{values_ + column / kPanel * panel_size_}, first, last);
     }
   }
 
@@ -221,12 +219,12 @@ class Tile {
   }
 
   // Keys become padded float32 rows, values float32 panels.
-  void Widen(int first, int last) {
+  void Widen(int column, int first, int last) {
     const int whole = call_.head_dim / kPanel * kPanel;
     const int panel_size = panel_size_;
     for (int j = first; j < last; ++j) {
-      const T* key = keys_of_block_[j];
-      const T* value = values_of_block_[j];
+      const T* key = keys_of_block_[j] + column;
+      const T* value = values_of_block_[j] + column;
       float* to_key = keys_ + j * dim_;
       float* to_value = values_ + j * kPanel;
       wide_keys_[j] = to_key;
@@ -252,18 +250,18 @@ class Tile {
   }
 
   template <class K>
-  void Score(const K* const* keys, const K* const* values, int first, int last) {
-    for (int i = 0; i < queries_; i += kQueryRows) {
-      WithRows<kQueryRows>(
-          queries_ - i < kQueryRows ? queries_ - i : kQueryRows,
-          ScoreKeys<K>{q_ + i * dim_, dim_, keys, first, last, scores_ + i * kMostBlock,
-                       i == 0 ? values : nullptr, known_});
+  void Score(const K* const* keys, int h, int column, int first, int last) {
+    for (int i = 0; i < per_head_; i += kQueryRows) {
+      const int query = h * per_head_ + i;
+      WithRows<kQueryRows>(RowsFrom(i), ScoreKeys<K>{q_ + query * dim_, dim_, keys, column, first,
+                                                     last, scores_ + query * kMostBlock});
     }
   }
+  int RowsFrom(int i) const { return per_head_ - i < kQueryRows ? per_head_ - i : kQueryRows; }
 
   // Hides what the row does not see and turns scores into weights.
   void Softmax(int i, int block) {
-    const int row = item_.row + i / call_.group;
+    const int row = RowOfQuery(i);
     const int first = FirstVisible(row) - block;
     const int last = IndexOf(call_.positions, row) + 1 - block;
     float* scores = scores_ + i * kMostBlock;
@@ -273,12 +271,13 @@ class Tile {
   }
 
   template <class Values>
-  void Weigh(int column, Values values, int first, int last) {
-    for (int i = 0; i < queries_; i += kQueryRows) {
+  void Weigh(int h, int column, Values values, int first, int last) {
+    for (int i = 0; i < per_head_; i += kQueryRows) {
+      const int query = h * per_head_ + i;
       WithRows<kQueryRows>(
-          queries_ - i < kQueryRows ? queries_ - i : kQueryRows,
-          WeighValues<Values>{out_ + i * dim_ + column, dim_, alpha_ + i, scores_ + i * kMostBlock,
-                              kMostBlock, values, first, last});
+          RowsFrom(i),
+          WeighValues<Values>{out_ + query * dim_ + column, dim_, alpha_ + query,
+                              scores_ + query * kMostBlock, kMostBlock, values, first, last});
     }
   }
 
@@ -296,6 +295,7 @@ class Tile {
 
   const AttentionCall& call_;
   const AttentionItem& item_;
+  const int per_head_;  // query rows of one KV head; those of the next head follow
   const int queries_;
   const int dim_;
   const int block_;
@@ -316,7 +316,6 @@ class Tile {
   const T* value_rows_[kAttentionSplit];
   const T* const* keys_of_block_;
   const T* const* values_of_block_;
-  int known_;  // positions from the block's start on that have rows
   const float* wide_keys_[kMostBlock];
 };
 
@@ -335,18 +334,17 @@ void Attention(const AttentionCall& call, const AttentionItem& item, float* scra
 
 void Merge(const AttentionCall& call, const AttentionItem& item) {
   const int n = call.head_dim;
-  const int queries = item.rows * call.group;
-  for (int i = 0; i < queries; ++i) {
+  const int per_head = item.rows * call.group;
+  const size_t size = static_cast<size_t>(n + 2);
+  const size_t split_size = static_cast<size_t>(call.kv_heads * per_head) * size;
+  for (int i = 0; i < per_head; ++i) {
     const int head = item.kv_head * call.group + i % call.group;
     float* out = RowOf(call.y, item.row + i / call.group) + head * n;
+    const float* part = call.partials + item.partial + static_cast<size_t>(i) * size;
     float top = kNothing;
     float sum = 0;
     Tile<float>::Clear(out, n);
-    for (int s = 0; s < item.splits; ++s) {
-      const float* part =
-          call.partials + item.partial +
-          (static_cast<size_t>(s) * static_cast<size_t>(queries) + static_cast<size_t>(i)) *
-              static_cast<size_t>(n + 2);
+    for (int s = 0; s < item.splits; ++s, part += split_size) {
       Tile<float>::Merge(out, &top, &sum, part, part[n], part[n + 1], n);
     }
     Tile<float>::Normalise(out, n, sum);

@@ -22,9 +22,19 @@ void FindSplits(const AttentionCall& call, AttentionItem* item) {
       Index(call.positions, item->row + item->rows - 1) / kAttentionSplit + 1 - item->first_split;
 }
 
+// Adds `item` for every `each` of the KV heads; their unfinished results lie head_floats apart.
+void AddHeads(int kv_heads, int each, size_t head_floats, AttentionItem item,
+              std::vector<AttentionItem>* items) {
+  item.kv_heads = each;
+  for (; item.kv_head < kv_heads; item.kv_head += each) {
+    items->push_back(item);
+    if (item.partial >= 0) item.partial += static_cast<int64_t>(head_floats);
+  }
+}
+
 }  // namespace
 
-void PlanAttention(const AttentionCall& call, Mat sequences, size_t most_partial_floats,
+void PlanAttention(const AttentionCall& call, Mat sequences, const AttentionLimits& limits,
                    AttentionPlan* plan) {
   plan->items.clear();
   plan->merges.clear();
@@ -39,34 +49,25 @@ void PlanAttention(const AttentionCall& call, Mat sequences, size_t most_partial
     row += item.rows;
     FindSplits(call, &item);
     const int queries = item.rows * call.group;
-    const size_t split_floats = static_cast<size_t>(queries * (call.head_dim + 2));
+    const size_t head_floats = static_cast<size_t>(queries * (call.head_dim + 2));
+    const size_t split_floats = head_floats * static_cast<size_t>(call.kv_heads);
     const size_t floats = split_floats * static_cast<size_t>(item.splits);
-    const size_t all_floats = floats * static_cast<size_t>(call.kv_heads);
-    const bool cut = queries <= kDecodeQueries && item.splits > 1 &&
-                     plan->partial_floats + all_floats <= most_partial_floats;
-    if (!cut) {
-      for (item.kv_head = 0; item.kv_head < call.kv_heads; ++item.kv_head) {
-        plan->items.push_back(item);
-      }
+    if (queries > kDecodeQueries || item.splits == 1 ||
+        plan->partial_floats + floats > limits.most_partial_floats) {
+      AddHeads(call.kv_heads, 1, 0, item, &plan->items);
       continue;
     }
     item.partial = static_cast<int64_t>(plan->partial_floats);
-    plan->partial_floats += all_floats;
-    // Heads of one position lie side by side: visit them together.
-    for (int s = 0; s < item.splits; ++s) {
-      AttentionItem part = item;
-      part.first_split += s;
+    plan->partial_floats += floats;
+    AddHeads(call.kv_heads, 1, head_floats, item, &plan->merges);
+    // The heads of a position lie side by side in memory: best read by one thread, if there is
+    // enough for every thread.
+    const bool together =
+        item.splits >= 2 * limits.threads && queries * call.kv_heads <= kAttentionTile;
+    for (AttentionItem part = item; part.first_split < item.first_split + item.splits;
+         ++part.first_split, part.partial += static_cast<int64_t>(split_floats)) {
       part.splits = 1;
-      for (part.kv_head = 0; part.kv_head < call.kv_heads; ++part.kv_head) {
-        const size_t before = floats * static_cast<size_t>(part.kv_head);
-        part.partial =
-            item.partial + static_cast<int64_t>(before + split_floats * static_cast<size_t>(s));
-        plan->items.push_back(part);
-      }
-    }
-    for (item.kv_head = 0; item.kv_head < call.kv_heads; ++item.kv_head) {
-      plan->merges.push_back(item);
-      item.partial += static_cast<int64_t>(floats);
+      AddHeads(call.kv_heads, together ? call.kv_heads : 1, head_floats, part, &plan->items);
     }
   }
 }

@@ -17,10 +17,15 @@ struct AttentionPlan {
   size_t partial_floats = 0;
 };
 
+struct AttentionLimits {
+  int threads = 1;
+  size_t most_partial_floats = 0;  // memory for unfinished results
+};
+
 // Plans `call` for rows of `sequences` (as RowMap's). Tiles of a few query rows, which decoding
-// gives, are cut by position too, as long as the unfinished results stay within
-// `most_partial_floats`. Reuses the plan's memory.
-void PlanAttention(const AttentionCall& call, Mat sequences, size_t most_partial_floats,
+// gives, are cut by position too, as long as there is memory for the unfinished results. The cuts
+// change no result. Reuses the plan's memory.
+void PlanAttention(const AttentionCall& call, Mat sequences, const AttentionLimits& limits,
                    AttentionPlan* plan);
 
 // The same for SelfAttention over `starts` (as Backend::SelfAttention's).

@@ -259,7 +259,7 @@ void CpuBackend::Attention(Mat y, Mat q, const KvLayer& kv, const RowMap& rows,
                      .head_dim = spec.head_dim,
                      .window = spec.window};
   AttentionPlan& plan = attention_plan_;
-  PlanAttention(call, rows.sequences, kMostPartialFloats, &plan);
+  PlanAttention(call, rows.sequences, {pool_.threads(), kMostPartialFloats}, &plan);
   if (!Grow(partials_, plan.partial_floats) ||
       !GrowAll(thread_scratch_, ops_.attention_scratch(call))) {
     return;

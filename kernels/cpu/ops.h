@@ -27,12 +27,14 @@ struct AttentionCall {
   float* partials = nullptr;
 };
 
-// Rows [row, row + rows) of one sequence and the query heads of one KV head. With a place in the
-// call's `partials`, only one split, whose unfinished result goes there: rows * group times
-// (head_dim sums, maximum, sum of weights).
+// Rows [row, row + rows) of one sequence and the query heads of KV heads [kv_head, kv_head +
+// kv_heads). With a place in the call's `partials`, only one split, whose unfinished results go
+// there: for every KV head, row and query head of the group, (head_dim sums, maximum, sum of
+// weights).
 struct AttentionItem {
   int sequence = 0;
   int kv_head = 0;
+  int kv_heads = 1;
   int row = 0;
   int rows = 0;
   int first_split = 0;
@@ -71,7 +73,8 @@ struct CpuOps {
 
   size_t (*attention_scratch)(const AttentionCall& call);  // floats
   void (*attention)(const AttentionCall& call, const AttentionItem& item, float* scratch);
-  // Finishes rows whose splits lie in item.partial one after the other.
+  // Finishes rows of one KV head: the first split's results are at item.partial, those of the
+  // following splits one split of all KV heads further each.
   void (*attention_merge)(const AttentionCall& call, const AttentionItem& item);
 
   // Floats of the packed keys and of the packed values of a run, each.

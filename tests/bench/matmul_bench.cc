@@ -38,8 +38,8 @@ double MeasureBandwidth(int threads) {
   for (int i = 0; i < 5; ++i) {
     const double start = Seconds();
     pool.Run([&](int thread) {
-      const uint64_t* p = reinterpret_cast<const uint64_t*>(buffer.data()) +
-                          static_cast<size_t>(thread) * words;
+      const uint64_t* p =
+          reinterpret_cast<const uint64_t*>(buffer.data()) + static_cast<size_t>(thread) * words;
       uint64_t lanes[16] = {};
       for (size_t k = 0; k + 16 <= words; k += 16) {
         for (size_t j = 0; j < 16; ++j) lanes[j] += p[k + j];
@@ -59,12 +59,8 @@ Weight RandomWeight(Type type, int outs, int cols, ThreadPool& pool) {
   std::vector<uint8_t> bytes(blocks * static_cast<size_t>(info.block_bytes));
   std::minstd_rand random(1);
   for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random() >> 8 & 0x1f);
-  gguf::Tensor tensor;
-  tensor.name = "w";
-  tensor.type = type;
-  tensor.dims = {cols, outs};
-  tensor.data = bytes.data();
-  tensor.bytes = bytes.size();
+  const gguf::Tensor tensor = {
+      .name = "w", .type = type, .dims = {cols, outs}, .data = bytes.data(), .bytes = bytes.size()};
   return PackLinear(tensor, BestIsa(), false, pool).value();
 }
 

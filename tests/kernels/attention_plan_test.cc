@@ -43,8 +43,10 @@ std::set<std::tuple<int, int, int>> Covered(const AttentionPlan& plan) {
   std::set<std::tuple<int, int, int>> seen;
   for (const AttentionItem& item : plan.items) {
     for (int r = item.row; r < item.row + item.rows; ++r) {
-      for (int s = item.first_split; s < item.first_split + item.splits; ++s) {
-        EXPECT_TRUE(seen.insert({r, item.kv_head, s}).second) << r << " " << s;
+      for (int h = item.kv_head; h < item.kv_head + item.kv_heads; ++h) {
+        for (int s = item.first_split; s < item.first_split + item.splits; ++s) {
+          EXPECT_TRUE(seen.insert({r, h, s}).second) << r << " " << s;
+        }
       }
     }
   }
@@ -67,10 +69,11 @@ void ExpectCovers(const AttentionCall& call, const AttentionPlan& plan, int rows
 TEST(AttentionPlanTest, CoversEveryRowAndSplit) {
   for (const int window : {0, 1, 512}) {
     for (const size_t most : {size_t{0}, size_t{20000}, size_t{1} << 30}) {
+      const int threads = most == 0 ? 1 : 4;
       Batch batch = MakeBatch({{3000, 1}, {0, 100}, {700, 30}, {255, 2}, {256, 1}});
       const AttentionCall call = CallOf(batch, window);
       AttentionPlan plan;
-      PlanAttention(call, batch.sequences.view(), most, &plan);
+      PlanAttention(call, batch.sequences.view(), {threads, most}, &plan);
       ExpectCovers(call, plan, batch.sequences.rows());
       EXPECT_LE(plan.partial_floats, most);
     }
@@ -80,27 +83,35 @@ TEST(AttentionPlanTest, CoversEveryRowAndSplit) {
 TEST(AttentionPlanTest, DecodingRowsAreCutByPosition) {
   Batch batch = MakeBatch({{8191, 1}});
   const AttentionCall call = CallOf(batch, 0);
-  AttentionPlan plan;
-  PlanAttention(call, batch.sequences.view(), size_t{1} << 30, &plan);
-  EXPECT_EQ(plan.items.size(), 2u * 8192 / kAttentionSplit);
-  EXPECT_EQ(plan.merges.size(), 2u);
-  std::set<int64_t> places;
-  for (const AttentionItem& item : plan.items) {
-    EXPECT_EQ(item.splits, 1);
-    EXPECT_TRUE(places.insert(item.partial).second);
-    EXPECT_LE(item.partial + 4 * (64 + 2), static_cast<int64_t>(plan.partial_floats));
+  constexpr int kSplits = 8192 / kAttentionSplit;
+  // Few threads take all heads of a split at once, many take one head each.
+  for (const int threads : {2, kSplits}) {
+    AttentionPlan plan;
+    PlanAttention(call, batch.sequences.view(), {threads, size_t{1} << 30}, &plan);
+    EXPECT_EQ(plan.items.size(), threads == 2 ? size_t{kSplits} : size_t{2 * kSplits});
+    EXPECT_EQ(plan.merges.size(), 2u);
+    std::set<int64_t> places;
+    for (const AttentionItem& item : plan.items) {
+      EXPECT_EQ(item.splits, 1);
+      for (int h = 0; h < item.kv_heads; ++h) {
+        EXPECT_TRUE(places.insert(item.partial + h * 4 * (64 + 2)).second);
+      }
+    }
+    EXPECT_EQ(places.size(), size_t{2 * kSplits});
+    EXPECT_EQ(*places.rbegin() + 4 * (64 + 2), static_cast<int64_t>(plan.partial_floats));
+    ExpectCovers(call, plan, 1);
+    // Without room for unfinished results the same rows become whole items.
+    PlanAttention(call, batch.sequences.view(), {threads, 100}, &plan);
+    EXPECT_EQ(plan.items.size(), 2u);
+    EXPECT_EQ(plan.partial_floats, 0u);
   }
-  // Without room for partial results the same rows become whole items.
-  PlanAttention(call, batch.sequences.view(), 100, &plan);
-  EXPECT_EQ(plan.items.size(), 2u);
-  EXPECT_EQ(plan.partial_floats, 0u);
 }
 
 TEST(AttentionPlanTest, TilesHoldOneSequenceAndFit) {
   Batch batch = MakeBatch({{0, 7}, {0, 50}, {90, 1}});
   const AttentionCall call = CallOf(batch, 0);
   AttentionPlan plan;
-  PlanAttention(call, batch.sequences.view(), 0, &plan);
+  PlanAttention(call, batch.sequences.view(), {}, &plan);
   for (const AttentionItem& item : plan.items) {
     EXPECT_LE(item.rows * call.group, kAttentionTile);
     for (int r = item.row; r < item.row + item.rows; ++r) {

@@ -107,7 +107,7 @@ def test_unusable_files(tmp_path):
 
 def test_address_in_use(tmp_path):
     with start_encoder(tmp_path, listen="127.0.0.1:0") as encoder:
-        address = encoder.events()[-1]["address"]
+        address = encoder.address
     # The port is free again; a service that has it keeps it.
     with start_encoder(tmp_path, listen=address) as encoder:
         for taken in (address, address.replace("127.0.0.1", "localhost")):
@@ -123,9 +123,9 @@ def test_address_in_use(tmp_path):
     with start_encoder(tmp_path) as encoder:
         assert encoder.serving()
     for nonsense in ("here", "localhost:http", "unix:/no/such/folder/s.sock"):
-        assert "listen" in fails_to_start(
+        assert nonsense in fails_to_start(
             "softsplice-encoder", "--mmproj", MMPROJ, "--listen", nonsense
-        ) or nonsense == "localhost:http"
+        )
 
 
 def test_environment_variables(tmp_path):
@@ -165,7 +165,7 @@ def test_logs_are_json_without_content(tmp_path):
             # The encoder was told whose request it works for.
             assert calls[0]["request_id"] == "my-request" and calls[0]["trace_id"] == trace
             assert [c["code"] for c in calls] == ["OK", "INVALID_ARGUMENT"]
-        assert calls[0]["prompt_tokens"] == 283 and calls[0]["completion_tokens"] > 5
+        assert calls[0]["prompt_tokens"] == started.prompt_tokens and calls[0]["completion_tokens"] > 5
         assert calls[0]["encode_seconds"] > 0
 
 
@@ -218,7 +218,8 @@ def test_cancel_frees_the_engine(tmp_path):
 
 
 def test_drain_lets_calls_end(tmp_path):
-    with start_decoder(tmp_path, None) as decoder, Client(decoder) as client:
+    flags = ("--drain-seconds", PATIENCE)
+    with start_decoder(tmp_path, None, *flags) as decoder, Client(decoder) as client:
         request = slow_request(client)
         request.max_tokens = 200
         call = client.start(request)
@@ -227,7 +228,8 @@ def test_drain_lets_calls_end(tmp_path):
         messages = list(call)
         assert messages[-1].finished.reason == 3
         assert decoder.process.wait(PATIENCE) == 0
-        assert [e["event"] for e in decoder.events()][-2:] == ["draining", "stopped"]
+        events = [e["event"] for e in decoder.events()]
+        assert events[-3:] in (["draining", "call", "stopped"], ["call", "draining", "stopped"])
 
 
 def test_drain_has_a_limit(tmp_path):

@@ -19,7 +19,7 @@ DECODER = "softsplice.v1.DecoderService"
 class Service:
     """One of the binaries; serving when the constructor returns."""
 
-    def __init__(self, folder, binary, *flags, listen=None, environment=None, wait=True):
+    def __init__(self, folder, binary, *flags, listen=None, environment=None):
         self.binary = binary
         self.address = listen or f"unix:{folder}/{binary.removeprefix('softsplice-')}.sock"
         self.log = folder / f"{binary}-{time.monotonic_ns()}.log"
@@ -32,8 +32,13 @@ class Service:
                 stderr=log,
                 env={**kept, **(environment or {})},
             )
-        if wait:
+        try:
+            if self.address.endswith(":0"):
+                self.address = self.chosen_address()
             self.wait_serving()
+        except BaseException:
+            self.kill()
+            raise
 
     def __enter__(self):
         return self
@@ -46,6 +51,16 @@ class Service:
         while not self.serving():
             assert self.process.poll() is None, self.text()
             assert time.monotonic() < deadline, self.text()
+            time.sleep(0.02)
+
+    def chosen_address(self):
+        """Where it listens when it chose the port itself."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            for line in self.text().splitlines(keepends=True):
+                if line.endswith("\n") and json.loads(line)["event"] == "serving":
+                    return json.loads(line)["address"]
+            assert self.process.poll() is None and time.monotonic() < deadline, self.text()
             time.sleep(0.02)
 
     def serving(self, name=""):

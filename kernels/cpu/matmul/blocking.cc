@@ -9,7 +9,8 @@ namespace {
 
 constexpr double kFirstLevelBytes = 16 << 10;    // half a common first-level cache
 constexpr double kSecondLevelBytes = 192 << 10;  // half a common second-level cache
-constexpr double kStreamBytes = 256 << 10;       // enough of a stream to hide starting it
+constexpr double kStreamBytes = 128 << 10;       // of weights: enough to hide starting a task
+constexpr int kLeastPanels = 8;                  // activations are packed once for so many
 constexpr int kTasksPerThread = 4;               // so that a slow thread can be helped
 
 int CeilDiv(int a, int b) { return (a + b - 1) / b; }
@@ -21,8 +22,8 @@ int DepthBlock(const MatmulShape& shape) {
   if (shape.rows <= shape.tile_rows) return shape.depth;
   const double expanded = shape.input_bytes >= 4 ? 4 : 1;
   const int fit = static_cast<int>(kFirstLevelBytes / (expanded * shape.panel));
-  const int steps = CeilDiv(shape.depth, std::max(32, fit));
-  return std::min(shape.depth, RoundUp(CeilDiv(shape.depth, steps), 32));
+  const int steps = CeilDiv(shape.depth, std::max(shape.depth_unit, fit));
+  return std::min(shape.depth, RoundUp(CeilDiv(shape.depth, steps), shape.depth_unit));
 }
 
 }  // namespace
@@ -38,21 +39,22 @@ Blocking ChooseBlocking(const MatmulShape& shape) {
   Blocking blocking;
   blocking.depth_block = DepthBlock(shape);
 
-  const int fit =
-      static_cast<int>(kSecondLevelBytes / (shape.input_bytes * blocking.depth_block));
+  const int fit = static_cast<int>(kSecondLevelBytes / (shape.input_bytes * blocking.depth_block));
   int row_tasks = CeilDiv(shape.rows, std::max(shape.tile_rows, fit));
   if (row_tasks > 1) row_tasks = RoundUp(row_tasks, shape.threads);
   const int row_block = RoundUp(CeilDiv(shape.rows, row_tasks), shape.tile_rows);
   blocking.row_block = std::min(shape.rows, row_block);
   row_tasks = blocking.RowTasks(shape);
 
-  // Outputs are split only as far as the threads need it, and not below a stream's length.
-  const int wanted = CeilDiv(kTasksPerThread * shape.threads, row_tasks);
-  const double panel_bytes = shape.weight_bytes * shape.panel * shape.depth;
+  // Outputs are split as far as the threads need it, but not into trifles.
   const int panels = CeilDiv(shape.outs, shape.panel);
-  const int least = std::max(1, static_cast<int>(kStreamBytes / panel_bytes));
-  const int out_panels = std::max(CeilDiv(panels, wanted), std::min(least, panels));
-  blocking.out_block = out_panels * shape.panel;
+  const double panel_bytes = shape.weight_bytes * shape.panel * shape.depth;
+  const int least = shape.rows <= shape.tile_rows
+                        ? std::max(1, static_cast<int>(kStreamBytes / panel_bytes))
+                        : kLeastPanels;
+  const int wanted = CeilDiv(kTasksPerThread * shape.threads, row_tasks);
+  const int out_tasks = std::clamp(panels / least, 1, wanted);
+  blocking.out_block = CeilDiv(panels, out_tasks) * shape.panel;
   return blocking;
 }
 

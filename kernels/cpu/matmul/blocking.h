@@ -9,9 +9,10 @@ namespace softsplice {
 struct MatmulShape {
   int rows = 0;
   int outs = 0;
-  int depth = 0;         // padded inputs
-  int panel = 0;         // outputs per panel
-  int tile_rows = 0;     // rows per tile
+  int depth = 0;            // padded inputs
+  int panel = 0;            // outputs per panel
+  int tile_rows = 0;        // rows per tile
+  int depth_unit = 0;       // inputs are cut at multiples of this
   double weight_bytes = 0;  // per weight, packed
   double input_bytes = 0;   // per activation, packed
   int threads = 0;
@@ -23,7 +24,7 @@ struct MatmulShape {
 struct Blocking {
   int row_block = 0;    // a multiple of tile_rows, or all rows
   int out_block = 0;    // a multiple of panel
-  int depth_block = 0;  // a multiple of 32, or all inputs
+  int depth_block = 0;  // a multiple of depth_unit, or all inputs
 
   int RowTasks(const MatmulShape& shape) const;
   int OutTasks(const MatmulShape& shape) const;

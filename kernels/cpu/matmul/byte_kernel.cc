@@ -29,36 +29,34 @@ struct Unsigned {
   static constexpr int kBytes = 8 * kParts * kPanel + kCodeBytes;
   template <int R>
   SIMD_INLINE void AddVector(vf* sums, const ActBlock* x, const char* p, int v) {
-    vi dots[2][R];
+    vi whole[R] = {};
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
-#pragma GCC unroll 4
-      for (int r = 0; r < R; ++r) dots[half][r] = vi{};
+      vi dots[R] = {};
 #pragma GCC unroll 4
       for (int j = 0; j < kHalfSteps; ++j) {
         const vi codes = CodesAt(p + 8 * kParts * kPanel, v, half, j);
 #pragma GCC unroll 4
         for (int r = 0; r < R; ++r) {
-          dots[half][r] =
-              SmallDot(dots[half][r], codes, Repeat(x[r].q + half * (kBlock / 2) + 4 * j));
+          dots[r] = SmallDot(dots[r], codes, Repeat(x[r].q + half * (kBlock / 2) + 4 * j));
+        }
+      }
+#pragma GCC unroll 4
+      for (int r = 0; r < R; ++r) {
+        const vi dot = SmallDotSum(dots[r]);
+        if constexpr (kParts == 1) {
+          whole[r] = Now(whole[r] + dot);
+        } else {
+          const vf sum_x = Set(x[r].scale * static_cast<float>(x[r].half_sums[half]));
+          sums[r] = Fma(ToFloat(dot), Vector<float>(p, 2 * half + v) * x[r].scale, sums[r]);
+          sums[r] = Now(Fma(Vector<float>(p, 4 + 2 * half + v), sum_x, sums[r]));
         }
       }
     }
 #pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) {
-      const vi first = SmallDotSum(dots[0][r]);
-      const vi second = SmallDotSum(dots[1][r]);
-      if constexpr (kParts == 1) {
-        sums[r] = Fma(ToFloat(first + second), Vector<float>(p, v) * x[r].scale, sums[r]);
-        sums[r] = Fma(Vector<float>(p, 2 + v), Set(x[r].scaled_sum), sums[r]);
-      } else {
-        sums[r] = Fma(ToFloat(first), Vector<float>(p, v) * x[r].scale, sums[r]);
-        sums[r] = Fma(ToFloat(second), Vector<float>(p, 2 + v) * x[r].scale, sums[r]);
-        const vf first_min = Set(x[r].scale * static_cast<float>(x[r].half_sums[0]));
-        const vf second_min = Set(x[r].scale * static_cast<float>(x[r].half_sums[1]));
-        sums[r] = Fma(Vector<float>(p, 4 + v), first_min, sums[r]);
-        sums[r] = Fma(Vector<float>(p, 6 + v), second_min, sums[r]);
-      }
+    for (int r = 0; kParts == 1 && r < R; ++r) {
+      sums[r] = Fma(ToFloat(whole[r]), Vector<float>(p, v) * x[r].scale, sums[r]);
+      sums[r] = Fma(Vector<float>(p, 2 + v), Set(x[r].scaled_sum), sums[r]);
     }
   }
 };

@@ -8,12 +8,17 @@
 
 namespace softsplice {
 
-// kBlock weights: value = scale * code + min, with one scale and min for each half. Codes are as
-// the layout has them (a centred layout subtracts its centre itself, and min is 0).
+// kBlock weights. Codes are as the layout wants them. Layouts with float scales use `scale` and
+// `min` (of the halves; layouts with one of each use the first); those with integer ones use `d`,
+// `dmin` of the super block, and `part`, `part_min`.
 struct Codes {
-  uint8_t code[kBlock];  // int8_t's bits in signed layouts
+  uint8_t code[kBlock];
   float scale[2];
   float min[2];
+  float d;
+  float dmin;
+  uint8_t part[2];
+  uint8_t part_min;
 };
 
 struct QuantType {

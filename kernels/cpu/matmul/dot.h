@@ -15,27 +15,41 @@ SIMD_INLINE vi Repeat(const void* four_bytes) {
   __builtin_memcpy(&x, four_bytes, sizeof x);
   return vi{} + x;
 }
+// One byte per lane.
 SIMD_INLINE vi LoadBytes(const int8_t* p) {
-  typedef int8_t bytes __attribute__((vector_size(SIMD_LANES)));
-  bytes v;
-  __builtin_memcpy(&v, p, sizeof v);
-  return __builtin_convertvector(v, vi);
+#if SIMD_LANES == 8
+  return reinterpret_cast<vi>(
+      _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+#elif defined(__AVX512F__)
+  return reinterpret_cast<vi>(
+      _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+#else
+  vi v;
+  for (int i = 0; i < kLanes; ++i) v[i] = p[i];
+  return v;
+#endif
 }
 SIMD_INLINE vi LoadBytes(const uint8_t* p) {
-  typedef uint8_t bytes __attribute__((vector_size(SIMD_LANES)));
-  bytes v;
-  __builtin_memcpy(&v, p, sizeof v);
-  return __builtin_convertvector(v, vi);
+  return LoadBytes(reinterpret_cast<const int8_t*>(p)) & 0xff;
 }
 SIMD_INLINE vf ToFloat(vi v) { return __builtin_convertvector(v, vf); }
+
+// The value, computed here: g++ would delay all additions of an unrolled loop to its end, and spill
+// what they add.
+template <class V>
+SIMD_INLINE V Now(V v) {
+#if SIMD_LANES < 16 || defined(__AVX512F__)
+  asm("" : "+v"(v));
+#endif
+  return v;
+}
 
 // sum + the 4 products u * a of each lane, u unsigned and a signed bytes. Not on AVX2, which has
 // the 16-bit step below instead.
 #if SIMD_LANES == 16 && defined(__AVX512VNNI__)
 SIMD_INLINE vi Dot(vi sum, vi u, vi a) {
-  return reinterpret_cast<vi>(_mm512_dpbusd_epi32(reinterpret_cast<__m512i>(sum),
-                                                  reinterpret_cast<__m512i>(u),
-                                                  reinterpret_cast<__m512i>(a)));
+  return reinterpret_cast<vi>(_mm512_dpbusd_epi32(
+      reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(u), reinterpret_cast<__m512i>(a)));
 }
 #elif SIMD_LANES != 8
 SIMD_INLINE __m128i DotQuad(__m128i sum, __m128i u, __m128i a) {
@@ -73,29 +87,26 @@ SIMD_INLINE vi OnePairs() { return reinterpret_cast<vi>(_mm256_set1_epi16(1)); }
 
 // Sums of u * a over steps, for a in [-127, 127] and small u: 32 codes below 16 or 16 codes below
 // 32 per lane. Here lanes hold two 16-bit sums.
-SIMD_INLINE vi SmallDot(vi sum, vi u, vi a) {
-  sum = AddPairs(sum, DotPairs(u, a));
-  // Else g++ delays all additions of an unrolled loop to its end, and spills the products.
-  asm("" : "+x"(sum));
-  return sum;
-}
+SIMD_INLINE vi SmallDot(vi sum, vi u, vi a) { return Now(AddPairs(sum, DotPairs(u, a))); }
 SIMD_INLINE vi SmallDotSum(vi sum) { return MultiplyPairs(sum, OnePairs()); }
 // A start of `two` 16-bit numbers, which add up to the start of each lane's sum.
 SIMD_INLINE vi SmallDotStart(const int16_t* two) { return Repeat(two); }
 
-// scale * the sum of (u - 32) * a over 4 steps, u below 64.
-SIMD_INLINE vi ScaledDot(const vi u[4], const vi a[4], vi scale, int32_t sum_a) {
+// sum + scale * the sum of (u - 32) * a over 4 steps, u below 64.
+SIMD_INLINE vi ScaledDot(vi sum, const vi u[4], const int8_t* a, vi scale, int32_t sum_a) {
   const vi twice = (scale & 0xffff) | (scale << 16);
-  const vi first = AddPairs(DotPairs(u[0], a[0]), DotPairs(u[1], a[1]));
-  const vi second = AddPairs(DotPairs(u[2], a[2]), DotPairs(u[3], a[3]));
-  return MultiplyPairs(first, twice) + MultiplyPairs(second, twice) - scale * (32 * sum_a);
+  sum -= scale * (32 * sum_a);
+  const vi first = AddPairs(DotPairs(u[0], Repeat(a)), DotPairs(u[1], Repeat(a + 4)));
+  sum = Now(sum + MultiplyPairs(first, twice));
+  const vi second = AddPairs(DotPairs(u[2], Repeat(a + 8)), DotPairs(u[3], Repeat(a + 12)));
+  return Now(sum + MultiplyPairs(second, twice));
 }
 
 // Sums of w * a for signed bytes of any size.
 SIMD_INLINE vi SignedDot(vi sum, vi w, vi a) {
   const vi size = reinterpret_cast<vi>(_mm256_abs_epi8(Raw(w)));
   const vi toward = reinterpret_cast<vi>(_mm256_sign_epi8(Raw(a), Raw(w)));
-  return sum + MultiplyPairs(DotPairs(size, toward), OnePairs());
+  return Now(sum + MultiplyPairs(DotPairs(size, toward), OnePairs()));
 }
 SIMD_INLINE vi SignedDotStart(int32_t) { return vi{}; }
 #else
@@ -103,10 +114,10 @@ SIMD_INLINE vi SmallDot(vi sum, vi u, vi a) { return Dot(sum, u, a); }
 SIMD_INLINE vi SmallDotSum(vi sum) { return sum; }
 SIMD_INLINE vi SmallDotStart(const int16_t* two) { return vi{} + (two[0] + two[1]); }
 
-SIMD_INLINE vi ScaledDot(const vi u[4], const vi a[4], vi scale, int32_t sum_a) {
-  vi sum = vi{} - 32 * sum_a;
-  for (int i = 0; i < 4; ++i) sum = Dot(sum, u[i], a[i]);
-  return scale * sum;
+SIMD_INLINE vi ScaledDot(vi sum, const vi u[4], const int8_t* a, vi scale, int32_t sum_a) {
+  vi dot = vi{} - 32 * sum_a;
+  for (int i = 0; i < 4; ++i) dot = Dot(dot, u[i], Repeat(a + 4 * i));
+  return sum + scale * dot;
 }
 
 // As unsigned bytes w + 128; the start takes 128 times the sum of the a back.

@@ -15,8 +15,8 @@ HugeBuffer::HugeBuffer(size_t bytes) {
   // The end is a small page's, so that a short tail doesn't occupy a large one.
   bytes = (bytes + kPage - 1) & ~(kPage - 1);
   if (bytes == 0) return;
-  void* map = mmap(nullptr, bytes + kHugePage, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* map =
+      mmap(nullptr, bytes + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (map == MAP_FAILED) return;
   char* begin = static_cast<char*>(map);
   const size_t skip = -reinterpret_cast<uintptr_t>(begin) & (kHugePage - 1);

@@ -41,7 +41,7 @@ enum class Layout : uint8_t {
   kCount,
 };
 
-constexpr int kBlock = 32;      // inputs per quantised block, of weights and of activations
+constexpr int kBlock = 32;  // inputs per quantised block, of weights and of activations
 constexpr int kSuperBlock = 256;
 constexpr int kDepthChunk = 8;  // float panels: inputs are padded to a multiple of this
 
@@ -68,13 +68,13 @@ struct PanelCall {
   const void* x = nullptr;
   int x_blocks = 0;
   int x_first = 0;
-  const void* w = nullptr;      // first panel, at the range's first input
-  ptrdiff_t panel_stride = 0;   // bytes from panel to panel
-  int depth = 0;                // inputs in the range: a multiple of kDepthChunk or of the unit
-  bool resume = false;          // y holds the sums of the inputs before
-  bool last = false;            // y is clamped to [lo, hi]
+  const void* w = nullptr;     // first panel, at the range's first input
+  ptrdiff_t panel_stride = 0;  // bytes from panel to panel
+  int depth = 0;               // inputs in the range: a multiple of kDepthChunk or of the unit
+  bool resume = false;         // y holds the sums of the inputs before
+  bool last = false;           // y is clamped to [lo, hi]
   float lo = 0, hi = 0;
-  void* scratch = nullptr;      // for one panel of the range, expanded
+  void* scratch = nullptr;  // for one panel of the range, expanded
 };
 
 struct Kernels {

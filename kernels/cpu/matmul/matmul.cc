@@ -67,16 +67,16 @@ class TaskRunner {
  public:
   TaskRunner(Mat y, Mat x, const Weight& w, MatmulScratch::Buffers& buffers, int threads)
       : y_(y), x_(x), w_(w), packed_(Packed(w)), kernels_(*packed_.kernels), buffers_(buffers) {
-    const double block_inputs = packed_.IsFloat() ? 1 : kBlock;
-    shape_ = {.rows = x.rows,
-              .outs = w.rows,
-              .depth = packed_.depth,
-              .panel = kernels_.panel,
-              .tile_rows = packed_.IsFloat() ? kernels_.float_rows : kernels_.int_rows,
-              .weight_bytes =
-                  static_cast<double>(packed_.block_bytes) / (block_inputs * kernels_.panel),
-              .input_bytes = packed_.IsFloat() ? 4.0 : sizeof(ActBlock) / double{kBlock},
-              .threads = threads};
+    shape_ = {
+        .rows = x.rows,
+        .outs = w.rows,
+        .depth = packed_.depth,
+        .panel = kernels_.panel,
+        .tile_rows = packed_.IsFloat() ? kernels_.float_rows : kernels_.int_rows,
+        .depth_unit = std::max(packed_.unit, kBlock),
+        .weight_bytes = static_cast<double>(packed_.unit_bytes) / (packed_.unit * kernels_.panel),
+        .input_bytes = packed_.IsFloat() ? 4.0 : sizeof(ActBlock) / double{kBlock},
+        .threads = threads};
     blocking_ = ChooseBlocking(shape_);
     buffers.threads.resize(std::max(buffers.threads.size(), static_cast<size_t>(threads)));
   }
@@ -109,14 +109,12 @@ class TaskRunner {
     call.lo = w_.out_lo;
     call.hi = w_.out_hi;
     call.panel_stride = static_cast<ptrdiff_t>(packed_.panel_bytes);
-    const size_t blocks = static_cast<size_t>(packed_.IsFloat() ? k : k / kBlock);
     call.w = packed_.data.data() +
              static_cast<size_t>(task.out / kernels_.panel) * packed_.panel_bytes +
-             blocks * packed_.block_bytes;
+             static_cast<size_t>(k / packed_.unit) * packed_.unit_bytes;
     if (packed_.IsFloat()) {
-      float* rows = reinterpret_cast<float*>(
-          Grow(mine.rows, sizeof(float) * static_cast<size_t>(task.rows) *
-                              static_cast<size_t>(depth)));
+      float* rows = reinterpret_cast<float*>(Grow(
+          mine.rows, sizeof(float) * static_cast<size_t>(task.rows) * static_cast<size_t>(depth)));
       kernels_.pack_rows(rows, x_.Row<float>(task.row) + k, x_.pitch, task.rows,
                          std::min(depth, w_.cols - k), w_.in_lo, w_.in_hi);
       call.x = rows;

@@ -1,9 +1,8 @@
 // y[m, n] = sum over blocks b of scale_w[n, b] * scale_x[m, b] * (sum over k in b of u[n, k] *
 // q[m, k] - 8 q[m, k]) for 4-bit codes u (Layout::kNibbleCentred), or + min_w[n, b] * scale_x * sum
-// of q in place of the - 8 (kNibbleMin, kNibbleSuper). The inner sums are exact integers; blocks are
-// added in order, one or two fused multiply-adds each.
-// Bytes: 16 + 2, 4 or 2.5 per output and block of weights, once per block of rows; 48 per row and
-// block of activations, once per panel.
+// of q in place of the - 8 (kNibbleMin, kNibbleSuper). The inner sums are exact integers; blocks
+// are added in order, one or two fused multiply-adds each. Bytes: 16 + 2, 4 or 2.5 per output and
+// block of weights, once per block of rows; 48 per row and block of activations, once per panel.
 #include "kernels/cpu/matmul/dot.h"
 #include "kernels/cpu/matmul/tile.h"
 
@@ -28,7 +27,7 @@ struct Centred {
   static constexpr bool kMin = false;
   static constexpr int kHeader = 0, kBlocks = 1, kBytes = 2 * kPanel + kNibbleBytes;
   SIMD_INLINE vf Scale(const char*, const char* p, int v) { return Halves(p, v); }
-  SIMD_INLINE vf Min(const char*, const char*, int) { return {}; }
+  SIMD_INLINE vf Min(const char*, const char*, int) { return vf{}; }
   SIMD_INLINE vi Codes(const char* p, int v, int j, int half) {
     return Nibbles(p + 2 * kPanel, v, j, half);
   }

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/cpu/matmul/codes.h"
+#include "kernels/cpu/matmul/layout.h"
 #include "kernels/cpu/matmul/matmul.h"
 #include "kernels/cpu/matmul/packed.h"
 
@@ -23,24 +24,6 @@ Layout FloatLayout(Type type) {
   if (type == Type::kF16) return Layout::kF16;
   if (type == Type::kBF16) return Layout::kBF16;
   return Layout::kF32;
-}
-
-size_t BlockBytes(Layout layout, int panel) {
-  const size_t outs = static_cast<size_t>(panel);
-  switch (layout) {
-    case Layout::kF32:
-      return 4 * outs;
-    case Layout::kF16:
-    case Layout::kBF16:
-      return 2 * outs;
-    case Layout::kNibbleCentred:
-      return (kBlock / 2 + 2) * outs;
-    case Layout::kNibbleMin:
-      return (kBlock / 2 + 4) * outs;
-    case Layout::kCount:
-      break;
-  }
-  return 0;
 }
 
 // The rows of one panel.
@@ -71,8 +54,9 @@ void PackFloats(char* dst, const PanelSource& source, int panel) {
       } else {
         std::memcpy(run, in, static_cast<size_t>(n) * sizeof(Number));
       }
-      char* out = dst + (static_cast<size_t>(k) * static_cast<size_t>(panel) +
-                         static_cast<size_t>(o)) * sizeof(Number);
+      char* out =
+          dst + (static_cast<size_t>(k) * static_cast<size_t>(panel) + static_cast<size_t>(o)) *
+                    sizeof(Number);
       for (int i = 0; i < n; ++i, out += static_cast<size_t>(panel) * sizeof(Number)) {
         std::memcpy(out, run + i, sizeof(Number));
       }
@@ -80,36 +64,17 @@ void PackFloats(char* dst, const PanelSource& source, int panel) {
   }
 }
 
-void StoreHalf(char* dst, float value) {
-  const _Float16 half = static_cast<_Float16>(value);
-  std::memcpy(dst, &half, sizeof half);
-}
-
-// Output o's part of one block.
-void StoreNibbles(char* dst, const Codes& codes, int panel, int o, bool min) {
-  StoreHalf(dst + 2 * o, codes.scale[0]);
-  dst += 2 * panel;
-  if (min) {
-    StoreHalf(dst + 2 * o, codes.min[0]);
-    dst += 2 * panel;
-  }
-  const int lanes = panel / 2;
-  for (int k = 0; k < kBlock / 2; k += 4) {
-    char* out = dst + (k / 4 * panel + o / lanes * lanes + o % lanes) * 4;
-    for (int i = k; i < k + 4; ++i) {
-      *out++ = static_cast<char>(codes.code[i] | codes.code[i + kBlock / 2] << 4);
-    }
-  }
-}
-
 void PackCodes(char* dst, const PanelSource& source, int panel, const QuantType& quant) {
+  const UnitBytes bytes = BytesOf(quant.layout, panel);
+  const int unit_blocks = UnitInputs(quant.layout) / kBlock;
   const int blocks = static_cast<int>(source.tensor.Cols()) / kBlock;
-  const size_t block_bytes = BlockBytes(quant.layout, panel);
-  for (int b = 0; b < blocks; ++b, dst += block_bytes) {
+  const size_t unit_bytes = bytes.header + static_cast<size_t>(unit_blocks) * bytes.block;
+  for (int b = 0; b < blocks; ++b) {
+    char* unit = dst + static_cast<size_t>(b / unit_blocks) * unit_bytes;
     for (int o = 0; o < source.count; ++o) {
-      Codes codes;
+      Codes codes = {};
       quant.decode(source.Row(o), b, &codes);
-      StoreNibbles(dst, codes, panel, o, quant.layout == Layout::kNibbleMin);
+      StoreCodes(quant.layout, unit, b % unit_blocks, panel, o, codes);
     }
   }
 }
@@ -138,15 +103,17 @@ absl::StatusOr<Weight> PackLinearFor(const gguf::Tensor& tensor, const Kernels& 
   packed->kernels = &kernels;
   packed->layout = quant != nullptr ? quant->layout : FloatLayout(tensor.type);
   packed->depth = quant != nullptr ? weight.cols : RoundUp(weight.cols, kDepthChunk);
-  packed->block_bytes = BlockBytes(packed->layout, kernels.panel);
-  packed->panel_bytes = packed->block_bytes *
-                        static_cast<size_t>(quant != nullptr ? packed->depth / kBlock : packed->depth);
+  packed->unit = UnitInputs(packed->layout);
+  const UnitBytes bytes = BytesOf(packed->layout, kernels.panel);
+  packed->unit_bytes =
+      bytes.header + bytes.block * static_cast<size_t>(std::max(1, packed->unit / kBlock));
+  packed->panel_bytes = packed->unit_bytes * static_cast<size_t>(packed->depth / packed->unit);
   const int panels = RoundUp(weight.rows, kernels.panel) / kernels.panel;
   packed->data = HugeBuffer(packed->panel_bytes * static_cast<size_t>(panels));
   if (packed->data.data() == nullptr) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "out of memory for ", tensor.name, ": ",
-        packed->panel_bytes * static_cast<size_t>(panels), " bytes"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("out of memory for ", tensor.name, ": ",
+                     packed->panel_bytes * static_cast<size_t>(panels), " bytes"));
   }
   pool.ParallelFor(panels, 1, [&](int begin, int end) {
     for (int p = begin; p < end; ++p) {

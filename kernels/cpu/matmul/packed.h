@@ -13,8 +13,9 @@ namespace softsplice {
 struct PackedLinear {
   const Kernels* kernels = nullptr;
   Layout layout = Layout::kF32;
-  int depth = 0;            // inputs, padded
-  size_t block_bytes = 0;   // of kBlock inputs (floats: of one input) of one panel
+  int depth = 0;          // inputs, padded
+  int unit = 0;           // inputs per unit of the layout
+  size_t unit_bytes = 0;  // of one panel
   size_t panel_bytes = 0;
   HugeBuffer data;
 

@@ -1,6 +1,6 @@
 // y[m, n] = sum over blocks b of d[n, b] * scale_x[m, b] * (sum over the halves h of b of s[n, h] *
-// (sum over k in h of (u[n, k] - 32) * q[m, k])) for 6-bit codes u (Layout::kSix, GGUF's Q6_K). What
-// is in brackets is an exact integer; blocks are added in order, one fused multiply-add each.
+// (sum over k in h of (u[n, k] - 32) * q[m, k])) for 6-bit codes u (Layout::kSix, GGUF's Q6_K).
+// What is in brackets is an exact integer; blocks are added in order, one fused multiply-add each.
 // Bytes: 26.25 per output and block of weights, once per block of rows; 48 per row and block of
 // activations, once per panel.
 #include "kernels/cpu/matmul/dot.h"
@@ -14,7 +14,7 @@ constexpr int kHalfSteps = kBlock / 8;
 
 struct Six {
   static constexpr int kHeader = 2 * kPanel, kBlocks = kSuperBlock / kBlock;
-  static constexpr int kLow = 2 * kPanel;                  // after the scales
+  static constexpr int kLow = 2 * kPanel;  // after the scales
   static constexpr int kHigh = kLow + kPanel * kBlock / 2;
   static constexpr int kBytes = kHigh + kPanel * kBlock / 4;
   SIMD_INLINE vf Scale(const char* h, const char*, int v) {
@@ -33,7 +33,7 @@ struct Six {
 
 struct ExpandedSix {
   static constexpr int kHeader = 0, kBlocks = 1;
-  static constexpr int kInts = 4 * kPanel;           // after the scales
+  static constexpr int kInts = 4 * kPanel;  // after the scales
   static constexpr int kCodes = kInts + 8 * kPanel;
   static constexpr int kBytes = kCodes + kPanel * kBlock;
   SIMD_INLINE vf Scale(const char*, const char* p, int v) {
@@ -77,10 +77,8 @@ SIMD_INLINE void AddBlock(vf sums[R][2], const ActBlock* x, const char* h, const
       const vi scale = Format::IntScale(p, v, half);
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r) {
-        vi in[kHalfSteps];
-#pragma GCC unroll 4
-        for (int j = 0; j < kHalfSteps; ++j) in[j] = Repeat(x[r].q + half * (kBlock / 2) + 4 * j);
-        dots[r] += ScaledDot(codes, in, scale, x[r].half_sums[half]);
+        dots[r] =
+            ScaledDot(dots[r], codes, x[r].q + half * (kBlock / 2), scale, x[r].half_sums[half]);
       }
     }
     const vf scale = Format::Scale(h, p, v);

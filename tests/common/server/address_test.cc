@@ -89,6 +89,8 @@ TEST(ListenAddress, LeavesOtherFilesAlone) {
   EXPECT_EQ(access(path.c_str(), F_OK), 0);
   unlink(path.c_str());
   EXPECT_FALSE(PrepareListenAddress("unix:/" + std::string(200, 'x')).ok());
+  EXPECT_THAT(std::string(PrepareListenAddress("unix:/no/such/folder/s").message()),
+              HasSubstr("No such file or directory"));
 }
 
 }  // namespace

@@ -201,14 +201,16 @@ TEST_F(Pool, RefusesRowsOfAnotherModel) {
     writer->Write(header);
     return grpc::Status::OK;
   };
-  EXPECT_EQ(Encode(*pool).status().code(), absl::StatusCode::kFailedPrecondition);
+  absl::Status status = Encode(*pool).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(GetErrorDetail(status).reason, "FOREIGN_ENCODER");
   encoder_.encode = [&](grpc::ServerContext*, const v1::EncodeImageRequest*, Writer* writer) {
     auto header = encoder_.Header();
     header.mutable_header()->set_dim(8);
     writer->Write(header);
     return grpc::Status::OK;
   };
-  const absl::Status status = Encode(*pool).status();
+  status = Encode(*pool).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()),
               HasSubstr("its rows have 8 numbers, the decoder's width is 4"));

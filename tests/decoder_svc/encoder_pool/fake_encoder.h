@@ -1,6 +1,7 @@
 // An encoder service that answers as the test says.
 #pragma once
 
+#include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 #include <unistd.h>
@@ -88,10 +89,14 @@ inline std::string TestAddress(const std::string& name) {
 class FakeEncoderServer {
  public:
   FakeEncoderServer(const std::string& address, FakeEncoderService* service) {
+    grpc::EnableDefaultHealthCheckService(true);
     grpc::ServerBuilder builder;
     builder.AddListeningPort(address, grpc::InsecureServerCredentials());
     builder.RegisterService(service);
     server_ = builder.BuildAndStart();
+    server_->GetHealthCheckService()->SetServingStatus(true);
+    server_->GetHealthCheckService()->SetServingStatus(v1::EncoderService::service_full_name(),
+                                                       true);
   }
   ~FakeEncoderServer() { Stop(); }
   void Stop() {

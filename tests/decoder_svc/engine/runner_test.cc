@@ -8,6 +8,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/backend_factory.h"
 #include "tests/decoder_svc/goldens.h"
 
 namespace softsplice {

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "decoder_svc/engine/runner.h"
+#include "kernels/backend_factory.h"
 #include "tests/decoder_svc/goldens.h"
 
 namespace softsplice {

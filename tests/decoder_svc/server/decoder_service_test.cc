@@ -553,6 +553,12 @@ TEST_F(DecoderService, CountsTokensWithoutEncoding) {
             "<bos><|turn>user\n<|image>… 5 soft tokens …<image|>Hi<|image>… 3 soft tokens …"
             "<image|><turn|>\n<|turn>model\n");
   EXPECT_EQ(Count({}, &response).code(), absl::StatusCode::kInvalidArgument);
+  // To know by how much it is over the context.
+  std::string words;
+  for (int i = 0; i < kContext; ++i) words += "a b ";
+  count.mutable_chat()->mutable_messages(0)->add_parts()->set_text(words);
+  ASSERT_EQ(Count(count, &response), absl::OkStatus());
+  EXPECT_GT(response.tokens(), uint32_t{kContext});
 }
 
 TEST_F(DecoderService, TellsWhatItIs) {

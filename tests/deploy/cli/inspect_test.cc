@@ -5,7 +5,6 @@
 #include <filesystem>
 #include <sstream>
 #include <string>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
@@ -17,7 +16,6 @@ namespace softsplice {
 namespace {
 
 using ::testing::HasSubstr;
-using ::testing::MatchesRegex;
 using ::testing::Not;
 
 std::string Text(const std::string& path) {
@@ -79,8 +77,8 @@ TEST_F(InspectTest, SaysWhyAFileCannotBeServed) {
   EXPECT_EQ(Json(path_)["servable"], false);
   gguf::GgufWriter damaged;
   damaged.String("general.architecture", "gemma4");
-  EXPECT_THAT(Text(Write(damaged)), HasSubstr("can't be served: "));
-  EXPECT_THAT(Text(path_), HasSubstr("metadata \"gemma4.block_count\" is missing\n"));
+  EXPECT_THAT(Text(Write(damaged)),
+              HasSubstr("can't be served: metadata \"gemma4.block_count\" is missing\n"));
   gguf::GgufWriter audio;
   audio.String("general.architecture", "clip").Bool("clip.has_audio_encoder", true);
   EXPECT_THAT(Text(Write(audio)), HasSubstr("an mmproj file with an audio tower\n"));

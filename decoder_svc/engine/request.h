@@ -1,0 +1,96 @@
+// What goes into the engine and what comes out of it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+namespace softsplice {
+
+// The model's defaults; 0 temperature is greedy, 0 top_k is off.
+struct SamplingOptions {
+  float temperature = 1.0f;
+  int top_k = 64;
+  float top_p = 0.95f;
+  float min_p = 0.0f;
+  float repetition_penalty = 1.0f;
+  float frequency_penalty = 0.0f;
+  float presence_penalty = 0.0f;
+  std::optional<uint64_t> seed;                       // unset: another one each time
+  std::vector<std::pair<int32_t, float>> logit_bias;  // -infinity bans the token
+};
+
+// A run of soft tokens at positions [first, first + rows) of a prompt.
+struct SoftRun {
+  int first = 0;
+  int rows = 0;
+  std::shared_ptr<const std::vector<float>> values;  // rows * dim
+};
+
+// A prompt as the trunk reads it. Soft runs are in order and do not overlap; `tokens` at their
+// positions is ignored.
+struct Prompt {
+  std::vector<int32_t> tokens;
+  std::vector<SoftRun> soft;
+};
+
+struct TokenLogprob {
+  int32_t token = 0;
+  float logprob = 0;  // natural logarithm, before temperature and filters
+};
+
+// One token of an answer.
+struct SampledToken {
+  TokenLogprob chosen;
+  std::vector<TokenLogprob> alternatives;  // best first; as many as the request asked for
+};
+
+enum class EngineFinish : uint8_t {
+  kStopToken,  // the model ended its turn; the stop token itself is not reported
+  kSink,       // the sink asked to stop
+  kMaxTokens,
+  kContextFull,
+};
+
+struct EngineTimings {
+  absl::Duration queued;
+  absl::Duration prefill;
+  absl::Duration time_to_first_token;  // from Submit
+  absl::Duration total;
+};
+
+struct EngineResult {
+  EngineFinish finish = EngineFinish::kStopToken;
+  int32_t stop_token = -1;  // with kStopToken
+  int completion_tokens = 0;
+  EngineTimings timings;
+};
+
+// What a request hears. All calls come from the engine's thread, in order, and must not block.
+class TokenSink {
+ public:
+  virtual ~TokenSink() = default;
+  // Prompt tokens read so far.
+  virtual void OnPrefill(int /*read*/, int /*total*/) {}
+  // Returns whether to go on.
+  virtual bool OnToken(const SampledToken& token) = 0;
+  // The last call: a result, or why there is none (CANCELLED, DEADLINE_EXCEEDED, INTERNAL,
+  // UNAVAILABLE).
+  virtual void OnDone(absl::StatusOr<EngineResult> result) = 0;
+};
+
+struct EngineRequest {
+  Prompt prompt;
+  SamplingOptions sampling;
+  int max_tokens = 0;  // 0: until the model stops or the context is full
+  int alternatives = 0;
+  bool ignore_stop_tokens = false;  // for measuring
+  absl::Time deadline = absl::InfiniteFuture();
+};
+
+}  // namespace softsplice
