@@ -229,6 +229,14 @@ def terminal(tmp_path, decoder):
     os.close(ours)
 
 
+def see_answer_and_prompt(terminal, answer):
+    """What is typed before the next prompt stands would be lost."""
+    terminal.see(answer)
+    terminal.output = terminal.output.rpartition(answer)[2]
+    terminal.see("> ")
+    terminal.output = ""
+
+
 def test_on_a_terminal_ctrl_c_ends_the_answer_then_the_program(decoder, terminal):
     decoder.hang_after(STARTED, delta("Well, "))
     terminal.see("> ")
@@ -238,9 +246,7 @@ def test_on_a_terminal_ctrl_c_ends_the_answer_then_the_program(decoder, terminal
     assert decoder.cancelled.wait(support.PATIENCE)
     decoder.script = lambda *_: [delta("Still here."), finished()]
     terminal.type("And now?\n")
-    terminal.see("Still here.")
-    terminal.output = terminal.output.rpartition("Still here.")[2]
-    terminal.see("> ")
+    see_answer_and_prompt(terminal, "Still here.")
     assert texts(decoder.requests[-1]) == [["grüß dich 😀"], ["Well, "], ["And now?"]]
     assert terminal.stop() == 130
 
@@ -248,10 +254,9 @@ def test_on_a_terminal_ctrl_c_ends_the_answer_then_the_program(decoder, terminal
 def test_on_a_terminal_the_last_line_can_be_recalled(decoder, terminal):
     terminal.see("> ")
     terminal.type("Hello\n")
-    terminal.see("Yes.")
-    terminal.output = ""
+    see_answer_and_prompt(terminal, "Yes.")
     terminal.type("\x1b[A\n")
-    terminal.see("Yes.")
+    see_answer_and_prompt(terminal, "Yes.")
     assert texts(decoder.requests[-1])[-1] == ["Hello"]
     terminal.type("\x04")
     assert terminal.process.wait(support.PATIENCE) == 0

@@ -32,14 +32,8 @@ struct FloatTile {
   template <int R>
   SIMD_INLINE void Do(const PanelCall& call, const float* x, const typename T::Number* w,
                       ptrdiff_t stride, float* y, int outs) {
-    vf sums[P][R][2] = {};
-    if (call.resume) {
-      for (int p = 0; p < P; ++p) {
-        for (int r = 0; r < R; ++r) {
-          LoadSums(sums[p][r], y + r * call.y_pitch + p * kPanel, outs - p * kPanel);
-        }
-      }
-    }
+    vf sums[P][R][2];
+    for (int p = 0; p < P; ++p) StartSums<R>(sums[p], call, y + p * kPanel, outs - p * kPanel);
     for (int k = 0; k < call.depth; k += kDepthChunk) {
 #pragma GCC unroll 4
       for (int i = 0; i < kDepthChunk; ++i) {
@@ -58,11 +52,7 @@ struct FloatTile {
       x += R * kDepthChunk;
       w += kDepthChunk * kPanel;
     }
-    for (int p = 0; p < P; ++p) {
-      for (int r = 0; r < R; ++r) {
-        StoreSums(y + r * call.y_pitch + p * kPanel, sums[p][r], outs - p * kPanel, call);
-      }
-    }
+    for (int p = 0; p < P; ++p) FinishSums<R>(sums[p], call, y + p * kPanel, outs - p * kPanel);
   }
 };
 
@@ -125,6 +115,7 @@ void ManyRows(const PanelCall& call, const float* w, int out) {
     float* y = call.y + row * call.y_pitch + out;
     const int rows = call.rows - row < kFloatRows ? call.rows - row : kFloatRows;
     const ptrdiff_t stride = 0;
+    PrefetchSums(call, y + rows * call.y_pitch, kFloatRows);
     ForRows<kFloatRows, FloatTile<F32, 1>>(rows, call, x, w, stride, y, outs);
     x += rows * call.depth;
   }

@@ -1,5 +1,6 @@
 #include "kernels/cpu/matmul/layout.h"
 
+#include <array>
 #include <cstdint>
 #include <cstring>
 
@@ -15,38 +16,42 @@ class Writer {
  public:
   Writer(char* dst, int panel, int o) : dst_(dst), panel_(panel), o_(o) {}
 
-  void Half(float value) {
-    const uint16_t half = FloatToHalf(value);
-    Number(&half, sizeof half);
-  }
-  void Float(float value) { Number(&value, sizeof value); }
-  void Byte(uint8_t value) { Number(&value, sizeof value); }
+  void Half(float value) { Put(FloatToHalf(value)); }
+  void Float(float value) { Put(value); }
+  void Byte(uint8_t value) { Put(value); }
 
   void Bytes(const uint8_t* code) {
-    for (int k = 0; k < kBlock; k += 4) Number(code + k, 4);
+    for (int k = 0; k < kBlock; k += 4) Put(Four{code[k], code[k + 1], code[k + 2], code[k + 3]});
   }
   void Nibbles(const uint8_t* code) {
-    uint8_t packed[kHalf];
-    for (int i = 0; i < kHalf; ++i) {
-      packed[i] = static_cast<uint8_t>((code[i] & 15) | code[i + kHalf] << 4);
+    for (int k = 0; k < kHalf; k += 4) {
+      Four four;
+      for (int i = 0; i < 4; ++i) {
+        four[static_cast<size_t>(i)] =
+            static_cast<uint8_t>((code[k + i] & 15) | code[k + i + kHalf] << 4);
+      }
+      Put(four);
     }
-    for (int k = 0; k < kHalf; k += 4) Number(packed + k, 4);
   }
   void HighPairs(const uint8_t* code) {
     for (int k = 0; k < kBlock; k += kHalf) {
-      uint8_t four[4] = {};
+      Four four = {};
       for (int i = 0; i < kHalf; ++i) {
-        four[i % 4] = static_cast<uint8_t>(four[i % 4] | code[k + i] >> 4 << i / 4 * 2);
+        uint8_t& byte = four[static_cast<size_t>(i % 4)];
+        byte = static_cast<uint8_t>(byte | code[k + i] >> 4 << i / 4 * 2);
       }
-      Number(four, 4);
+      Put(four);
     }
   }
 
  private:
+  using Four = std::array<uint8_t, 4>;
+
   // [vector][lane] is simply [panel].
-  void Number(const void* value, int bytes) {
-    std::memcpy(dst_ + o_ * bytes, value, static_cast<size_t>(bytes));
-    dst_ += panel_ * bytes;
+  template <class T>
+  void Put(T value) {
+    std::memcpy(dst_ + static_cast<size_t>(o_) * sizeof value, &value, sizeof value);
+    dst_ += static_cast<size_t>(panel_) * sizeof value;
   }
 
   char* dst_;

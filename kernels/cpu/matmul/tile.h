@@ -52,6 +52,14 @@ SIMD_INLINE void FinishSums(const vf sums[R][2], const PanelCall& call, float* y
   for (int r = 0; r < R; ++r) StoreSums(y + r * call.y_pitch, sums[r], outs, call);
 }
 
+// The sums that the next tile of rows resumes.
+SIMD_INLINE void PrefetchSums(const PanelCall& call, const float* y, int rows) {
+  for (int r = 0; r < rows; ++r, y += call.y_pitch) {
+    _mm_prefetch(y, _MM_HINT_T0);
+    _mm_prefetch(y + kPanel - 1, _MM_HINT_T0);
+  }
+}
+
 // Calls Tile::Do<R>(args...) with R = rows, in [1, R].
 template <int R, class Tile, class... Args>
 SIMD_INLINE void ForRows(int rows, Args&... args) {
@@ -101,6 +109,7 @@ SIMD_INLINE void QuantPanels(const PanelCall& call) {
     for (int row = 0; row < call.rows; row += kIntRows, y += kIntRows * call.y_pitch) {
       const int rows = call.rows - row < kIntRows ? call.rows - row : kIntRows;
       const ActBlock* x = TileAt(call, row, rows);
+      PrefetchSums(call, y + rows * call.y_pitch, kIntRows);
       ForRows<kIntRows, ManyTile>(rows, call, x, expanded, y, outs);
     }
   }
