@@ -93,7 +93,9 @@ class PoolCall final : public EncoderPool::Call, public std::enable_shared_from_
   std::mutex mutex_;
   bool cancelled_ = false;
   std::unique_ptr<Attempt> attempt_;  // under way
-  grpc::Alarm alarm_;                 // between two tries
+  // Between two tries. The alarm keeps its function for good: this must not be what it owns.
+  std::shared_ptr<PoolCall> self_;
+  grpc::Alarm alarm_;
 };
 
 // One stream from one encoder.
@@ -176,8 +178,11 @@ void PoolCall::OnAttempt(absl::StatusOr<EncodedMedium> medium) {
     if (!cancelled && absl::IsUnavailable(medium.status()) && tries_ < kTries) {
       const absl::Duration delay =
           pool_->options_.addresses.size() > 1 ? absl::ZeroDuration() : kRetryDelay;
-      alarm_.Set(absl::ToChronoTime(absl::Now() + delay),
-                 [self = shared_from_this()](bool /*ok*/) { self->Try(); });
+      self_ = shared_from_this();
+      alarm_.Set(absl::ToChronoTime(absl::Now() + delay), [this](bool /*ok*/) {
+        const std::shared_ptr<PoolCall> self = std::exchange(self_, nullptr);
+        Try();
+      });
       return;
     }
   }
