@@ -1,8 +1,10 @@
-// Linear layers of Gemma 4 E4B: GFLOP/s (GOP/s for quantised weights), GB/s of weights read, and
-// percent of what this machine's multiply-add units and memory gave in the same process.
-// Rates are per CPU second of one thread where there is one, per second otherwise.
+// Linear layers of Gemma 4 E4B: GFLOP/s (GOP/s for quantised weights) and GB/s of weights read, and
+// both as percentages of what one loop of multiply-adds and one of loads give on this machine. The
+// percentage of multiply-adds is of float32 ones: integer kernels may exceed 100. Rates are per CPU
+// second with one thread, per second with more.
 
 #include <benchmark/benchmark.h>
+#include <immintrin.h>
 
 #include <algorithm>
 #include <chrono>
@@ -26,33 +28,56 @@ double Seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-// Bytes per second that all threads read from large pages together: the best of 5.
+// The least time of `body` on all threads of a pool, of 10.
+template <class Body>
+double Best(int threads, Body body) {
+  ThreadPool pool(threads);
+  double best = 1e9;
+  for (int i = 0; i < 10; ++i) {
+    const double start = Seconds();
+    pool.Run(body);
+    best = std::min(best, Seconds() - start);
+  }
+  return best;
+}
+
+__attribute__((target("avx2,fma"))) void MultiplyAdds(int64_t count) {
+  __m256 sums[12] = {};
+  for (__m256& sum : sums) benchmark::DoNotOptimize(sum);  // else they are one and the same
+  const __m256 x = _mm256_set1_ps(0.5f);
+  for (int64_t i = 0; i < count; ++i) {
+#pragma GCC unroll 12
+    for (__m256& sum : sums) sum = _mm256_fmadd_ps(sum, x, x);
+  }
+  for (__m256& sum : sums) benchmark::DoNotOptimize(sum);
+}
+
+// GFLOP/s of float32 multiply-adds in 256-bit registers; 0 where there are none.
+double MeasureGflops(int threads) {
+  if (!Supported(Isa::kAvx2)) return 0;
+  constexpr int64_t kCount = 2'000'000;
+  return 12 * 16 * 1e-9 * kCount * threads / Best(threads, [](int) { MultiplyAdds(kCount); });
+}
+
+// GB/s that all threads read from large pages together.
 double MeasureBandwidth(int threads) {
   constexpr size_t kBytes = size_t{512} << 20;
   const HugeBuffer buffer(kBytes);
-  ThreadPool pool(threads);
-  const size_t words = kBytes / sizeof(uint64_t) / static_cast<size_t>(threads);
-  std::vector<uint64_t> sums(static_cast<size_t>(threads) * 8);
   std::memset(buffer.data(), 1, kBytes);
-  double best = 1e9;
-  for (int i = 0; i < 5; ++i) {
-    const double start = Seconds();
-    pool.Run([&](int thread) {
-      const uint64_t* p =
-          reinterpret_cast<const uint64_t*>(buffer.data()) + static_cast<size_t>(thread) * words;
-      uint64_t lanes[16] = {};
-      for (size_t k = 0; k + 16 <= words; k += 16) {
-        for (size_t j = 0; j < 16; ++j) lanes[j] += p[k + j];
-      }
-      for (uint64_t lane : lanes) sums[static_cast<size_t>(thread) * 8] += lane;
-    });
-    best = std::min(best, Seconds() - start);
-  }
-  benchmark::DoNotOptimize(sums.data());
-  return static_cast<double>(kBytes) / best;
+  const size_t words = kBytes / sizeof(uint64_t) / static_cast<size_t>(threads);
+  const double seconds = Best(threads, [&](int thread) {
+    const uint64_t* p =
+        reinterpret_cast<const uint64_t*>(buffer.data()) + static_cast<size_t>(thread) * words;
+    uint64_t sums[16] = {};
+    for (size_t k = 0; k + 16 <= words; k += 16) {
+      for (size_t j = 0; j < 16; ++j) sums[j] += p[k + j];
+    }
+    benchmark::DoNotOptimize(sums);
+  });
+  return 1e-9 * kBytes / seconds;
 }
 
-// A packed weight of random bytes whose scales are small halves, so that sums stay finite.
+// A packed weight of random bytes whose half-precision numbers are small.
 Weight RandomWeight(Type type, int outs, int cols, ThreadPool& pool) {
   const gguf::TypeInfo& info = gguf::Info(type);
   const size_t blocks = static_cast<size_t>(outs) * static_cast<size_t>(cols / info.block_elements);
@@ -64,10 +89,15 @@ Weight RandomWeight(Type type, int outs, int cols, ThreadPool& pool) {
   return PackLinear(tensor, BestIsa(), false, pool).value();
 }
 
-void BM_Matmul(benchmark::State& state, Type type, int rows, int outs, int cols, int threads) {
+struct Shape {
+  Type type;
+  int rows, outs, cols;
+};
+
+void BM_Matmul(benchmark::State& state, const Shape& shape, int threads) {
+  const auto [type, rows, outs, cols] = shape;
   ThreadPool pool(threads);
   const Weight w = RandomWeight(type, outs, cols, pool);
-  const size_t weight_bytes = static_cast<const PackedLinear*>(w.packed.get())->data.bytes();
   std::vector<float> x(static_cast<size_t>(rows) * static_cast<size_t>(cols));
   std::vector<float> y(static_cast<size_t>(rows) * static_cast<size_t>(outs));
   std::minstd_rand random(2);
@@ -75,23 +105,24 @@ void BM_Matmul(benchmark::State& state, Type type, int rows, int outs, int cols,
   MatmulScratch scratch;
   const Mat xs{x.data(), rows, cols, cols};
   const Mat ys{y.data(), rows, outs, outs};
-  Matmul(ys, xs, w, scratch, pool);
+  Matmul(ys, xs, w, scratch, pool);  // grows the scratch
   for (auto _ : state) Matmul(ys, xs, w, scratch, pool);
+
+  static const double gflops[] = {MeasureGflops(1), MeasureGflops(2)};
+  static const double bandwidth[] = {MeasureBandwidth(1), MeasureBandwidth(2)};
   const double runs = static_cast<double>(state.iterations());
   const double work = 2e-9 * rows * outs * cols * runs;
-  const double gigabytes = 1e-9 * static_cast<double>(weight_bytes) * runs;
-  static const double bandwidth[] = {MeasureBandwidth(1) * 1e-9, MeasureBandwidth(2) * 1e-9};
-  using benchmark::Counter;
-  state.counters["GFLOP/s"] = Counter(work, Counter::kIsRate);
-  state.counters["GB/s"] = Counter(gigabytes, Counter::kIsRate);
-  state.counters["%bandwidth"] =
-      Counter(100 * gigabytes / bandwidth[std::min(threads, 2) - 1], Counter::kIsRate);
+  const double read =
+      1e-9 * runs *
+      static_cast<double>(static_cast<const PackedLinear*>(w.packed.get())->data.bytes());
+  const auto rate = benchmark::Counter::kIsRate;
+  state.counters["GFLOP/s"] = benchmark::Counter(work, rate);
+  state.counters["GB/s"] = benchmark::Counter(read, rate);
+  if (gflops[threads - 1] > 0) {
+    state.counters["%fma"] = benchmark::Counter(100 * work / gflops[threads - 1], rate);
+  }
+  state.counters["%read"] = benchmark::Counter(100 * read / bandwidth[threads - 1], rate);
 }
-
-struct Shape {
-  Type type;
-  int rows, outs, cols;
-};
 
 void Register() {
   constexpr Shape kShapes[] = {
@@ -99,21 +130,27 @@ void Register() {
       {Type::kF16, 2520, 768, 768},
       {Type::kF16, 2520, 3072, 768},
       {Type::kF16, 2520, 768, 3072},
-      // Prefill and decode of the text trunk.
+      // Prefill of the text trunk, and a batch of decoding rows.
       {Type::kQ4_0, 256, 10240, 2560},
       {Type::kQ4_0, 256, 2560, 10240},
-      {Type::kQ4_0, 1, 10240, 2560},
-      {Type::kQ4_0, 1, 2560, 10240},
-      {Type::kQ4_0, 1, 2560, 2560},
-      {Type::kF16, 1, 10752, 2560},
       {Type::kBF16, 256, 10752, 2560},
+      {Type::kQ4_K, 256, 10240, 2560},
+      {Type::kQ8_0, 256, 10240, 2560},
+      {Type::kQ4_0, 8, 10240, 2560},
+      // Decoding one row; the last ones are larger than any cache.
+      {Type::kQ4_0, 1, 2560, 2560},
+      {Type::kQ4_0, 1, 10240, 2560},
+      {Type::kQ4_0, 1, 81920, 2560},
+      {Type::kQ4_K, 1, 81920, 2560},
+      {Type::kQ6_K, 1, 65536, 2560},
+      {Type::kQ8_0, 1, 40960, 2560},
+      {Type::kF16, 1, 40960, 2560},
   };
-  for (const Shape& s : kShapes) {
-    for (int threads : {1, 2}) {
-      const std::string name = absl::StrCat(absl::string_view(gguf::Info(s.type).name), "/", s.rows,
-                                            "x", s.outs, "x", s.cols, "/threads:", threads);
-      auto* bench = benchmark::RegisterBenchmark(name.c_str(), BM_Matmul, s.type, s.rows, s.outs,
-                                                 s.cols, threads);
+  for (const Shape& shape : kShapes) {
+    for (const int threads : {1, 2}) {
+      const std::string name = absl::StrCat(gguf::Info(shape.type).name, "/", shape.rows, "x",
+                                            shape.outs, "x", shape.cols, "/threads:", threads);
+      auto* bench = benchmark::RegisterBenchmark(name.c_str(), BM_Matmul, shape, threads);
       bench->Unit(benchmark::kMicrosecond);
       if (threads > 1) bench->UseRealTime();
     }

@@ -6,8 +6,9 @@
 
 namespace softsplice::SIMD_NAMESPACE {
 
-// Rows per tile: as many as the registers hold with 2 vectors of sums each.
-constexpr int kFloatRows = SIMD_LANES == 16 ? 12 : SIMD_LANES == 8 ? 6 : 4;
+// Rows per tile, with 2 vectors of sums each: enough sums to hide the latency of a multiply-add,
+// and no more than the registers hold.
+constexpr int kFloatRows = SIMD_LANES == 16 ? 8 : SIMD_LANES == 8 ? 6 : 4;
 constexpr int kIntRows = 4;
 constexpr int kPanel = 2 * kLanes;
 

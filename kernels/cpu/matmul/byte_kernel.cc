@@ -91,6 +91,7 @@ struct ByteTile {
     vf sums[R][2];
     StartSums<R>(sums, call, y, outs);
     for (int k = 0; k < call.depth; k += kBlock) {
+      PrefetchStream(w, Format::kBytes);
 #pragma GCC unroll 2
       for (int v = 0; v < 2; ++v) {
         vf of_vector[R];
@@ -112,13 +113,7 @@ template <class Format>
 SIMD_INLINE void BytePanels(const PanelCall& call) {
   const char* w = static_cast<const char*>(call.w);
   for (int out = 0; out < call.outs; out += kPanel, w += call.panel_stride) {
-    const int outs = call.outs - out;
-    float* y = call.y + out;
-    for (int row = 0; row < call.rows; row += kIntRows, y += kIntRows * call.y_pitch) {
-      const int rows = call.rows - row < kIntRows ? call.rows - row : kIntRows;
-      const ActBlock* x = TileAt(call, row, rows);
-      ForRows<kIntRows, ByteTile<Format>>(rows, call, x, w, y, outs);
-    }
+    QuantRows<ByteTile<Format>>(call, w, call.y + out, call.outs - out);
   }
 }
 

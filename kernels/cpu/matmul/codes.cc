@@ -71,7 +71,8 @@ void DecodeQ8_0(const uint8_t* row, int block, Codes* codes) {  // d, signed byt
 // Two bits of each: blocks 0..3 of half a super block share 32 bytes.
 void Pairs(const uint8_t* quants, int block, uint8_t* code) {
   const uint8_t* p = quants + block / 4 * kBlock;
-  for (int i = 0; i < kBlock; ++i) code[i] = p[i] >> 2 * (block % 4) & 3;
+  const int shift = block % 4 * 2;
+  for (int i = 0; i < kBlock; ++i) code[i] = p[i] >> shift & 3;
 }
 
 void DecodeQ2_K(const uint8_t* row, int block, Codes* codes) {  // 16 (scale, min), pairs, d, dmin
@@ -117,7 +118,8 @@ void SixBitParts(const uint8_t* packed, int block, Codes* codes) {
 // 128 bytes of nibbles: two blocks share 32 of them.
 void SharedNibbles(const uint8_t* quants, int block, uint8_t* code) {
   const uint8_t* p = quants + block / 2 * kBlock;
-  for (int i = 0; i < kBlock; ++i) code[i] = p[i] >> 4 * (block % 2) & 15;
+  const int shift = block % 2 * 4;
+  for (int i = 0; i < kBlock; ++i) code[i] = p[i] >> shift & 15;
 }
 
 void DecodeQ4_K(const uint8_t* row, int block, Codes* codes) {  // d, dmin, 12 parts, nibbles
@@ -148,9 +150,11 @@ void DecodeQ6_K(const uint8_t* row, int block, Codes* codes) {  // low 4, high 2
   // Within half a super block, blocks 0 and 2 share bytes, 1 and 3 do.
   const uint8_t* low = p + block / 4 * 64 + block % 2 * kBlock;
   const uint8_t* high = p + 128 + block / 4 * kBlock;
+  const int low_shift = block % 4 / 2 * 4;
+  const int high_shift = block % 4 * 2;
   for (int i = 0; i < kBlock; ++i) {
-    codes->code[i] = static_cast<uint8_t>((low[i] >> block % 4 / 2 * 4 & 15) |
-                                          (high[i] >> block % 4 * 2 & 3) << 4);
+    codes->code[i] =
+        static_cast<uint8_t>((low[i] >> low_shift & 15) | (high[i] >> high_shift & 3) << 4);
   }
 }
 

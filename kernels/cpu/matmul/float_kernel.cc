@@ -62,29 +62,35 @@ SIMD_INLINE const typename T::Number* PanelAt(const PanelCall& call, int panel) 
                                                      panel * call.panel_stride);
 }
 
-// Few rows: panels straight from memory.
-constexpr int kFewRows = 4;
-
-template <class T>
-void FewRows(const PanelCall& call) {
+// One tile of rows, several panels at a time where rows are few, as far as there are so many.
+template <class T, int R, int P>
+SIMD_INLINE int SeveralPanels(const PanelCall& call) {
   const float* x = static_cast<const float*>(call.x);
   const ptrdiff_t stride = call.panel_stride / static_cast<ptrdiff_t>(sizeof(typename T::Number));
   int out = 0;
-  for (; call.rows == 1 && call.outs - out > 3 * kPanel; out += 4 * kPanel) {
-    FloatTile<T, 4>::template Do<1>(call, x, PanelAt<T>(call, out / kPanel), stride, call.y + out,
+  for (; call.rows == R && call.outs - out > (P - 1) * kPanel; out += P * kPanel) {
+    FloatTile<T, P>::template Do<R>(call, x, PanelAt<T>(call, out / kPanel), stride, call.y + out,
                                     call.outs - out);
   }
-  for (; call.rows == 2 && call.outs - out > kPanel; out += 2 * kPanel) {
-    FloatTile<T, 2>::template Do<2>(call, x, PanelAt<T>(call, out / kPanel), stride, call.y + out,
-                                    call.outs - out);
-  }
-  for (; out < call.outs; out += kPanel) {
-    const auto* w = PanelAt<T>(call, out / kPanel);
-    float* y = call.y + out;
-    const int outs = call.outs - out;
-    ForRows<kFewRows, FloatTile<T, 1>>(call.rows, call, x, w, stride, y, outs);
+  return out;
+}
+
+// One panel times all rows.
+template <class T>
+SIMD_INLINE void FloatRows(const PanelCall& call, const typename T::Number* w, int out) {
+  const int outs = call.outs - out;
+  const ptrdiff_t stride = 0;
+  const float* x = static_cast<const float*>(call.x);
+  for (int row = 0; row < call.rows; row += kFloatRows) {
+    float* y = call.y + row * call.y_pitch + out;
+    const int rows = call.rows - row < kFloatRows ? call.rows - row : kFloatRows;
+    PrefetchSums(call, y + rows * call.y_pitch, kFloatRows);
+    ForRows<kFloatRows, FloatTile<T, 1>>(rows, call, x, w, stride, y, outs);
+    x += rows * call.depth;
   }
 }
+// Out of line: one copy for all types.
+void ExpandedRows(const PanelCall& call, const float* w, int out) { FloatRows<F32>(call, w, out); }
 
 template <class T>
 SIMD_INLINE const float* Expand(const PanelCall& call, const typename T::Number* w) {
@@ -107,25 +113,19 @@ SIMD_INLINE const float* Expand(const PanelCall& call, const typename T::Number*
   }
 }
 
-// All rows of one expanded panel.
-void ManyRows(const PanelCall& call, const float* w, int out) {
-  const int outs = call.outs - out;
-  const float* x = static_cast<const float*>(call.x);
-  for (int row = 0; row < call.rows; row += kFloatRows) {
-    float* y = call.y + row * call.y_pitch + out;
-    const int rows = call.rows - row < kFloatRows ? call.rows - row : kFloatRows;
-    const ptrdiff_t stride = 0;
-    PrefetchSums(call, y + rows * call.y_pitch, kFloatRows);
-    ForRows<kFloatRows, FloatTile<F32, 1>>(rows, call, x, w, stride, y, outs);
-    x += rows * call.depth;
-  }
-}
+// Expanding a panel pays from so many rows.
+constexpr int kExpandRows = 3 * kFloatRows + 1;
 
 template <class T>
 void FloatPanels(const PanelCall& call) {
-  if (call.rows <= kFewRows) return FewRows<T>(call);
-  for (int out = 0; out < call.outs; out += kPanel) {
-    ManyRows(call, Expand<T>(call, PanelAt<T>(call, out / kPanel)), out);
+  int out = SeveralPanels<T, 1, 4>(call) + SeveralPanels<T, 2, 2>(call);
+  for (; out < call.outs; out += kPanel) {
+    const auto* w = PanelAt<T>(call, out / kPanel);
+    if (call.rows < kExpandRows) {
+      FloatRows<T>(call, w, out);
+    } else {
+      ExpandedRows(call, Expand<T>(call, w), out);
+    }
   }
 }
 

@@ -1,6 +1,5 @@
 #include "kernels/cpu/matmul/layout.h"
 
-#include <array>
 #include <cstdint>
 #include <cstring>
 
@@ -21,31 +20,27 @@ class Writer {
   void Byte(uint8_t value) { Put(value); }
 
   void Bytes(const uint8_t* code) {
-    for (int k = 0; k < kBlock; k += 4) Put(Four{code[k], code[k + 1], code[k + 2], code[k + 3]});
+    for (int k = 0; k < kBlock; k += 4) Put(Four(code + k));
   }
   void Nibbles(const uint8_t* code) {
     for (int k = 0; k < kHalf; k += 4) {
-      Four four;
-      for (int i = 0; i < 4; ++i) {
-        four[static_cast<size_t>(i)] =
-            static_cast<uint8_t>((code[k + i] & 15) | code[k + i + kHalf] << 4);
-      }
-      Put(four);
+      Put((Four(code + k) & 0x0f0f0f0f) | (Four(code + k + kHalf) & 0x0f0f0f0f) << 4);
     }
   }
   void HighPairs(const uint8_t* code) {
     for (int k = 0; k < kBlock; k += kHalf) {
-      Four four = {};
-      for (int i = 0; i < kHalf; ++i) {
-        uint8_t& byte = four[static_cast<size_t>(i % 4)];
-        byte = static_cast<uint8_t>(byte | code[k + i] >> 4 << i / 4 * 2);
-      }
+      uint32_t four = 0;
+      for (int i = 0; i < 4; ++i) four |= (Four(code + k + 4 * i) >> 4 & 0x03030303) << 2 * i;
       Put(four);
     }
   }
 
  private:
-  using Four = std::array<uint8_t, 4>;
+  static uint32_t Four(const uint8_t* code) {
+    uint32_t four;
+    std::memcpy(&four, code, sizeof four);
+    return four;
+  }
 
   // [vector][lane] is simply [panel].
   template <class T>

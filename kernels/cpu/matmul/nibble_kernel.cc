@@ -24,7 +24,7 @@ SIMD_INLINE vf Halves(const char* p, int v) {
 }
 
 struct Centred {
-  static constexpr bool kMin = false;
+  static constexpr bool kMin = false, kStream = true;
   static constexpr int kHeader = 0, kBlocks = 1, kBytes = 2 * kPanel + kNibbleBytes;
   SIMD_INLINE vf Scale(const char*, const char* p, int v) { return Halves(p, v); }
   SIMD_INLINE vf Min(const char*, const char*, int) { return vf{}; }
@@ -34,7 +34,7 @@ struct Centred {
 };
 
 struct WithMin {
-  static constexpr bool kMin = true;
+  static constexpr bool kMin = true, kStream = true;
   static constexpr int kHeader = 0, kBlocks = 1, kBytes = 4 * kPanel + kNibbleBytes;
   SIMD_INLINE vf Scale(const char*, const char* p, int v) { return Halves(p, v); }
   SIMD_INLINE vf Min(const char*, const char* p, int v) { return Halves(p + 2 * kPanel, v); }
@@ -44,7 +44,7 @@ struct WithMin {
 };
 
 struct Super {
-  static constexpr bool kMin = true;
+  static constexpr bool kMin = true, kStream = true;
   static constexpr int kHeader = 4 * kPanel, kBlocks = kSuperBlock / kBlock,
                        kBytes = 2 * kPanel + kNibbleBytes;
   SIMD_INLINE vf Product(const char* h, const char* p, int v) {
@@ -62,7 +62,7 @@ struct Super {
 // A byte per code, float32 scales: what the others are expanded to for many rows.
 template <class Format>
 struct Expanded {
-  static constexpr bool kMin = Format::kMin;
+  static constexpr bool kMin = Format::kMin, kStream = false;
   static constexpr int kFloats = 4 * kPanel * (kMin ? 2 : 1);
   static constexpr int kHeader = 0, kBlocks = 1, kBytes = kFloats + 2 * kNibbleBytes;
   SIMD_INLINE vf Scale(const char*, const char* p, int v) {
@@ -139,6 +139,7 @@ struct NibbleTile {
       const char* header = w;
       w += Format::kHeader;
       for (int b = 0; b < Format::kBlocks; ++b) {
+        if constexpr (Format::kStream) PrefetchStream(w, Format::kBytes);
         AddBlock<Format, R>(sums, x, header, w);
         x += R;
         w += Format::kBytes;

@@ -43,23 +43,22 @@ void PackFloats(char* dst, const PanelSource& source, int panel) {
   constexpr int kRun = 256;  // a multiple of every type's block
   const gguf::TypeInfo& info = gguf::Info(source.tensor.type);
   const int cols = static_cast<int>(source.tensor.Cols());
-  Number run[kRun];
-  for (int k = 0; k < cols; k += kRun) {
-    const int n = std::min(kRun, cols - k);
+  std::vector<Number> runs(static_cast<size_t>(kRun * source.count));
+  Number* out = reinterpret_cast<Number*>(dst);
+  for (int first = 0; first < cols; first += kRun) {
+    const int n = std::min(kRun, cols - first);
     for (int o = 0; o < source.count; ++o) {
-      const uint8_t* in = source.Row(o) + static_cast<size_t>(k / info.block_elements) *
+      const uint8_t* in = source.Row(o) + static_cast<size_t>(first / info.block_elements) *
                                               static_cast<size_t>(info.block_bytes);
+      Number* run = &runs[static_cast<size_t>(o * kRun)];
       if constexpr (sizeof(Number) == 4) {
         gguf::Dequantize(info.type, in, run, n);
       } else {
         std::memcpy(run, in, static_cast<size_t>(n) * sizeof(Number));
       }
-      char* out =
-          dst + (static_cast<size_t>(k) * static_cast<size_t>(panel) + static_cast<size_t>(o)) *
-                    sizeof(Number);
-      for (int i = 0; i < n; ++i, out += static_cast<size_t>(panel) * sizeof(Number)) {
-        std::memcpy(out, run + i, sizeof(Number));
-      }
+    }
+    for (int k = 0; k < n; ++k, out += panel) {
+      for (int o = 0; o < source.count; ++o) out[o] = runs[static_cast<size_t>(o * kRun + k)];
     }
   }
 }

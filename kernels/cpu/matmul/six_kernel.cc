@@ -13,6 +13,7 @@ constexpr int kVectorBytes = 4 * kLanes;
 constexpr int kHalfSteps = kBlock / 8;
 
 struct Six {
+  static constexpr bool kStream = true;
   static constexpr int kHeader = 2 * kPanel, kBlocks = kSuperBlock / kBlock;
   static constexpr int kLow = 2 * kPanel;  // after the scales
   static constexpr int kHigh = kLow + kPanel * kBlock / 2;
@@ -32,6 +33,7 @@ struct Six {
 };
 
 struct ExpandedSix {
+  static constexpr bool kStream = false;
   static constexpr int kHeader = 0, kBlocks = 1;
   static constexpr int kInts = 4 * kPanel;  // after the scales
   static constexpr int kCodes = kInts + 8 * kPanel;
@@ -99,6 +101,7 @@ struct SixTile {
       const char* header = w;
       w += Format::kHeader;
       for (int b = 0; b < Format::kBlocks; ++b) {
+        if constexpr (Format::kStream) PrefetchStream(w, Format::kBytes);
         AddBlock<Format, R>(sums, x, header, w);
         x += R;
         w += Format::kBytes;
