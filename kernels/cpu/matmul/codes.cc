@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "common/gguf/half.h"
+#include "kernels/cpu/matmul/layout.h"
 
 namespace softsplice {
 namespace {
@@ -181,19 +182,43 @@ void DecodeIQ4_XS(const uint8_t* row, int block, Codes* codes) {  // d, scales, 
   LookUp(p + 8 + block * kHalf, codes->code);
 }
 
+// Decoding and storing in one loop, so that the codes stay in registers.
+template <Layout kLayout, auto decode>
+void PackPanel(char* dst, int panel, const PanelSource& source) {
+  const UnitBytes bytes = BytesOf(kLayout, panel);
+  const int unit_blocks = UnitInputs(kLayout) / kBlock;
+  const int blocks = source.cols / kBlock;
+  for (int first = 0; first < blocks; first += unit_blocks) {
+    char* body = dst + bytes.header;
+    for (int b = first; b < first + unit_blocks; ++b, body += bytes.block) {
+      for (int o = 0; o < source.count; ++o) {
+        Codes codes = {};
+        decode(source.Row(o), b, &codes);
+        StoreCodes<kLayout>(dst, body, panel, o, codes);
+      }
+    }
+    dst = body;
+  }
+}
+
+template <Layout kLayout, auto decode>
+constexpr QuantType Packed(gguf::Type type) {
+  return {type, kLayout, PackPanel<kLayout, decode>};
+}
+
 constexpr QuantType kTypes[] = {
-    {gguf::Type::kQ4_0, Layout::kNibbleCentred, DecodeQ4_0},
-    {gguf::Type::kQ4_1, Layout::kNibbleMin, DecodeQ4_1},
-    {gguf::Type::kQ5_0, Layout::kByteMin, DecodeQ5_0},
-    {gguf::Type::kQ5_1, Layout::kByteMin, DecodeQ5_1},
-    {gguf::Type::kQ8_0, Layout::kSignedHalf, DecodeQ8_0},
-    {gguf::Type::kQ2_K, Layout::kByteMinHalves, DecodeQ2_K},
-    {gguf::Type::kQ3_K, Layout::kByteMinHalves, DecodeQ3_K},
-    {gguf::Type::kQ4_K, Layout::kNibbleSuper, DecodeQ4_K},
-    {gguf::Type::kQ5_K, Layout::kByteMin, DecodeQ5_K},
-    {gguf::Type::kQ6_K, Layout::kSix, DecodeQ6_K},
-    {gguf::Type::kIQ4_NL, Layout::kSignedHalf, DecodeIQ4_NL},
-    {gguf::Type::kIQ4_XS, Layout::kSignedFloat, DecodeIQ4_XS},
+    Packed<Layout::kNibbleCentred, DecodeQ4_0>(gguf::Type::kQ4_0),
+    Packed<Layout::kNibbleMin, DecodeQ4_1>(gguf::Type::kQ4_1),
+    Packed<Layout::kByteMin, DecodeQ5_0>(gguf::Type::kQ5_0),
+    Packed<Layout::kByteMin, DecodeQ5_1>(gguf::Type::kQ5_1),
+    Packed<Layout::kSignedHalf, DecodeQ8_0>(gguf::Type::kQ8_0),
+    Packed<Layout::kByteMinHalves, DecodeQ2_K>(gguf::Type::kQ2_K),
+    Packed<Layout::kByteMinHalves, DecodeQ3_K>(gguf::Type::kQ3_K),
+    Packed<Layout::kNibbleSuper, DecodeQ4_K>(gguf::Type::kQ4_K),
+    Packed<Layout::kByteMin, DecodeQ5_K>(gguf::Type::kQ5_K),
+    Packed<Layout::kSix, DecodeQ6_K>(gguf::Type::kQ6_K),
+    Packed<Layout::kSignedHalf, DecodeIQ4_NL>(gguf::Type::kIQ4_NL),
+    Packed<Layout::kSignedFloat, DecodeIQ4_XS>(gguf::Type::kIQ4_XS),
 };
 
 }  // namespace

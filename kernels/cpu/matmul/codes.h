@@ -1,4 +1,4 @@
-// Quantised blocks taken apart: what the packer needs to know of a GGUF type.
+// Quantised blocks taken apart and put into a panel: what the packer needs to know of a GGUF type.
 #pragma once
 
 #include <cstdint>
@@ -21,11 +21,21 @@ struct Codes {
   uint8_t part_min;
 };
 
+// The rows of a tensor that one panel holds.
+struct PanelSource {
+  const uint8_t* data = nullptr;  // the first row
+  size_t row_bytes = 0;
+  int count = 0;
+  int cols = 0;
+
+  const uint8_t* Row(int o) const { return data + static_cast<size_t>(o) * row_bytes; }
+};
+
 struct QuantType {
   gguf::Type type;
   Layout layout;
-  // Block number `block` (of kBlock weights) of a row.
-  void (*decode)(const uint8_t* row, int block, Codes* codes);
+  // Fills one panel of `panel` outputs.
+  void (*pack)(char* dst, int panel, const PanelSource& source);
 };
 
 // Null: no integer kernel for this type.

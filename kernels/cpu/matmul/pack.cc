@@ -26,27 +26,15 @@ Layout FloatLayout(Type type) {
   return Layout::kF32;
 }
 
-// The rows of one panel.
-struct PanelSource {
-  const gguf::Tensor& tensor;
-  int first = 0;
-  int count = 0;
-
-  const uint8_t* Row(int o) const {
-    return tensor.data + static_cast<size_t>(first + o) * tensor.RowBytes();
-  }
-};
-
 // dst[k][panel]. `Number` is float for all types that are dequantised.
 template <class Number>
-void PackFloats(char* dst, const PanelSource& source, int panel) {
+void PackFloats(char* dst, int panel, const PanelSource& source, gguf::Type type) {
   constexpr int kRun = 256;  // a multiple of every type's block
-  const gguf::TypeInfo& info = gguf::Info(source.tensor.type);
-  const int cols = static_cast<int>(source.tensor.Cols());
+  const gguf::TypeInfo& info = gguf::Info(type);
   std::vector<Number> runs(static_cast<size_t>(kRun * source.count));
   Number* out = reinterpret_cast<Number*>(dst);
-  for (int first = 0; first < cols; first += kRun) {
-    const int n = std::min(kRun, cols - first);
+  for (int first = 0; first < source.cols; first += kRun) {
+    const int n = std::min(kRun, source.cols - first);
     for (int o = 0; o < source.count; ++o) {
       const uint8_t* in = source.Row(o) + static_cast<size_t>(first / info.block_elements) *
                                               static_cast<size_t>(info.block_bytes);
@@ -59,21 +47,6 @@ void PackFloats(char* dst, const PanelSource& source, int panel) {
     }
     for (int k = 0; k < n; ++k, out += panel) {
       for (int o = 0; o < source.count; ++o) out[o] = runs[static_cast<size_t>(o * kRun + k)];
-    }
-  }
-}
-
-void PackCodes(char* dst, const PanelSource& source, int panel, const QuantType& quant) {
-  const UnitBytes bytes = BytesOf(quant.layout, panel);
-  const int unit_blocks = UnitInputs(quant.layout) / kBlock;
-  const int blocks = static_cast<int>(source.tensor.Cols()) / kBlock;
-  const size_t unit_bytes = bytes.header + static_cast<size_t>(unit_blocks) * bytes.block;
-  for (int b = 0; b < blocks; ++b) {
-    char* unit = dst + static_cast<size_t>(b / unit_blocks) * unit_bytes;
-    for (int o = 0; o < source.count; ++o) {
-      Codes codes = {};
-      quant.decode(source.Row(o), b, &codes);
-      StoreCodes(quant.layout, unit, b % unit_blocks, panel, o, codes);
     }
   }
 }
@@ -114,17 +87,21 @@ absl::StatusOr<Weight> PackLinearFor(const gguf::Tensor& tensor, const Kernels& 
         absl::StrCat("out of memory for ", tensor.name, ": ",
                      packed->panel_bytes * static_cast<size_t>(panels), " bytes"));
   }
+  const size_t row_bytes = tensor.RowBytes();
   pool.ParallelFor(panels, 1, [&](int begin, int end) {
     for (int p = begin; p < end; ++p) {
       char* dst = packed->data.data() + static_cast<size_t>(p) * packed->panel_bytes;
       const int first = p * kernels.panel;
-      const PanelSource source{tensor, first, std::min(kernels.panel, weight.rows - first)};
+      const PanelSource source{.data = tensor.data + static_cast<size_t>(first) * row_bytes,
+                               .row_bytes = row_bytes,
+                               .count = std::min(kernels.panel, weight.rows - first),
+                               .cols = weight.cols};
       if (quant != nullptr) {
-        PackCodes(dst, source, kernels.panel, *quant);
+        quant->pack(dst, kernels.panel, source);
       } else if (packed->layout == Layout::kF32) {
-        PackFloats<float>(dst, source, kernels.panel);
+        PackFloats<float>(dst, kernels.panel, source, tensor.type);
       } else {
-        PackFloats<uint16_t>(dst, source, kernels.panel);
+        PackFloats<uint16_t>(dst, kernels.panel, source, tensor.type);
       }
     }
   });
