@@ -7,30 +7,30 @@
 
 namespace softsplice::testing {
 
-// `samples` samples of sound `k` at 16 kHz: two tones, a rising one and noise, faded in over 100
-// ms. All arithmetic is on integers, 32-bit sums wrap, shifts and quotients round down; every value
-// is an integer / 32768.
-inline std::vector<float> SynthSound(int k, int samples) {
+// `n` samples of sound `k`: two triangle waves, a third one that rises, and noise; every sample is
+// an integer / 32768. 32-bit numbers wrap, divisions round down.
+inline std::vector<float> SynthSound(int k, int n) {
   const auto triangle = [](uint32_t phase) {
-    const int p = static_cast<int>(phase >> 16) - 32768;
-    return (p < 0 ? -p : p) - 16384;
+    const int64_t distance = int64_t{phase >> 16} - 32768;
+    return (distance < 0 ? -distance : distance) - 16384;
   };
-  const auto seed = static_cast<uint32_t>(k);
-  uint32_t low = 0, high = 0, rising = 0, step = 1000000 + 4000 * seed, noise = 12345 + seed;
-  std::vector<float> sound;
-  for (int i = 1; i <= samples; ++i) {
-    low += 29527900 + 700000 * seed;
-    high += 118111600;
+  const auto u = static_cast<uint32_t>(k);
+  uint32_t p1 = 0, p2 = 0, p3 = 0, step = 1000000 + 4000 * u, noise = 12345 + u;
+  std::vector<float> samples;
+  for (int i = 0; i < n; ++i) {
+    p1 += 29527900 + 700000 * u;
+    p2 += 118111600;
     step += 450;
-    rising += step;
+    p3 += step;
     noise = noise * 1664525 + 1013904223;
-    int value = ((triangle(low) * 3) >> 3) + (triangle(high) >> 2) + (triangle(rising) >> 2) +
-                ((static_cast<int>(noise >> 20) - 2048) >> 3);
-    const int faded = value * std::min(i, 1600);
-    value = faded / 1600 - (faded % 1600 < 0 ? 1 : 0);
-    sound.push_back(static_cast<float>(value) / 32768);
+    // Shifts of negative numbers round down.
+    int64_t value = (triangle(p1) * 3 >> 3) + (triangle(p2) >> 2) + (triangle(p3) >> 2) +
+                    ((int64_t{noise >> 20} - 2048) >> 3);
+    value *= std::min(i + 1, 1600);
+    value = value >= 0 ? value / 1600 : -((-value + 1599) / 1600);
+    samples.push_back(static_cast<float>(value) / 32768);
   }
-  return sound;
+  return samples;
 }
 
 }  // namespace softsplice::testing
