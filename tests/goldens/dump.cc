@@ -2,6 +2,7 @@
 // job: {"error": …} or its results, with raw little-endian arrays beside `out` (OUT.NAME.bin,
 // listed under "arrays"). The C++ half of tests/parity.
 
+#include <algorithm>
 #include <fstream>
 #include <iostream>
 #include <map>
@@ -79,6 +80,8 @@ class Runner {
     if (kind == "resize") return Resize(job, out);
     if (kind == "decode") return Decode(job, out);
     if (kind == "sizes") return Sizes(job, out);
+    if (kind == "mel") return Mel(job, out);
+    if (kind == "sound_sizes") return SoundSizes(job, out);
     if (kind == "tokenize") return Tokenize(job, out);
     if (kind == "chat") return Chat(job, out);
     return absl::InvalidArgumentError(absl::StrCat("unknown job kind ", kind));
@@ -224,6 +227,29 @@ class Runner {
       sizes.insert(sizes.end(), row.begin(), row.end());
     }
     out.Write("sizes", "<i4", Json::array({sizes.size() / 3, 3}), sizes.data(), sizes.size() * 4);
+    return absl::OkStatus();
+  }
+
+  // Of a synthetic sound, or of so many samples of one level.
+  static absl::Status Mel(const Json& job, Output& out) {
+    const std::vector<float> samples =
+        job.contains("synth")
+            ? SynthSound(job.at("synth"))
+            : std::vector<float>(job.at("samples").get<size_t>(), job.at("level").get<float>());
+    MelFrames mel = LogMel(samples, MelFloor::kAdd);
+    out.Add("mel", {mel.frames, kMelBins, std::move(mel.values)});
+    return absl::OkStatus();
+  }
+
+  static absl::Status SoundSizes(const Json& job, Output& out) {
+    std::vector<int32_t> sizes;
+    for (const int64_t samples : job.at("samples")) {
+      // One run of soft tokens: what is longer is cut.
+      const int frames = MelFrameCount(std::min<int64_t>(samples, kSegmentSamples));
+      sizes.insert(sizes.end(), {frames, SoundTokenCount(frames)});
+    }
+    out.Write("frames_tokens", "<i4", Json::array({sizes.size() / 2, 2}), sizes.data(),
+              sizes.size() * 4);
     return absl::OkStatus();
   }
 
