@@ -9,6 +9,7 @@
 #include "encoder_svc/audio/format.h"
 #include "encoder_svc/audio/mono.h"
 #include "encoder_svc/audio/mp3.h"
+#include "encoder_svc/audio/ogg.h"
 #include "encoder_svc/audio/sndfile.h"
 
 namespace softsplice {
@@ -59,9 +60,13 @@ absl::StatusOr<std::vector<float>> DecodeSound(absl::string_view bytes, absl::st
       return DecodePcm(bytes, type, limits.max_duration);
     case SoundFormat::kMp3:
       return DecodeMp3(bytes, limits.max_duration);
-    default:
+    case SoundFormat::kOgg:
+      return DecodeOgg(bytes, limits.max_duration);
+    case SoundFormat::kWav:
+    case SoundFormat::kFlac:
       return DecodeWithSndfile(bytes, type.format, limits.max_duration);
   }
+  return absl::InternalError("unknown sound format");
 }
 
 }  // namespace softsplice

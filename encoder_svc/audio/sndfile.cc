@@ -70,27 +70,6 @@ bool IsCutOffWav(absl::string_view bytes) {
   return false;
 }
 
-// Streams one after another, of which libsndfile would read the first alone: a page that begins a
-// stream behind one that does not. [OggS] [version 1] [flags 1] ... [segments 1] [a length each].
-bool IsChainedOgg(absl::string_view bytes) {
-  constexpr size_t kSegments = 26;
-  constexpr int kBegins = 2;
-  bool inside = false;
-  for (size_t at = 0; at + kSegments < bytes.size() && bytes.substr(at, 4) == "OggS";) {
-    const bool begins = (bytes[at + 5] & kBegins) != 0;
-    if (begins && inside) return true;
-    inside = !begins;
-    const size_t segments = static_cast<uint8_t>(bytes[at + kSegments]);
-    size_t length = kSegments + 1 + segments;
-    for (const char c : bytes.substr(at + kSegments + 1, segments)) {
-      length += static_cast<uint8_t>(c);
-    }
-    at += length;
-    if (at > bytes.size()) return false;
-  }
-  return false;
-}
-
 std::string SubtypeName(int format) {
   SF_FORMAT_INFO info{};
   info.format = format & SF_FORMAT_SUBMASK;
@@ -105,8 +84,7 @@ absl::Status CheckVariant(int found, SoundFormat format) {
   const bool as_announced =
       format == SoundFormat::kWav
           ? type == SF_FORMAT_WAV || type == SF_FORMAT_WAVEX || type == SF_FORMAT_RF64
-      : format == SoundFormat::kFlac ? type == SF_FORMAT_FLAC
-                                     : type == SF_FORMAT_OGG;
+          : type == SF_FORMAT_FLAC;
   if (!as_announced) return InvalidMedia(absl::StrCat("the ", Name(format), " is corrupt"));
   switch (found & SF_FORMAT_SUBMASK) {
     case SF_FORMAT_PCM_S8:
@@ -118,8 +96,6 @@ absl::Status CheckVariant(int found, SoundFormat format) {
     case SF_FORMAT_DOUBLE:
     case SF_FORMAT_ULAW:
     case SF_FORMAT_ALAW:
-    case SF_FORMAT_VORBIS:
-    case SF_FORMAT_OPUS:
       return absl::OkStatus();
     default:
       return InvalidMedia(absl::StrCat("the ", Name(format), " is coded as ", SubtypeName(found),
@@ -164,9 +140,6 @@ absl::StatusOr<std::vector<float>> DecodeWithSndfile(absl::string_view bytes, So
   ASSIGN_OR_RETURN(MonoSink sink, MonoSink::Make(info.samplerate, info.channels, max_duration));
   if (format == SoundFormat::kWav && IsCutOffWav(bytes)) {
     return InvalidMedia("the WAV is truncated");
-  }
-  if (format == SoundFormat::kOgg && IsChainedOgg(bytes)) {
-    return InvalidMedia("the OGG has several sounds one after another, which can't be read");
   }
   RETURN_IF_ERROR(ReadAll(file.get(), info, format, sink));
   return sink.Finish();

@@ -1,4 +1,4 @@
-// WAV, FLAC and OGG, read from memory by libsndfile.
+// WAV and FLAC, read from memory by libsndfile.
 #pragma once
 
 #include <vector>
@@ -10,9 +10,9 @@
 
 namespace softsplice {
 
-// Mono 16 kHz samples. `format` is what `bytes` look like. INVALID_ARGUMENT: truncated, corrupt, or
-// a variant that we don't read. RESOURCE_EXHAUSTED: longer than allowed, told before anything is
-// decoded where the file says how long it is.
+// Mono 16 kHz samples. `format` is what `bytes` look like, one of the two. INVALID_ARGUMENT:
+// truncated, corrupt, or a variant that we don't read. RESOURCE_EXHAUSTED: longer than allowed,
+// told before anything is decoded where the file says how long it is.
 absl::StatusOr<std::vector<float>> DecodeWithSndfile(absl::string_view bytes, SoundFormat format,
                                                      absl::Duration max_duration);
 

@@ -100,6 +100,10 @@ def main():
             f.write(run(["ffmpeg", "-v", "error", *raw(16000, 1), "-i", "-",
                          *"-c:a libmp3lame -q:a 4 -write_xing 0 -id3v2_version 0 -f mp3 -".split()], plain))
         keep("vbr-no-xing.mp3", 16000, 1, LOSSY, listing)
+    # Streams to chain behind the first ones: the numbers of the streams differ.
+    for name, rate, options in (("second-44k-stereo.ogg", 44100, "-c:a libvorbis"),
+                                ("second-48k-stereo.opus", 48000, "-c:a libopus -b:a 64k")):
+        encode(name, rate, 2, 0.2, options + " -serial_offset 1")
     # ADPCM, which we refuse by name; NaN in the second half.
     run(["ffmpeg", "-v", "error", "-y", *raw(8000, 1), "-i", "-", "-c:a", "adpcm_ima_wav", "-bitexact",
          os.path.join(HERE, "adpcm.wav")], signal(8000, 1, 0.1).tobytes())

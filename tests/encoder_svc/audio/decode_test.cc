@@ -228,10 +228,18 @@ TEST(DecodeSound, ReadsAllOfAnMp3OfUnknownLength) {
   EXPECT_GT(*std::max_element(sound->end() - 8000, sound->end()), 0.3f);
 }
 
-TEST(DecodeSound, RefusesOggFilesOneAfterAnother) {
-  for (const char* name : {"vorbis-44k-stereo.ogg", "opus-48k-stereo.opus"}) {
-    ExpectInvalid(File(name) + File(name), "several sounds one after another");
+TEST(DecodeSound, ReadsAllOfChainedOggStreams) {
+  for (const auto& [first, second] : {std::pair{"vorbis-44k-stereo.ogg", "second-44k-stereo.ogg"},
+                                      std::pair{"opus-48k-stereo.opus", "second-48k-stereo.opus"}}) {
+    const auto alone = Decode(File(first));
+    const auto both = Decode(File(first) + File(second));
+    SCOPED_TRACE(first);
+    ASSERT_TRUE(alone.ok() && both.ok()) << both.status();
+    EXPECT_NEAR(static_cast<double>(both->size()), 2.0 * static_cast<double>(alone->size()), 1);
+    EXPECT_GT(*std::max_element(both->begin() + static_cast<int64_t>(alone->size()), both->end()),
+              0.3f);
   }
+  ExpectInvalid(File("vorbis-44k-stereo.ogg") + File("opus-48k-stereo.opus"), "OGG");
 }
 
 // A sine of 1 kHz stays one, whatever its rate was; 0.1 s at each end is the filter's.
