@@ -12,6 +12,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "encoder_svc/audio/mel.h"
+#include "encoder_svc/audio/segments.h"
 #include "kernels/backend_factory.h"
 
 namespace softsplice {
@@ -22,8 +24,10 @@ struct EncoderOptions {
   std::string mmproj_path;
   BackendOptions backend;
   bool quick_gelu = false;  // llama.cpp's activation in the image tower, for cross-checks
+  MelFloor mel_floor = MelFloor::kAdd;  // kMax: llama.cpp's, for cross-checks
   uint64_t max_media_bytes = 32 << 20;
   uint64_t max_image_pixels = 100'000'000;
+  absl::Duration max_audio_duration = absl::Minutes(10);
   int max_queue = 64;  // jobs waiting; one more is refused
 };
 
@@ -59,6 +63,34 @@ struct ImageJob {
   std::function<bool()> cancelled = [] { return false; };
 };
 
+// What is known of a sound before the tower runs. Each segment is a run of soft tokens of its own.
+struct AudioLayout {
+  int rows = 0;
+  int dim = 0;
+  Digest content_digest{};
+  std::vector<AudioSegment> segments;  // at least one; without gaps in the rows
+};
+
+struct AudioJob {
+  std::string data;
+  std::string mime_type;     // empty: found out from the bytes
+  bool header_only = false;  // don't run the tower: no rows
+  absl::Time deadline = absl::InfiniteFuture();
+  std::function<bool()> cancelled = [] { return false; };  // as an ImageJob's
+};
+
+// Where a sound's soft tokens go. All but the errors at once are called on the encoder's thread, in
+// the order layout, rows of each segment, done.
+struct AudioCallbacks {
+  std::function<void(AudioLayout)> layout;
+  // The rows * dim values of the next segment. `next` is null with the last one; else the encoder
+  // goes on with the sound only once it was called (any thread, at most once, while the encoder
+  // lives), so that a slow receiver is not sent more than it can take. Dropping `next` instead ends
+  // the job: nothing is called any more.
+  std::function<void(std::vector<float> values, std::function<void()> next)> rows;
+  std::function<void(const absl::Status&, const EncodeTimings&)> done;
+};
+
 struct EncoderInfo {
   std::string model_name;
   std::string backend;
@@ -73,9 +105,11 @@ struct EncoderLoadFigures {
   int encoding = 0;
 };
 
-// Thread-safe. Jobs run one after another on the encoder's own thread, in the order they came.
+// Thread-safe. Pictures and sounds are encoded one after another on the encoder's own thread, in
+// the order they came.
 class Encoder {
  public:
+  // Takes files with an image tower, an audio tower or both.
   static absl::StatusOr<std::unique_ptr<Encoder>> Load(const EncoderOptions& options);
   virtual ~Encoder() = default;
 
@@ -83,8 +117,10 @@ class Encoder {
   // `done` is called exactly once, on the encoder's thread, or before return when the job is
   // refused: INVALID_ARGUMENT (bad bytes, mime type or budget), RESOURCE_EXHAUSTED (over a limit,
   // or the queue is full, with a retry delay), DEADLINE_EXCEEDED, CANCELLED, UNAVAILABLE after
-  // Shutdown.
+  // Shutdown. FAILED_PRECONDITION: the file has no image tower.
   virtual void EncodeImage(ImageJob job, ImageDone done) = 0;
+  // The same for a sound. Other jobs may come between its segments.
+  virtual void EncodeAudio(AudioJob job, AudioCallbacks callbacks) = 0;
 
   virtual const EncoderInfo& info() const = 0;
   virtual EncoderLoadFigures load() const = 0;

@@ -27,11 +27,11 @@ Sha256Digest Fingerprint(const gguf::File& file, absl::string_view version) {
   return hash.Finish();
 }
 
-Sha256Digest ContentDigest(absl::string_view bytes, int max_soft_tokens,
+Sha256Digest ContentDigest(absl::string_view bytes, absl::string_view options,
                            const Sha256Digest& fingerprint) {
   Sha256 hash;
   hash.Update(fingerprint.data(), fingerprint.size());
-  hash.Update(absl::StrCat("image:", max_soft_tokens, ":"));
+  hash.Update(absl::StrCat(options, ":"));
   hash.Update(bytes);
   return hash.Finish();
 }

@@ -12,8 +12,9 @@ namespace softsplice {
 // file, and lets go of the pages behind it. Thread-safe.
 Sha256Digest Fingerprint(const gguf::File& file, absl::string_view version);
 
-// SHA-256 over all that decides the rows: the picture's bytes, the budget, the encoder.
-Sha256Digest ContentDigest(absl::string_view bytes, int max_soft_tokens,
+// SHA-256 over all that decides the rows: the medium's bytes, the options that change what becomes
+// of them ("image:280"), the encoder.
+Sha256Digest ContentDigest(absl::string_view bytes, absl::string_view options,
                            const Sha256Digest& fingerprint);
 
 }  // namespace softsplice

@@ -21,7 +21,7 @@ namespace {
 
 void AddFlags(CLI::App& app, EncoderOptions* options) {
   app.add_option("--mmproj", options->mmproj_path,
-                 "The mmproj GGUF file: the model's picture encoder")
+                 "The mmproj GGUF file: the model's encoder of pictures, sounds or both")
       ->required()
       ->type_name("FILE");
   app.add_option("--threads", options->backend.threads,
@@ -39,6 +39,10 @@ void AddFlags(CLI::App& app, EncoderOptions* options) {
   app.add_flag("--quick-gelu", options->quick_gelu,
                "Use llama.cpp's activation in the image tower, for comparing with it. The model "
                "was not trained with it");
+  app.add_flag_callback(
+      "--max-mel-floor", [options] { options->mel_floor = MelFloor::kMax; },
+      "Use llama.cpp's floor of a sound's log-mel frames, ln(max(mel, 0.001)) for ln(mel + 0.001), "
+      "for comparing with it. The model was not trained with it");
   app.add_option("--max-media-bytes", options->max_media_bytes, "Largest file that is taken")
       ->type_name("BYTES")
       ->capture_default_str();
@@ -46,8 +50,15 @@ void AddFlags(CLI::App& app, EncoderOptions* options) {
                  "Largest picture that is taken, in pixels; checked before it is decoded")
       ->type_name("N")
       ->capture_default_str();
+  app.add_option_function<double>(
+         "--max-audio-seconds",
+         [options](double seconds) { options->max_audio_duration = absl::Seconds(seconds); },
+         "Longest sound that is taken")
+      ->check(CLI::Range(0.1, 86400.0))
+      ->type_name("SECONDS")
+      ->default_str("600");
   app.add_option("--max-queue", options->max_queue,
-                 "Pictures that may wait; one more is refused with a retry delay")
+                 "Pictures and sounds that may wait; one more is refused with a retry delay")
       ->check(CLI::Range(1, 1 << 20))
       ->type_name("N")
       ->capture_default_str();
@@ -71,7 +82,7 @@ absl::Status Serve(const ServiceFlags& flags, const EncoderOptions& options, con
 }
 
 int Run(int argc, char** argv) {
-  CLI::App app("Turns pictures into soft tokens for a Gemma 4 decoder, over gRPC",
+  CLI::App app("Turns pictures and sounds into soft tokens for a Gemma 4 decoder, over gRPC",
                "softsplice-encoder");
   ServiceFlags flags;
   EncoderOptions options;

@@ -5,8 +5,11 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/gguf/half.h"
 #include "common/hash/crc32c.h"
+#include "common/server/duration.h"
+#include "common/status/error.h"
 
 namespace softsplice {
 namespace {
@@ -41,27 +44,56 @@ int DataTypeBytes(v1::DataType type) {
   }
 }
 
+absl::Status CheckDataType(v1::DataType type) {
+  if (DataTypeBytes(type) != 0) return absl::OkStatus();
+  return InvalidField("data_type",
+                      absl::StrCat("data_type is ", type, "; it must be F32, F16 or BF16"));
+}
+
+void FillHeader(int rows, int dim, v1::DataType type, const Digest& fingerprint,
+                const Digest& content_digest, v1::SoftTokensHeader* header) {
+  header->set_rows(rows);
+  header->set_dim(dim);
+  header->set_data_type(type);
+  header->set_encoder_fingerprint(std::string(fingerprint.begin(), fingerprint.end()));
+  header->set_content_digest(std::string(content_digest.begin(), content_digest.end()));
+}
+
+void FillSummary(const EncodeTimings& timings, uint32_t crc32c, v1::EncodeSummary* summary) {
+  summary->set_crc32c(crc32c);
+  v1::EncodeTimings* out = summary->mutable_timings();
+  SetDuration(timings.queued, out->mutable_queued());
+  SetDuration(timings.preprocess, out->mutable_preprocess());
+  SetDuration(timings.forward, out->mutable_forward());
+}
+
 std::string PackValues(absl::Span<const float> values, v1::DataType type) {
   if (type == v1::DATA_TYPE_BF16) return Pack16<FloatToBF16>(values);
   if (type == v1::DATA_TYPE_F16) return Pack16<FloatToHalf>(values);
   return std::string(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
 }
 
-RowChunks::RowChunks(absl::Span<const float> values, int dim, v1::DataType type)
-    : values_(values),
-      dim_(dim),
+RowChunks::RowChunks(int dim, v1::DataType type)
+    : dim_(static_cast<size_t>(dim)),
       type_(type),
-      rows_(static_cast<int>(values.size()) / dim),
-      chunk_rows_(std::max(1, kChunkBytes / (dim * DataTypeBytes(type)))) {}
+      chunk_rows_(static_cast<size_t>(std::max(1, kChunkBytes / (dim * DataTypeBytes(type))))) {}
+
+void RowChunks::Add(std::vector<float> values) {
+  if (!values.empty()) runs_.push_back(std::move(values));
+}
 
 void RowChunks::Next(v1::SoftTokenRows* rows) {
-  const int count = std::min(chunk_rows_, rows_ - next_row_);
-  const size_t dim = static_cast<size_t>(dim_);
-  std::string data = PackValues(values_.subspan(next_row_ * dim, count * dim), type_);
+  const absl::Span<const float> run = runs_.front();
+  const size_t count = std::min(chunk_rows_, run.size() / dim_ - sent_);
+  std::string data = PackValues(run.subspan(sent_ * dim_, count * dim_), type_);
   crc32c_ = Crc32c(data, crc32c_);
-  rows->set_first_row(next_row_);
+  rows->set_first_row(static_cast<uint32_t>(next_row_));
   rows->set_data(std::move(data));
   next_row_ += count;
+  sent_ += count;
+  if (sent_ * dim_ < run.size()) return;
+  runs_.pop_front();
+  sent_ = 0;
 }
 
 }  // namespace softsplice

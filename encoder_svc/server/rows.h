@@ -1,10 +1,15 @@
 // Rows of soft tokens as they go on the wire.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <string>
+#include <vector>
 
+#include "absl/status/status.h"
 #include "absl/types/span.h"
+#include "encoder_svc/encoder.h"
 #include "softsplice/v1/encoder.pb.h"
 
 namespace softsplice {
@@ -12,29 +17,40 @@ namespace softsplice {
 // Bytes of one number; 0 for a type that the contract does not know.
 int DataTypeBytes(v1::DataType type);
 
+// INVALID_ARGUMENT: a type that the contract does not know.
+absl::Status CheckDataType(v1::DataType type);
+
+// What the header of every medium has.
+void FillHeader(int rows, int dim, v1::DataType type, const Digest& fingerprint,
+                const Digest& content_digest, v1::SoftTokensHeader* header);
+void FillSummary(const EncodeTimings& timings, uint32_t crc32c, v1::EncodeSummary* summary);
+
 // `values` as little-endian numbers of `type`; 16-bit ones are rounded to nearest even.
 std::string PackValues(absl::Span<const float> values, v1::DataType type);
 
-// Hands out the rows of a picture in chunks of at most 1 MiB (at least one row), and their checksum
-// at the end.
+// Hands out rows in chunks of at most 1 MiB (at least one row), and their checksum at the end. A
+// chunk has rows of one run only.
 class RowChunks {
  public:
-  // `values` has rows * dim numbers and must outlive it.
-  RowChunks(absl::Span<const float> values, int dim, v1::DataType type);
+  RowChunks(int dim, v1::DataType type);
 
-  bool done() const { return next_row_ == rows_; }
-  // Fills in the next chunk; not after done().
+  // The next run of rows: a picture's, or those of a segment of a sound. `values` are whole rows.
+  void Add(std::vector<float> values);
+  // Runs of which not all was handed out.
+  size_t runs() const { return runs_.size(); }
+  bool empty() const { return runs_.empty(); }
+  // Fills in the next chunk; not while empty().
   void Next(v1::SoftTokenRows* rows);
   // CRC32C of all bytes so far.
   uint32_t crc32c() const { return crc32c_; }
 
  private:
-  const absl::Span<const float> values_;
-  const int dim_;
+  const size_t dim_;
   const v1::DataType type_;
-  const int rows_;
-  const int chunk_rows_;
-  int next_row_ = 0;
+  const size_t chunk_rows_;
+  std::deque<std::vector<float>> runs_;
+  size_t sent_ = 0;  // rows of the first run
+  size_t next_row_ = 0;
   uint32_t crc32c_ = 0;
 };
 

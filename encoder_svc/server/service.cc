@@ -3,9 +3,8 @@
 #include <memory>
 #include <string>
 
-#include "common/server/call.h"
-#include "common/server/finished.h"
-#include "common/status/error.h"
+#include "common/server/duration.h"
+#include "encoder_svc/server/encode_audio.h"
 #include "encoder_svc/server/encode_image.h"
 #include "softsplice/v1/encoder.grpc.pb.h"
 
@@ -23,11 +22,8 @@ class EncoderServiceImpl final : public v1::EncoderService::CallbackService {
   }
 
   grpc::ServerWriteReactor<v1::EncodeAudioResponse>* EncodeAudio(
-      grpc::CallbackServerContext* context, const v1::EncodeAudioRequest* /*request*/) override {
-    Call call(context, logger_, "EncoderService", "EncodeAudio");
-    return new FinishedStream<v1::EncodeAudioResponse>(call.End(
-        MakeError(absl::StatusCode::kUnimplemented, "this version encodes pictures, not sounds",
-                  {.reason = "NOT_SUPPORTED"})));
+      grpc::CallbackServerContext* context, const v1::EncodeAudioRequest* request) override {
+    return StartEncodeAudio(context, *request, encoder_, logger_);
   }
 
   grpc::ServerUnaryReactor* GetEncoderInfo(grpc::CallbackServerContext* context,
@@ -45,6 +41,7 @@ class EncoderServiceImpl final : public v1::EncoderService::CallbackService {
     v1::EncoderLimits* limits = response->mutable_limits();
     limits->set_max_media_bytes(options_.max_media_bytes);
     limits->set_max_image_pixels(options_.max_image_pixels);
+    SetDuration(options_.max_audio_duration, limits->mutable_max_audio_duration());
     limits->set_max_queue(options_.max_queue);
     const EncoderLoadFigures load = encoder_.load();
     response->mutable_load()->set_queued(load.queued);

@@ -20,6 +20,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/read_file.h"
+#include "tests/support/synth_sound.h"
 
 namespace softsplice {
 namespace {
@@ -114,13 +115,23 @@ TEST(Fingerprint, SeesEveryByteAndTheVersion) {
   EXPECT_NE(Fingerprint(**tiny, "1"), Fingerprint(**tiny, "2"));
   EXPECT_EQ(Fingerprint(**tiny, "1"), Fingerprint(**tiny, "1"));
 
-  std::string bytes = ReadFile("tests/data/models/mmproj-tiny-F16.gguf");
-  bytes.back() = static_cast<char>(bytes.back() ^ 1);
-  const std::string path = ::testing::TempDir() + "fingerprint.gguf";
-  std::ofstream(path, std::ios::binary) << bytes;
-  const auto changed = gguf::File::Open(path);
-  ASSERT_TRUE(changed.ok()) << changed.status();
-  EXPECT_NE(Fingerprint(**tiny, "1"), Fingerprint(**changed, "1"));
+  const std::string bytes = ReadFile("tests/data/models/mmproj-tiny-F16.gguf");
+  const gguf::Tensor& last = (*tiny)->tensors().back();
+  for (const char* name : {"v.patch_embd.weight", "a.conv1d.0.weight", "a.blk.2.conv_dw.weight",
+                           "a.blk.1.attn_q.input_min", "mm.a.input_projection.weight"}) {
+    const gguf::Tensor* tensor = (*tiny)->FindOptional(name);
+    ASSERT_NE(tensor, nullptr) << name;
+    std::string other = bytes;
+    const auto from_end = static_cast<size_t>(last.data + last.bytes - tensor->data);
+    char& byte = other[other.size() - from_end];
+    byte = static_cast<char>(byte ^ 1);
+    const std::string path = ::testing::TempDir() + "fingerprint.gguf";
+    std::ofstream(path, std::ios::binary) << other;
+    const auto changed = gguf::File::Open(path);
+    ASSERT_TRUE(changed.ok()) << changed.status();
+    EXPECT_NE(*(*changed)->FindOptional(name)->data, *tensor->data) << name;
+    EXPECT_NE(Fingerprint(**tiny, "1"), Fingerprint(**changed, "1")) << name;
+  }
 }
 
 TEST(Encoder, RefusesBadRequestsAndGoesOn) {
@@ -231,6 +242,265 @@ TEST(Encoder, FinishesWhatItTookWhenItShutsDown) {
   EXPECT_TRUE(waiting.get().ok());
   stopped.get();
   encoder->Shutdown();
+}
+
+// What a sound's callbacks brought.
+struct Heard {
+  AudioLayout layout;
+  std::vector<std::vector<float>> segments;
+  absl::Status status;
+  EncodeTimings timings;
+
+  std::vector<float> values() const {
+    std::vector<float> all;
+    for (const auto& segment : segments) all.insert(all.end(), segment.begin(), segment.end());
+    return all;
+  }
+};
+
+std::future<Heard> SubmitSound(Encoder& encoder, AudioJob job) {
+  auto heard = std::make_shared<Heard>();
+  auto promise = std::make_shared<std::promise<Heard>>();
+  encoder.EncodeAudio(std::move(job),
+                      {.layout = [heard](AudioLayout layout) { heard->layout = std::move(layout); },
+                       .rows =
+                           [heard](std::vector<float> values, const std::function<void()>& next) {
+                             heard->segments.push_back(std::move(values));
+                             if (next) next();
+                           },
+                       .done =
+                           [heard, promise](const absl::Status& status, const EncodeTimings& t) {
+                             heard->status = status;
+                             heard->timings = t;
+                             promise->set_value(*heard);
+                           }});
+  return promise->get_future();
+}
+
+Heard Hear(Encoder& encoder, AudioJob job) { return SubmitSound(encoder, std::move(job)).get(); }
+
+constexpr char kSound[] = "tests/data/demo/samples/digits-314.wav";
+
+AudioJob SoundJob() { return {.data = ReadFile(kSound)}; }
+
+// `seconds` of a synthetic sound, as raw PCM.
+AudioJob Pcm(double seconds) {
+  const std::vector<float> samples =
+      softsplice::testing::SynthSound(1, static_cast<int>(seconds * kSampleRate));
+  AudioJob job{.mime_type = "audio/L16;rate=16000"};
+  for (const float sample : samples) {
+    const auto value = static_cast<uint16_t>(static_cast<int16_t>(sample * 32768));
+    job.data += {static_cast<char>(value >> 8), static_cast<char>(value)};
+  }
+  return job;
+}
+
+TEST(EncodeAudio, EncodesASample) {
+  const auto encoder = Load();
+  EXPECT_TRUE(encoder->info().has_audio_tower);
+  const Heard heard = Hear(*encoder, SoundJob());
+  ASSERT_TRUE(heard.status.ok()) << heard.status;
+  // 38202 samples: 238 frames.
+  EXPECT_EQ(heard.layout.rows, 60);
+  EXPECT_EQ(heard.layout.dim, 192);
+  ASSERT_EQ(heard.layout.segments.size(), 1u);
+  EXPECT_EQ(heard.layout.segments[0].duration, absl::Microseconds(38202 * 62.5));
+  ASSERT_EQ(heard.segments.size(), 1u);
+  EXPECT_EQ(heard.segments[0].size(), 60u * 192);
+  EXPECT_TRUE(std::all_of(heard.segments[0].begin(), heard.segments[0].end(),
+                          [](float v) { return std::isfinite(v); }));
+  EXPECT_GT(heard.timings.preprocess, absl::ZeroDuration());
+  EXPECT_GT(heard.timings.forward, absl::ZeroDuration());
+
+  AudioJob header_only = SoundJob();
+  header_only.header_only = true;
+  const Heard header = Hear(*encoder, std::move(header_only));
+  EXPECT_TRUE(header.status.ok());
+  EXPECT_EQ(header.layout.rows, 60);
+  EXPECT_EQ(header.layout.content_digest, heard.layout.content_digest);
+  EXPECT_TRUE(header.segments.empty());
+}
+
+// Every piece of a long sound gives what it gives alone.
+TEST(EncodeAudio, CutsLongSounds) {
+  const auto encoder = Load();
+  AudioJob whole = Pcm(61), third;
+  third.mime_type = whole.mime_type;
+  third.data = whole.data.substr(2 * 60 * kSampleRate);
+  const Heard heard = Hear(*encoder, std::move(whole));
+  ASSERT_TRUE(heard.status.ok()) << heard.status;
+  ASSERT_EQ(heard.layout.segments.size(), 3u);
+  EXPECT_EQ(heard.layout.rows, 750 + 750 + 25);
+  EXPECT_EQ(heard.layout.segments[2].first_row, 1500);
+  EXPECT_EQ(heard.layout.segments[2].start, absl::Seconds(60));
+  ASSERT_EQ(heard.segments.size(), 3u);
+  EXPECT_EQ(heard.values().size(), 1525u * 192);
+  const Heard alone = Hear(*encoder, std::move(third));
+  ASSERT_TRUE(alone.status.ok()) << alone.status;
+  EXPECT_EQ(alone.segments[0], heard.segments[2]);
+}
+
+// Sounds and pictures, large ones between small ones, give what they give alone.
+TEST(EncodeAudio, DoesNotMixJobs) {
+  const auto encoder = Load();
+  const std::vector<float> short_rows = Hear(*encoder, SoundJob()).values();
+  const auto picture = Encode(*encoder, Sample());
+  auto first = SubmitSound(*encoder, SoundJob());
+  auto second = Submit(*encoder, Sample(1120));
+  auto third = SubmitSound(*encoder, Pcm(40));
+  auto fourth = Submit(*encoder, Sample());
+  auto fifth = SubmitSound(*encoder, SoundJob());
+  EXPECT_EQ(first.get().values(), short_rows);
+  EXPECT_TRUE(second.get().ok());
+  EXPECT_EQ(third.get().segments.size(), 2u);
+  EXPECT_EQ(fourth.get()->values, picture->values);
+  EXPECT_EQ(fifth.get().values(), short_rows);
+}
+
+TEST(EncodeAudio, AnswersAHundredSoundsOneAfterAnother) {
+  const auto encoder = Load();
+  const std::vector<float> rows = Hear(*encoder, SoundJob()).values();
+  for (int i = 0; i < 100; ++i) {
+    const Heard heard = Hear(*encoder, i % 2 ? SoundJob() : Pcm(0.02 * (i + 1)));
+    ASSERT_TRUE(heard.status.ok()) << i << heard.status;
+    if (i % 2) {
+      EXPECT_EQ(heard.values(), rows);
+    }
+  }
+}
+
+TEST(EncodeAudio, TellsWhatItEncodedByItsDigest) {
+  const auto encoder = Load();
+  const auto digest = [&](AudioJob job) {
+    job.header_only = true;
+    return Hear(*encoder, std::move(job)).layout.content_digest;
+  };
+  const Digest sound = digest(SoundJob()), pcm = digest(Pcm(1));
+  EXPECT_EQ(sound, digest(SoundJob()));
+  AudioJob named = SoundJob();
+  named.mime_type = "audio/wav";
+  EXPECT_EQ(sound, digest(std::move(named)));
+  EXPECT_NE(sound, pcm);
+  AudioJob other = Pcm(1);
+  other.mime_type = "audio/L16;rate=8000";
+  EXPECT_NE(pcm, digest(std::move(other)));
+  const auto max = Load({.mel_floor = MelFloor::kMax});
+  EXPECT_NE(max->info().fingerprint, encoder->info().fingerprint);
+  EXPECT_NE(Hear(*max, SoundJob()).values(), Hear(*encoder, SoundJob()).values());
+}
+
+TEST(EncodeAudio, RefusesBadSoundsAndGoesOn) {
+  const auto encoder = Load({.max_media_bytes = 1 << 20, .max_audio_duration = absl::Seconds(10)});
+  const auto refused = [&](AudioJob job, absl::StatusCode code, const std::string& message) {
+    const Heard heard = Hear(*encoder, std::move(job));
+    EXPECT_EQ(heard.status.code(), code) << heard.status;
+    EXPECT_THAT(std::string(heard.status.message()), HasSubstr(message));
+    EXPECT_TRUE(heard.segments.empty());
+    EXPECT_EQ(heard.layout.rows, 0);
+  };
+  const auto invalid = absl::StatusCode::kInvalidArgument;
+  refused({.data = ""}, invalid, "empty");
+  refused({.data = ReadFile(kSample)}, invalid, "look like PNG");
+  refused({.data = ReadFile(kSound), .mime_type = "audio/ogg"}, invalid, "contradicts");
+  refused(Pcm(0.01), invalid, "160 samples at 16 kHz");
+  refused({.data = ReadFile("tests/data/audio/nan.wav")}, invalid, "NaN");
+  refused(Pcm(10.1), absl::StatusCode::kResourceExhausted, "at most 10s is allowed");
+  refused({.data = std::string((1 << 20) + 1, 'x')}, absl::StatusCode::kResourceExhausted,
+          "at most 1048576");
+  EXPECT_TRUE(Hear(*encoder, Pcm(10)).status.ok());
+  // Silence and a click are sounds.
+  AudioJob silence = Pcm(1);
+  silence.data.assign(silence.data.size(), '\0');
+  EXPECT_TRUE(Hear(*encoder, silence).status.ok());
+  silence.data.replace(16000, 320, std::string(320, '\x7f'));
+  EXPECT_TRUE(Hear(*encoder, std::move(silence)).status.ok());
+}
+
+TEST(EncodeAudio, WaitsForTheReceiverWhileOthersGoOn) {
+  const auto encoder = Load({.max_queue = 2});
+  std::promise<std::function<void()>> parked;
+  std::promise<absl::Status> done;
+  int segments = 0;
+  encoder->EncodeAudio(Pcm(31), {.layout = [](const AudioLayout&) {},
+                                 .rows =
+                                     [&](const std::vector<float>&, std::function<void()> next) {
+                                       if (segments++ == 0) parked.set_value(std::move(next));
+                                     },
+                                 .done = [&](const absl::Status& status,
+                                             const EncodeTimings&) { done.set_value(status); }});
+  std::function<void()> next = parked.get_future().get();
+  EXPECT_TRUE(Encode(*encoder, Sample()).ok());
+  EXPECT_EQ(segments, 1);
+  // It keeps its place in the queue.
+  Holder holder(*encoder);
+  auto waiting = Submit(*encoder, Sample());
+  EXPECT_EQ(Encode(*encoder, Sample()).status().code(), absl::StatusCode::kResourceExhausted);
+  next();
+  next = nullptr;
+  holder.go_on.Notify();
+  EXPECT_TRUE(done.get_future().get().ok());
+  EXPECT_EQ(segments, 2);
+  EXPECT_TRUE(holder.result.get().ok());
+  EXPECT_TRUE(waiting.get().ok());
+}
+
+TEST(EncodeAudio, ForgetsASoundWhoseReceiverIsGone) {
+  const auto encoder = Load({.max_queue = 1});
+  std::promise<void> first;
+  const auto watched = std::make_shared<int>(0);
+  encoder->EncodeAudio(
+      Pcm(31),
+      {.layout = [](const AudioLayout&) {},
+       .rows = [&](const std::vector<float>&, const std::function<void()>&) { first.set_value(); },
+       .done = [watched](const absl::Status&, const EncodeTimings&) { ADD_FAILURE(); }});
+  first.get_future().get();
+  // Soon after, on the encoder's thread.
+  for (int i = 0; i < 5000 && watched.use_count() > 1; ++i) absl::SleepFor(absl::Milliseconds(1));
+  EXPECT_EQ(watched.use_count(), 1);
+  EXPECT_TRUE(Encode(*encoder, Sample()).ok());
+}
+
+TEST(EncodeAudio, EndsBetweenSegmentsWhenNobodyWaits) {
+  const auto encoder = Load();
+  AudioJob job = Pcm(61);
+  const auto calls = std::make_shared<int>(0);
+  job.cancelled = [calls] { return ++*calls > 2; };
+  const Heard heard = Hear(*encoder, std::move(job));
+  EXPECT_EQ(heard.status.code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(heard.segments.size(), 1u);
+}
+
+// A file whose other tower is switched off by its key.
+std::string WithoutTower(const std::string& key) {
+  std::string bytes = ReadFile(kMmproj);
+  const size_t at = bytes.find(key);
+  EXPECT_NE(at, std::string::npos);
+  bytes[at + key.size() + 4] = 0;  // behind the value's type
+  const std::string path = ::testing::TempDir() + key + ".gguf";
+  std::ofstream(path, std::ios::binary) << bytes;
+  return path;
+}
+
+TEST(EncoderLoad, TakesFilesWithOneTower) {
+  const std::string no_audio = WithoutTower("clip.has_audio_encoder"),
+                    no_image = WithoutTower("clip.has_vision_encoder");
+  auto sees = Encoder::Load({.mmproj_path = no_audio, .backend = {.threads = 1}});
+  ASSERT_TRUE(sees.ok()) << sees.status();
+  EXPECT_TRUE((*sees)->info().has_image_tower);
+  EXPECT_FALSE((*sees)->info().has_audio_tower);
+  EXPECT_TRUE(Encode(**sees, Sample()).ok());
+  const absl::Status deaf = Hear(**sees, SoundJob()).status;
+  EXPECT_EQ(deaf.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(deaf.message()), HasSubstr("no audio tower"));
+
+  auto hears = Encoder::Load({.mmproj_path = no_image, .backend = {.threads = 1}});
+  ASSERT_TRUE(hears.ok()) << hears.status();
+  EXPECT_FALSE((*hears)->info().has_image_tower);
+  EXPECT_EQ((*hears)->info().dim, 192);
+  EXPECT_TRUE(Hear(**hears, SoundJob()).status.ok());
+  const absl::Status blind = Encode(**hears, Sample()).status();
+  EXPECT_EQ(blind.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(blind.message()), HasSubstr("no image tower"));
 }
 
 TEST(EncoderLoad, RefusesOtherFiles) {

@@ -33,7 +33,11 @@ float Value(size_t i) { return static_cast<float>(i % 1999) / 64.f - 3.25f; }
 class FakeEncoder final : public Encoder {
  public:
   FakeEncoder() {
-    info_ = {.model_name = "fake", .backend = "none", .dim = kDim, .has_image_tower = true};
+    info_ = {.model_name = "fake",
+             .backend = "none",
+             .dim = kDim,
+             .has_image_tower = true,
+             .has_audio_tower = true};
     info_.fingerprint.fill(7);
   }
   ~FakeEncoder() override {
@@ -50,6 +54,34 @@ class FakeEncoder final : public Encoder {
       ended = true;
     });
   }
+  // As many segments as `segments` says, each of `segment_rows`; the next one once it is asked for.
+  void EncodeAudio(AudioJob job, AudioCallbacks callbacks) override {
+    last_audio = job;
+    if (!error.ok()) return callbacks.done(error, {});
+    AudioLayout layout{.rows = segments * segment_rows, .dim = kDim};
+    layout.content_digest.fill(9);
+    for (int i = 0; i < segments; ++i) {
+      layout.segments.push_back(
+          {i * segment_rows, segment_rows, i * absl::Seconds(30), absl::Milliseconds(29'999.9375)});
+    }
+    callbacks.layout(layout);
+    if (job.header_only) return callbacks.done(absl::OkStatus(), {});
+    Segment(std::make_shared<AudioCallbacks>(std::move(callbacks)), 0);
+  }
+  void Segment(const std::shared_ptr<AudioCallbacks>& to, int index) {
+    if (last_audio.cancelled()) return to->done(absl::CancelledError("cancelled"), {});
+    segments_made = index + 1;
+    std::vector<float> values(static_cast<size_t>(segment_rows) * kDim);
+    for (size_t i = 0; i < values.size(); ++i) {
+      values[i] = Value(i + static_cast<size_t>(index) * values.size());
+    }
+    if (index == fails_at) return to->done(absl::InternalError("a segment failed"), {});
+    if (index + 1 < segments) {
+      return to->rows(std::move(values), [this, to, index] { Segment(to, index + 1); });
+    }
+    to->rows(std::move(values), nullptr);
+    to->done(absl::OkStatus(), {.forward = absl::Milliseconds(1250)});
+  }
   const EncoderInfo& info() const override { return info_; }
   EncoderLoadFigures load() const override { return {.queued = 3, .encoding = 1}; }
   void Shutdown() override {}
@@ -58,6 +90,11 @@ class FakeEncoder final : public Encoder {
   std::atomic<bool> hold = false;
   std::atomic<bool> ended = false;
   ImageJob last;
+  AudioJob last_audio;
+  int segments = 3;
+  int segment_rows = 750;
+  int fails_at = -1;
+  std::atomic<int> segments_made = 0;
 
  private:
   static EncodedImage Image(const ImageJob& job) {
@@ -108,7 +145,10 @@ class EncoderService : public testing::Test {
   }
 
   FakeEncoder encoder_;
-  const EncoderOptions options_{.max_media_bytes = 123, .max_image_pixels = 456, .max_queue = 5};
+  const EncoderOptions options_{.max_media_bytes = 123,
+                                .max_image_pixels = 456,
+                                .max_audio_duration = absl::Seconds(90),
+                                .max_queue = 5};
   const Logger logger_{LogFormat::kText, LogLevel::kError};
   std::unique_ptr<Server> server_;
   std::unique_ptr<v1::EncoderService::Stub> stub_;
@@ -257,7 +297,8 @@ TEST_F(EncoderService, TellsWhatItIs) {
   EXPECT_EQ(info.dim(), 2560u);
   EXPECT_EQ(info.encoder_fingerprint(), std::string(32, 7));
   EXPECT_TRUE(info.has_image_tower());
-  EXPECT_FALSE(info.has_audio_tower());
+  EXPECT_TRUE(info.has_audio_tower());
+  EXPECT_EQ(info.limits().max_audio_duration().seconds(), 90);
   EXPECT_EQ(info.limits().max_media_bytes(), 123u);
   EXPECT_EQ(info.limits().max_image_pixels(), 456u);
   EXPECT_EQ(info.limits().max_queue(), 5u);
@@ -265,14 +306,115 @@ TEST_F(EncoderService, TellsWhatItIs) {
   EXPECT_EQ(info.load().encoding(), 1u);
 }
 
-TEST_F(EncoderService, HasNoSounds) {
+v1::EncodeAudioRequest AudioRequest(v1::DataType type = v1::DATA_TYPE_UNSPECIFIED) {
+  v1::EncodeAudioRequest request;
+  request.set_data("sound");
+  request.set_mime_type("audio/wav");
+  request.set_data_type(type);
+  return request;
+}
+
+TEST_F(EncoderService, StreamsTheSegmentsOfASound) {
   grpc::ClientContext context;
-  auto reader = stub_->EncodeAudio(&context, {});
+  auto reader = stub_->EncodeAudio(&context, AudioRequest(v1::DATA_TYPE_F32));
   v1::EncodeAudioResponse message;
-  EXPECT_FALSE(reader->Read(&message));
-  const grpc::Status status = reader->Finish();
-  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
-  EXPECT_THAT(status.error_message(), HasSubstr("not sounds"));
+  ASSERT_TRUE(reader->Read(&message));
+  const v1::SoftTokensHeader header = message.header();
+  EXPECT_EQ(header.modality(), v1::MODALITY_AUDIO);
+  EXPECT_EQ(header.rows(), 2250u);
+  EXPECT_EQ(header.encoder_fingerprint(), std::string(32, 7));
+  EXPECT_EQ(header.content_digest(), std::string(32, 9));
+  ASSERT_EQ(header.audio().segments_size(), 3);
+  EXPECT_EQ(header.audio().segments(2).first_row(), 1500u);
+  EXPECT_EQ(header.audio().segments(2).rows(), 750u);
+  EXPECT_EQ(header.audio().segments(2).start().seconds(), 60);
+  EXPECT_EQ(header.audio().segments(2).duration().nanos(), 999'937'500);
+  std::string data;
+  while (reader->Read(&message) && message.has_rows()) {
+    EXPECT_LE(message.rows().data().size(), 1u << 20);
+    EXPECT_EQ(message.rows().first_row(), data.size() / (kDim * 4));
+    data += message.rows().data();
+  }
+  ASSERT_TRUE(message.has_summary());
+  EXPECT_EQ(message.summary().crc32c(), Crc32c(data));
+  EXPECT_EQ(message.summary().timings().forward().seconds(), 1);
+  ASSERT_EQ(data.size(), size_t{2250} * kDim * 4);
+  for (size_t i = 0; i < size_t{2250} * kDim; i += 997) {
+    float value = 0;
+    std::memcpy(&value, data.data() + i * 4, 4);
+    ASSERT_EQ(value, Value(i)) << i;
+  }
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(encoder_.last_audio.data, "sound");
+  EXPECT_EQ(encoder_.last_audio.mime_type, "audio/wav");
+}
+
+// A client that does not read holds up the encoder's segments, not the server's memory.
+TEST_F(EncoderService, MakesNoMoreSegmentsThanTheClientTakes) {
+  encoder_.segments = 20;
+  grpc::ClientContext context;
+  auto reader = stub_->EncodeAudio(&context, AudioRequest(v1::DATA_TYPE_F32));
+  v1::EncodeAudioResponse message;
+  ASSERT_TRUE(reader->Read(&message));
+  absl::SleepFor(absl::Milliseconds(300));
+  // Two lie in the call; flow control lets some of the first ones go.
+  EXPECT_LE(encoder_.segments_made, 5);
+  int rows = 0;
+  while (reader->Read(&message) && message.has_rows()) {
+    rows += static_cast<int>(message.rows().data().size() / (kDim * 4));
+  }
+  EXPECT_EQ(rows, 20 * 750);
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(encoder_.segments_made, 20);
+}
+
+TEST_F(EncoderService, EndsASoundWhoseClientIsGone) {
+  encoder_.segments = 20;
+  {
+    grpc::ClientContext context;
+    auto reader = stub_->EncodeAudio(&context, AudioRequest(v1::DATA_TYPE_F32));
+    v1::EncodeAudioResponse message;
+    ASSERT_TRUE(reader->Read(&message));
+    context.TryCancel();
+    while (reader->Read(&message)) {
+    }
+    EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  }
+  EXPECT_LT(encoder_.segments_made, 20);
+  encoder_.segments = 1;
+  grpc::ClientContext context;
+  auto reader = stub_->EncodeAudio(&context, AudioRequest());
+  v1::EncodeAudioResponse message;
+  EXPECT_TRUE(reader->Read(&message));
+  context.TryCancel();
+}
+
+TEST_F(EncoderService, EndsASoundWithTheErrorOfASegment) {
+  encoder_.fails_at = 1;
+  grpc::ClientContext context;
+  auto reader = stub_->EncodeAudio(&context, AudioRequest());
+  v1::EncodeAudioResponse message;
+  while (reader->Read(&message)) EXPECT_FALSE(message.has_summary());
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::INTERNAL);
+}
+
+TEST_F(EncoderService, SoundsHaveHeaderOnlyAndTheSameErrors) {
+  const auto call = [&](const v1::EncodeAudioRequest& request) {
+    grpc::ClientContext context;
+    auto reader = stub_->EncodeAudio(&context, request);
+    v1::EncodeAudioResponse message;
+    int messages = 0;
+    while (reader->Read(&message)) ++messages;
+    return std::pair(messages, FromGrpcStatus(reader->Finish()));
+  };
+  v1::EncodeAudioRequest request = AudioRequest();
+  request.set_header_only(true);
+  EXPECT_EQ(call(request), std::pair(2, absl::OkStatus()));
+  EXPECT_EQ(GetErrorDetail(call(AudioRequest(static_cast<v1::DataType>(9))).second).field,
+            "data_type");
+  encoder_.error = MakeError(absl::StatusCode::kResourceExhausted, "full",
+                             {.reason = "QUEUE_FULL", .retry_after = absl::Seconds(1)});
+  EXPECT_EQ(call(AudioRequest()), std::pair(0, encoder_.error));
 }
 
 }  // namespace

@@ -1,0 +1,72 @@
+// See decode.h.
+#include "encoder_svc/audio/decode.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "common/status/error.h"
+#include "common/status/macros.h"
+#include "encoder_svc/audio/format.h"
+#include "encoder_svc/audio/mono.h"
+#include "encoder_svc/audio/mp3.h"
+#include "encoder_svc/audio/ogg.h"
+#include "encoder_svc/audio/sndfile.h"
+
+namespace softsplice {
+namespace {
+
+// What a client sends with the mime type is its field's fault.
+absl::Status InMimeType(const absl::Status& status) {
+  return status.ok() ? status : InvalidField("mime_type", status.message());
+}
+
+absl::StatusOr<std::vector<float>> DecodePcm(absl::string_view bytes, const SoundType& type,
+                                             absl::Duration max_duration) {
+  absl::StatusOr<MonoSink> sink = MonoSink::Make(type.rate, type.channels, max_duration);
+  RETURN_IF_ERROR(InMimeType(sink.status()));
+  const size_t frame = 2 * static_cast<size_t>(type.channels);
+  if (bytes.size() % frame != 0) {
+    return InvalidMedia(
+        absl::StrCat("the raw PCM has ", bytes.size(), " bytes, no multiple of a frame's ", frame));
+  }
+  RETURN_IF_ERROR(sink->CheckLength(static_cast<int64_t>(bytes.size() / frame)));
+  const size_t high = type.little_endian ? 1 : 0;
+  std::vector<float> block;
+  while (!bytes.empty()) {
+    const absl::string_view part = bytes.substr(0, frame * 4096);
+    bytes.remove_prefix(part.size());
+    block.clear();
+    for (size_t at = 0; at < part.size(); at += 2) {
+      const auto bits = static_cast<uint16_t>(static_cast<uint8_t>(part[at + high]) << 8 |
+                                              static_cast<uint8_t>(part[at + 1 - high]));
+      block.push_back(static_cast<float>(static_cast<int16_t>(bits)) / 32768);
+    }
+    RETURN_IF_ERROR(sink->Add(block));
+  }
+  return sink->Finish();
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<float>> DecodeSound(absl::string_view bytes, absl::string_view mime_type,
+                                               const SoundLimits& limits) {
+  if (bytes.size() > limits.max_bytes) {
+    return OverLimit("data", absl::StrCat("the sound has ", bytes.size(), " bytes; at most ",
+                                          limits.max_bytes, " are allowed"));
+  }
+  ASSIGN_OR_RETURN(const SoundType type, FindSoundType(bytes, mime_type));
+  switch (type.format) {
+    case SoundFormat::kPcm:
+      return DecodePcm(bytes, type, limits.max_duration);
+    case SoundFormat::kMp3:
+      return DecodeMp3(bytes, limits.max_duration);
+    case SoundFormat::kOgg:
+      return DecodeOgg(bytes, limits.max_duration);
+    case SoundFormat::kWav:
+    case SoundFormat::kFlac:
+      return DecodeWithSndfile(bytes, type.format, limits.max_duration);
+  }
+  return absl::InternalError("unknown sound format");
+}
+
+}  // namespace softsplice

@@ -1,0 +1,28 @@
+// Which sound format some bytes are, by their first bytes and the stated mime type.
+#pragma once
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace softsplice {
+
+enum class SoundFormat { kWav, kFlac, kOgg, kMp3, kPcm };
+
+absl::string_view Name(SoundFormat format);  // "WAV"
+
+struct SoundType {
+  SoundFormat format = SoundFormat::kWav;
+  // Of raw PCM, which says nothing of itself.
+  int rate = 0;
+  int channels = 1;
+  bool little_endian = false;
+};
+
+// The type of `bytes`. `mime_type` may be empty or application/octet-stream (then only the bytes
+// count), in any case and with parameters. Raw 16-bit PCM is told by its mime type alone, as
+// RFC 2586 has it: audio/L16;rate=R;channels=C, most significant byte first; one channel if not
+// stated. Many write the other order: endianness=little-endian asks for it.
+// INVALID_ARGUMENT: no bytes, a format we don't read, or a type that contradicts the bytes.
+absl::StatusOr<SoundType> FindSoundType(absl::string_view bytes, absl::string_view mime_type);
+
+}  // namespace softsplice

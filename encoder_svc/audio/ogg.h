@@ -1,0 +1,17 @@
+// OGG with Vorbis or Opus inside, read from memory by libvorbisfile and libopusfile.
+#pragma once
+
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+
+namespace softsplice {
+
+// Mono 16 kHz samples; streams one after another (chained) are one sound. INVALID_ARGUMENT:
+// corrupt, another codec, or a rate or number of channels that changes on the way.
+// RESOURCE_EXHAUSTED: longer than allowed.
+absl::StatusOr<std::vector<float>> DecodeOgg(absl::string_view bytes, absl::Duration max_duration);
+
+}  // namespace softsplice

@@ -1,0 +1,148 @@
+// See sndfile.h.
+#include "encoder_svc/audio/sndfile.h"
+
+#include <sndfile.h>
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "common/status/error.h"
+#include "common/status/macros.h"
+#include "encoder_svc/audio/mono.h"
+
+namespace softsplice {
+namespace {
+
+// Samples (of all channels) decoded at a time.
+constexpr size_t kBlock = 32768;
+
+// A file in memory, with a position.
+struct Memory {
+  absl::string_view bytes;
+  sf_count_t at = 0;
+
+  sf_count_t size() const { return static_cast<sf_count_t>(bytes.size()); }
+
+  static sf_count_t Length(void* self) { return static_cast<Memory*>(self)->size(); }
+  static sf_count_t Tell(void* self) { return static_cast<Memory*>(self)->at; }
+  static sf_count_t Seek(sf_count_t offset, int whence, void* self) {
+    auto* memory = static_cast<Memory*>(self);
+    const sf_count_t base = whence == SEEK_SET   ? 0
+                            : whence == SEEK_CUR ? memory->at
+                                                 : memory->size();
+    sf_count_t target = 0;
+    if (__builtin_add_overflow(base, offset, &target) || target < 0) return -1;
+    memory->at = std::min(target, memory->size());
+    return memory->at;
+  }
+  static sf_count_t Read(void* out, sf_count_t count, void* self) {
+    auto* memory = static_cast<Memory*>(self);
+    const sf_count_t taken = std::clamp<sf_count_t>(count, 0, memory->size() - memory->at);
+    std::memcpy(out, memory->bytes.data() + memory->at, static_cast<size_t>(taken));
+    memory->at += taken;
+    return taken;
+  }
+  static sf_count_t Write(const void* /*bytes*/, sf_count_t /*count*/, void* /*self*/) { return 0; }
+};
+
+uint32_t Le32(absl::string_view bytes, size_t at) {
+  uint32_t value = 0;
+  for (size_t i = 4; i-- > 0;) value = value << 8 | static_cast<uint8_t>(bytes[at + i]);
+  return value;
+}
+
+// libsndfile takes a WAV's samples as far as they go; one that says it has more was cut off.
+// Programs that write into a pipe can't know the size and say 0 or something huge: theirs are
+// whole.
+bool IsCutOffWav(absl::string_view bytes) {
+  constexpr uint32_t kUnknownFrom = 0x7FFF0000;
+  if (bytes.substr(0, 4) != "RIFF") return false;
+  for (size_t at = 12; at + 8 <= bytes.size();) {
+    const uint32_t length = Le32(bytes, at + 4);
+    if (bytes.substr(at, 4) == "data") {
+      return length < kUnknownFrom && length > bytes.size() - at - 8;
+    }
+    at += 8 + size_t{length} + (length & 1);
+  }
+  return false;
+}
+
+std::string SubtypeName(int format) {
+  SF_FORMAT_INFO info{};
+  info.format = format & SF_FORMAT_SUBMASK;
+  sf_command(nullptr, SFC_GET_FORMAT_INFO, &info, sizeof(info));
+  return info.name == nullptr ? absl::StrCat("coding ", format & SF_FORMAT_SUBMASK) : info.name;
+}
+
+// Whether libsndfile found the container that the first bytes announce, with a coding in common
+// use: it has many more, old and little tested.
+absl::Status CheckVariant(int found, SoundFormat format) {
+  const int type = found & SF_FORMAT_TYPEMASK;
+  const bool as_announced =
+      format == SoundFormat::kWav
+          ? type == SF_FORMAT_WAV || type == SF_FORMAT_WAVEX || type == SF_FORMAT_RF64
+          : type == SF_FORMAT_FLAC;
+  if (!as_announced) return InvalidMedia(absl::StrCat("the ", Name(format), " is corrupt"));
+  switch (found & SF_FORMAT_SUBMASK) {
+    case SF_FORMAT_PCM_S8:
+    case SF_FORMAT_PCM_U8:
+    case SF_FORMAT_PCM_16:
+    case SF_FORMAT_PCM_24:
+    case SF_FORMAT_PCM_32:
+    case SF_FORMAT_FLOAT:
+    case SF_FORMAT_DOUBLE:
+    case SF_FORMAT_ULAW:
+    case SF_FORMAT_ALAW:
+      return absl::OkStatus();
+    default:
+      return InvalidMedia(absl::StrCat("the ", Name(format), " is coded as ", SubtypeName(found),
+                                       ", which can't be read"));
+  }
+}
+
+absl::Status ReadAll(SNDFILE* file, const SF_INFO& info, SoundFormat format, MonoSink& sink) {
+  // The largest number stands for "unknown".
+  const bool known = info.frames != SF_COUNT_MAX;
+  if (known) RETURN_IF_ERROR(sink.CheckLength(info.frames));
+  std::vector<float> block(kBlock / static_cast<size_t>(sink.channels()) *
+                           static_cast<size_t>(sink.channels()));
+  for (;;) {
+    const sf_count_t count =
+        sf_read_float(file, block.data(), static_cast<sf_count_t>(block.size()));
+    if (count <= 0) break;
+    RETURN_IF_ERROR(sink.Add(absl::MakeConstSpan(block).first(static_cast<size_t>(count))));
+  }
+  if (sf_error(file) != SF_ERR_NO_ERROR || (known && sink.added() < info.frames)) {
+    const std::string total = known ? absl::StrCat(" of ", info.frames) : "";
+    return InvalidMedia(absl::StrCat("the ", Name(format), " is truncated or corrupt after ",
+                                     sink.added(), total, " samples"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<float>> DecodeWithSndfile(absl::string_view bytes, SoundFormat format,
+                                                     absl::Duration max_duration) {
+  SF_VIRTUAL_IO io{Memory::Length, Memory::Seek, Memory::Read, Memory::Write, Memory::Tell};
+  Memory memory{bytes};
+  SF_INFO info{};
+  const std::unique_ptr<SNDFILE, decltype(&sf_close)> file(
+      sf_open_virtual(&io, SFM_READ, &info, &memory), &sf_close);
+  if (file == nullptr) {
+    return InvalidMedia(
+        absl::StrCat("the ", Name(format), " is truncated or corrupt: ", sf_strerror(nullptr)));
+  }
+  RETURN_IF_ERROR(CheckVariant(info.format, format));
+  ASSIGN_OR_RETURN(MonoSink sink, MonoSink::Make(info.samplerate, info.channels, max_duration));
+  if (format == SoundFormat::kWav && IsCutOffWav(bytes)) {
+    return InvalidMedia("the WAV is truncated");
+  }
+  RETURN_IF_ERROR(ReadAll(file.get(), info, format, sink));
+  return sink.Finish();
+}
+
+}  // namespace softsplice
