@@ -1,5 +1,5 @@
 """Measures Softsplice beside llama.cpp on the same files, one process per side and round, the sides alternating: load time,
-peak memory, prefill, decode, encoding a picture of 280 soft tokens. Prints medians and ratios, writes JSON.
+peak memory, prefill, decode, encoding a picture of 280 soft tokens and a sound of 30 s. Prints medians and ratios, writes JSON.
 
 A ratio above 1 means that Softsplice is better (faster, or smaller for memory).
 """
@@ -11,8 +11,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import wave
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 HERE = Path(__file__).resolve().parent
@@ -23,6 +25,18 @@ def picture(path):
     image = Image.new("RGB", (672, 960))
     image.putdata([((x * 200) // 672, (y * 200) // 960, 200 if (x // 11 + y // 7) & 1 else 30) for y in range(960) for x in range(672)])
     image.save(path)
+
+
+def sound(path):
+    """30 s of 16 kHz mono, the longest run of soft tokens: a tone that rises, and noise."""
+    t = np.arange(30 * 16000) / 16000
+    noise = np.random.default_rng(1).uniform(-0.1, 0.1, len(t))
+    samples = 0.3 * np.sin(2 * np.pi * (200 + 50 * t) * t) + noise
+    with wave.open(path, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16000)
+        file.writeframes((samples * 32767).astype("<i2").tobytes())
 
 
 def run(command):
@@ -53,10 +67,12 @@ def main():
     threads = args.threads or len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory(prefix="softsplice-bench-") as folder:
         image = str(Path(folder) / "picture.png")
+        wav = str(Path(folder) / "sound.wav")
         picture(image)
+        sound(wav)
         common = ["--model", args.model, "--threads", str(threads), "--prefill", args.prefill, "--decode", args.decode, "--steps", str(args.steps)]
         if args.mmproj:
-            common += ["--mmproj", args.mmproj, "--image", image]
+            common += ["--mmproj", args.mmproj, "--image", image, "--sound", wav]
         sides = {"softsplice": [args.measure, *common], "llama.cpp": [sys.executable, str(HERE / "llama_measure.py"), *common]}
         figures = {side: [] for side in sides}
         for i in range(args.rounds):
@@ -67,11 +83,14 @@ def main():
     print(f"{'':20} {'softsplice':>12} {'llama.cpp':>12} {'better by':>10}   (medians of {args.rounds}, {threads} threads, {ours[0].get('backend', '')})")
     summary = {}
     for name in theirs[0]:
-        if name not in ours[0] or not isinstance(theirs[0][name], (int, float)) or name == "image_tokens":
+        if name not in ours[0] or not isinstance(theirs[0][name], (int, float)) or name.endswith("_tokens"):
             continue
         a, b = (statistics.median(f[name] for f in side) for side in (ours, theirs))
         summary[name] = dict(softsplice=a, llama_cpp=b, ratio=better(name, a, b))
         print(f"{name:20} {a:12.2f} {b:12.2f} {summary[name]['ratio']:9.2f}x")
+    if "sound_s" in summary:
+        speeds = (30 / summary["sound_s"][side] for side in ("softsplice", "llama_cpp"))
+        print("30 s of sound take {:.1f} times less than they last ({:.1f} with llama.cpp)".format(*speeds))
     if args.json:
         args.json.write_text(json.dumps(dict(summary=summary, rounds=figures, threads=threads), indent=1))
 

@@ -6,6 +6,7 @@ import ctypes
 import json
 import resource
 import time
+import wave
 
 import llama_cpp as llama
 import llama_cpp.mtmd_cpp as mtmd
@@ -83,31 +84,54 @@ def measure_text(args, out):
     return context
 
 
-def measure_image(args, context, out):
+class MediaEncoder:
+    """The towers of an mmproj file."""
+
+    def __init__(self, path, context, threads):
+        params = mtmd.mtmd_context_params_default()
+        params.use_gpu, params.print_timings, params.n_threads, params.warmup = False, False, threads, False
+        params.flash_attn_type = 1
+        params.image_min_tokens = params.image_max_tokens = 280
+        self.context = mtmd.mtmd_init_from_file(path.encode(), context.model, params)
+
+    def encode(self, bitmap):
+        """Soft tokens of one picture or sound: how many."""
+        text = mtmd.mtmd_input_text()
+        text.text = mtmd.mtmd_default_marker()
+        text.text_len = len(text.text)
+        text.add_special, text.parse_special = False, True
+        chunks = mtmd.mtmd_input_chunks_init()
+        if mtmd.mtmd_tokenize(self.context, chunks, ctypes.byref(text), (mtmd.mtmd_bitmap_p_ctypes * 1)(bitmap), 1) != 0:
+            raise RuntimeError("mtmd_tokenize failed")
+        tokens = 0
+        for i in range(mtmd.mtmd_input_chunks_size(chunks)):
+            chunk = mtmd.mtmd_input_chunks_get(chunks, i)
+            if mtmd.mtmd_input_chunk_get_type(chunk) != mtmd.MTMD_INPUT_CHUNK_TYPE_TEXT:
+                if mtmd.mtmd_encode_chunk(self.context, chunk) != 0:
+                    raise RuntimeError("mtmd_encode_chunk failed")
+                tokens += mtmd.mtmd_input_chunk_get_n_tokens(chunk)
+        return tokens
+
+
+def samples_of(path):
+    with wave.open(path, "rb") as file:
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / 32768
+
+
+def measure_media(args, context, out):
     start = time.time()
-    params = mtmd.mtmd_context_params_default()
-    params.use_gpu, params.print_timings, params.n_threads, params.warmup = False, False, args.threads, False
-    params.flash_attn_type = 1
-    params.image_min_tokens = params.image_max_tokens = 280
-    encoder = mtmd.mtmd_init_from_file(args.mmproj.encode(), context.model, params)
+    encoder = MediaEncoder(args.mmproj, context, args.threads)
     out["mmproj_load_s"] = time.time() - start
     pixels = np.ascontiguousarray(Image.open(args.image).convert("RGB"))
     start = time.time()
     bitmap = mtmd.mtmd_bitmap_init(pixels.shape[1], pixels.shape[0], pixels.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8)))
-    text = mtmd.mtmd_input_text()
-    text.text = mtmd.mtmd_default_marker()
-    text.text_len = len(text.text)
-    text.add_special, text.parse_special = False, True
-    chunks = mtmd.mtmd_input_chunks_init()
-    if mtmd.mtmd_tokenize(encoder, chunks, ctypes.byref(text), (mtmd.mtmd_bitmap_p_ctypes * 1)(bitmap), 1) != 0:
-        raise RuntimeError("mtmd_tokenize failed")
-    for i in range(mtmd.mtmd_input_chunks_size(chunks)):
-        chunk = mtmd.mtmd_input_chunks_get(chunks, i)
-        if mtmd.mtmd_input_chunk_get_type(chunk) != mtmd.MTMD_INPUT_CHUNK_TYPE_TEXT:
-            if mtmd.mtmd_encode_chunk(encoder, chunk) != 0:
-                raise RuntimeError("mtmd_encode_chunk failed")
-            out["image_tokens"] = mtmd.mtmd_input_chunk_get_n_tokens(chunk)
+    out["image_tokens"] = encoder.encode(bitmap)
     out["image_s"] = time.time() - start
+    samples = samples_of(args.sound)
+    start = time.time()
+    bitmap = mtmd.mtmd_bitmap_init_from_audio(len(samples), samples.ctypes.data_as(ctypes.POINTER(ctypes.c_float)))
+    out["sound_tokens"] = encoder.encode(bitmap)
+    out["sound_s"] = time.time() - start
     out["peak_mb"] = peak_mb()
 
 
@@ -116,6 +140,7 @@ def main():
     parser.add_argument("--model", required=True)
     parser.add_argument("--mmproj")
     parser.add_argument("--image")
+    parser.add_argument("--sound")
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--prefill", required=True)
     parser.add_argument("--decode", required=True)
@@ -125,7 +150,7 @@ def main():
     out = {}
     context = measure_text(args, out)
     if args.mmproj:
-        measure_image(args, context, out)
+        measure_media(args, context, out)
     print(json.dumps(out))
     del keep
 

@@ -114,13 +114,23 @@ TEST(Fingerprint, SeesEveryByteAndTheVersion) {
   EXPECT_NE(Fingerprint(**tiny, "1"), Fingerprint(**tiny, "2"));
   EXPECT_EQ(Fingerprint(**tiny, "1"), Fingerprint(**tiny, "1"));
 
-  std::string bytes = ReadFile("tests/data/models/mmproj-tiny-F16.gguf");
-  bytes.back() = static_cast<char>(bytes.back() ^ 1);
-  const std::string path = ::testing::TempDir() + "fingerprint.gguf";
-  std::ofstream(path, std::ios::binary) << bytes;
-  const auto changed = gguf::File::Open(path);
-  ASSERT_TRUE(changed.ok()) << changed.status();
-  EXPECT_NE(Fingerprint(**tiny, "1"), Fingerprint(**changed, "1"));
+  const std::string bytes = ReadFile("tests/data/models/mmproj-tiny-F16.gguf");
+  const gguf::Tensor& last = (*tiny)->tensors().back();
+  for (const char* name : {"v.patch_embd.weight", "a.conv1d.0.weight", "a.blk.2.conv_dw.weight",
+                           "a.blk.1.attn_q.input_min", "mm.a.input_projection.weight"}) {
+    const gguf::Tensor* tensor = (*tiny)->FindOptional(name);
+    ASSERT_NE(tensor, nullptr) << name;
+    std::string other = bytes;
+    const auto from_end = static_cast<size_t>(last.data + last.bytes - tensor->data);
+    char& byte = other[other.size() - from_end];
+    byte = static_cast<char>(byte ^ 1);
+    const std::string path = ::testing::TempDir() + "fingerprint.gguf";
+    std::ofstream(path, std::ios::binary) << other;
+    const auto changed = gguf::File::Open(path);
+    ASSERT_TRUE(changed.ok()) << changed.status();
+    EXPECT_NE(*(*changed)->FindOptional(name)->data, *tensor->data) << name;
+    EXPECT_NE(Fingerprint(**tiny, "1"), Fingerprint(**changed, "1")) << name;
+  }
 }
 
 TEST(Encoder, RefusesBadRequestsAndGoesOn) {

@@ -25,9 +25,11 @@ VOCABULARIES = [ROOT / "tests/data/text/gemma-4-vocab.gguf.xz", ROOT / "../share
 
 # Limits on the relative error (see relative_error), by what computes.
 EXACT = 1e-3  # float32 arithmetic on the file's weights
-EXACT_IMAGE_PROMPT = 2e-3  # logits behind a picture: two towers' errors
+EXACT_MEDIA_PROMPT = 2e-3  # logits behind a picture or a sound: two towers' errors
 FAST = 5e-2  # int8 activations on quantised weights, float16 KV cache
-LLAMA = 2e-2  # llama.cpp keeps GELU in a half-precision table
+FAST_TOWER = 1e-2  # the default path of the audio tower
+MEL = 1e-4  # absolute, natural logarithms
+LLAMA = 2e-2  # llama.cpp keeps GELU in a half-precision table, keys and values in half precision
 
 # The formats' own names: picture -> (k, width, height) of the synthetic picture formula.
 IMAGES = {
@@ -37,6 +39,11 @@ IMAGES = {
     "dot": (4, 20, 20),
     "large": (5, 1500, 900),
 }
+# Sound -> (k, samples) of the synthetic sound formula.
+SOUNDS = {"s0.3": (1, 4800), "s1": (2, 16000), "s5.37": (3, 85920), "s30": (4, 480000)}
+# Sounds of the mel golden besides: the synthetic formula's, or 8000 samples of one level.
+MEL_SOUNDS = {"n1": (31, 1), "n161": (36, 161), "n319": (32, 319), "n320": (33, 320), "n321": (34, 321), "n482": (35, 482), **SOUNDS}
+MEL_LEVELS = {"silence": 0.0, "dc": 0.25}
 CHUNKS = (1, 7, 32, 512)
 
 
@@ -210,14 +217,21 @@ class Parity:
         for prompt in prompts_of(data):
             case = f"{name}/{prompt}"
             media = [m.split("/") for m in self.index[name][f"prompt.{prompt}"]["media"]]
-            if any(kind != "i" for kind, _ in media):
-                self.table.skip(case, "sounds are not served yet")
+            unknown = [m for kind, m in media if m not in {"i": IMAGES, "a": SOUNDS}.get(kind, {})]
+            if unknown:
+                self.table.fail(case, f"unknown media {', '.join(unknown)}")
                 continue
-            job = dict(text_job(data, prompt, model), mmproj=mmproj,
-                       images=[dict(synth=IMAGES[image], budget=70) for _, image in media])
+            job = dict(text_job(data, prompt, model), mmproj=mmproj, media=[
+                dict(synth=IMAGES[m], budget=70) if kind == "i" else dict(sound=SOUNDS[m]) for kind, m in media])
             for chunk in CHUNKS:
                 self.dump.add(self.table, case, dict(job, chunk=chunk), lambda got, c=case, p=prompt, n=chunk: self.check_prompt(
-                    c, p, data, got, EXACT_IMAGE_PROMPT, f"chunk {n}"))
+                    c, p, data, got, EXACT_MEDIA_PROMPT, f"chunk {n}"))
+            last = f"llama.{prompt}.logits_last"
+            if last in data:
+                # llama.cpp's activation in the image tower, its mel floor, its float16 cache.
+                llama = dict(job, greedy=0, logit_rows=job["logit_rows"][-1:], quick_gelu=True, llama_mel=True, kv_f32=False)
+                self.dump.add(self.table, case, llama, lambda got, c=case, k=last: self.table.add(
+                    c, "last logits, llama.cpp's way", relative_error(got["logits"][0], data[k]), LLAMA))
 
     # ---- pictures
     def image(self, file, name):
@@ -249,6 +263,37 @@ class Parity:
         self.table.add(case, "size", differing(size, data[key + ".size_hw"]), 0)
         prefix, limit, what = ("llama.", LLAMA, "soft tokens, llama.cpp's gelu") if quick else ("", EXACT, "soft tokens")
         self.table.add(case, what, soft_error(got["soft"], data, prefix + key), limit)
+
+    # ---- sounds
+    def audio(self, file, name):
+        data = self.load(file)
+        mmproj = self.model(f"mmproj-{name}-F16.gguf", f"mmproj-{name}-F32.gguf")
+        if mmproj is None:
+            return self.table.fail(file, f"no mmproj-{name}-F16.gguf in the models folders")
+        job = dict(kind="audio", mmproj=mmproj)
+        exact = dict(job, exact_weights=True)
+        self.dump.add(self.table, f"{name}/audio stages", dict(exact, synth=SOUNDS["s0.3"], stages=True),
+                      lambda got: self.check_audio_stages(f"{name}/audio stages", data, got))
+        sounds = sorted({k.removesuffix(".shape") for k in data if not k.startswith(("stage.", "llama.")) and (
+            k.endswith(".shape") or not k.endswith((".rows", ".values", ".rowsum", ".rownorm")))})
+        for sound in sounds:
+            case = f"{name}/{sound}"
+            if sound not in SOUNDS:
+                self.table.fail(case, "unknown sound")
+                continue
+            for how, key, limit, run in (("exact weights", sound, EXACT, exact), ("default path", sound, FAST_TOWER, job),
+                                         ("llama.cpp's mel", "llama." + sound, LLAMA, dict(exact, llama_mel=True))):
+                self.dump.add(self.table, case, dict(run, synth=SOUNDS[sound]), lambda got, c=case, k=key, n=limit, h=how: self.table.add(
+                    c, f"soft tokens, {h}", soft_error(got["soft"], data, k), n))
+
+    def check_audio_stages(self, case, data, got):
+        """The golden's stages have the padded frames too, which we do not make."""
+        for key in data:
+            if key.startswith("stage.") and key != "stage.mel_mask":
+                stage = key.removeprefix("stage.")
+                want = data[key][: len(got[stage])]
+                self.table.add(case, stage, relative_error(got[stage], want), EXACT)
+        self.table.add(case, "valid frames", differing(len(got["mel"]), data["stage.mel_mask"].sum()), 0)
 
     # ---- quantised types
     def quants(self, file, name):
@@ -309,11 +354,38 @@ class Parity:
         job = dict(kind="sizes", w_h_budget=want[:, :3].tolist())
         self.dump.add(self.table, "counts/image", job, lambda got: self.table.add(
             "counts/image", f"{len(want)} sizes", differing(got["sizes"], want[:, 3:]), 0))
-        self.table.skip("counts/audio", "sounds are not served yet")
+        sounds = data["audio.samples_frames_valid_tokens"]
+        self.dump.add(self.table, "counts/audio", dict(kind="sound_sizes", samples=sounds[:, 0].tolist()), lambda got: self.table.add(
+            "counts/audio", f"{len(sounds)} lengths", differing(got["frames_tokens"], sounds[:, 2:]), 0))
 
-    def sounds(self, file, _):
-        self.understood.add(file)
-        self.table.skip(file, "sounds are not served yet")
+    def mel(self, file, _):
+        data = self.load(file)
+        for key in data:
+            if not key.endswith(".mask"):
+                continue
+            name = key.removesuffix(".mask")
+            sound = name.removeprefix("mel-")
+            if sound in MEL_SOUNDS:
+                job = dict(kind="mel", synth=MEL_SOUNDS[sound])
+            elif sound in MEL_LEVELS:
+                job = dict(kind="mel", level=MEL_LEVELS[sound], samples=8000)
+            else:
+                self.table.fail(name, "unknown sound")
+                continue
+            self.dump.add(self.table, name, job, lambda got, n=name: self.check_mel(n, data, got["mel"]))
+
+    def check_mel(self, name, data, mel):
+        """The golden has zeros where a window reaches past the samples; we make no such frames."""
+        valid = data[name + ".mask"].sum()
+        self.table.add(name, "valid frames", differing(len(mel), valid), 0)
+        if len(mel) != valid or valid == 0:
+            return
+        rows = data.get(name + ".rows", np.arange(valid))
+        rows = rows[rows < valid]
+        want = data[name] if name in data else data[name + ".values"]
+        self.table.add(name, "log-mel, absolute", np.abs(mel[rows] - want[: len(rows)]).max(), MEL)
+        if name + ".rowsum" in data:
+            self.table.add(name, "mean of each frame", np.abs(mel.sum(1) - data[name + ".rowsum"][:valid]).max() / mel.shape[1], MEL)
 
     # ---- words
     def vocabulary(self):
@@ -368,8 +440,8 @@ HANDLERS = [
     ("image.npz", Parity.image),
     ("prompts.npz", Parity.prompts),
     ("quants.npz", Parity.quants),
-    ("audio.npz", Parity.sounds),
-    ("mel.npz", Parity.sounds),
+    ("audio.npz", Parity.audio),
+    ("mel.npz", Parity.mel),
     ("resize.npz", Parity.resize),
     ("counts.npz", Parity.counts),
     ("tokenize.json", Parity.tokenize),

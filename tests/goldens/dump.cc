@@ -2,6 +2,7 @@
 // job: {"error": …} or its results, with raw little-endian arrays beside `out` (OUT.NAME.bin,
 // listed under "arrays"). The C++ half of tests/parity.
 
+#include <algorithm>
 #include <fstream>
 #include <iostream>
 #include <map>
@@ -12,9 +13,11 @@
 #include "decoder_svc/text/chat.h"
 #include "encoder_svc/image/decode.h"
 #include "encoder_svc/image/resize.h"
+#include "tests/goldens/audio_run.h"
 #include "tests/goldens/image_run.h"
 #include "tests/goldens/text_run.h"
 #include "tests/support/synth.h"
+#include "tests/support/synth_sound.h"
 
 namespace softsplice::goldens {
 namespace {
@@ -27,6 +30,16 @@ constexpr int kPool = 3;
 // [k, width, height] of the synthetic picture formula.
 Picture Synth(const Json& k_w_h) {
   return testing::SynthPicture(k_w_h.at(0), k_w_h.at(1), k_w_h.at(2));
+}
+
+// [k, samples] of the synthetic sound formula.
+std::vector<float> SynthSound(const Json& k_samples) {
+  return testing::SynthSound(k_samples.at(0), k_samples.at(1));
+}
+
+// llama.cpp's way where the job asks for it.
+MelFloor Floor(const Json& job) {
+  return job.value("llama_mel", false) ? MelFloor::kMax : MelFloor::kAdd;
 }
 
 // Arrays of one job.
@@ -62,10 +75,13 @@ class Runner {
     const std::string kind = job.at("kind");
     if (kind == "text") return Text(job, out);
     if (kind == "image") return Image(job, out);
+    if (kind == "audio") return Audio(job, out);
     if (kind == "dequantize") return Dequantize(job, out);
     if (kind == "resize") return Resize(job, out);
     if (kind == "decode") return Decode(job, out);
     if (kind == "sizes") return Sizes(job, out);
+    if (kind == "mel") return Mel(job, out);
+    if (kind == "sound_sizes") return SoundSizes(job, out);
     if (kind == "tokenize") return Tokenize(job, out);
     if (kind == "chat") return Chat(job, out);
     return absl::InvalidArgumentError(absl::StrCat("unknown job kind ", kind));
@@ -87,6 +103,28 @@ class Runner {
     return model.get();
   }
 
+  absl::StatusOr<AudioModel*> LoadAudioModel(const Json& job) {
+    const std::string path = job.at("mmproj");
+    auto& model = audio_models_[absl::StrCat(path, "|", job.value("backend", "cpu"), "|",
+                                             job.value("exact_weights", false))];
+    if (model == nullptr) {
+      ASSIGN_OR_RETURN(model, AudioModel::Load(path, Backend(job)));
+    }
+    return model.get();
+  }
+
+  // Soft tokens of one medium of a prompt: a picture with its budget, or a sound.
+  absl::StatusOr<HostMatrix> Encode(const Json& job, const Json& medium) {
+    if (medium.contains("sound")) {
+      ASSIGN_OR_RETURN(AudioModel * tower, LoadAudioModel(job));
+      return tower->Encode(SynthSound(medium.at("sound")), Floor(job), {});
+    }
+    ASSIGN_OR_RETURN(ImageModel * tower, LoadImageModel(job));
+    ASSIGN_OR_RETURN(ImageResult result,
+                     tower->Encode(Synth(medium.at("synth")), medium.at("budget"), {}));
+    return std::move(result.soft);
+  }
+
   absl::Status Text(const Json& job, Output& out) {
     const std::string path = job.at("model");
     auto& model = text_models_[absl::StrCat(path, "|", job.value("backend", "cpu"), "|",
@@ -99,11 +137,9 @@ class Runner {
                   .greedy = job.at("greedy"),
                   .chunk = job.value("chunk", 0),
                   .kv_f32 = job.value("kv_f32", true)};
-    for (const Json& image : job.value("images", Json::array())) {
-      ASSIGN_OR_RETURN(ImageModel * tower, LoadImageModel(job));
-      ASSIGN_OR_RETURN(ImageResult result,
-                       tower->Encode(Synth(image.at("synth")), image.at("budget"), {}));
-      run.soft.push_back(std::move(result.soft));
+    for (const Json& medium : job.value("media", Json::array())) {
+      ASSIGN_OR_RETURN(HostMatrix soft, Encode(job, medium));
+      run.soft.push_back(std::move(soft));
     }
     if (job.value("stages", false)) {
       run.stages = [&](absl::string_view stage, const HostMatrix& values) {
@@ -127,6 +163,18 @@ class Runner {
     out.Add("soft", result.soft);
     out.result["resized_width"] = result.width;
     out.result["resized_height"] = result.height;
+    return absl::OkStatus();
+  }
+
+  absl::Status Audio(const Json& job, Output& out) {
+    ASSIGN_OR_RETURN(AudioModel * tower, LoadAudioModel(job));
+    StageSink stages;
+    if (job.value("stages", false)) {
+      stages = [&](absl::string_view stage, const HostMatrix& values) { out.Add(stage, values); };
+    }
+    ASSIGN_OR_RETURN(const HostMatrix soft,
+                     tower->Encode(SynthSound(job.at("synth")), Floor(job), stages));
+    out.Add("soft", soft);
     return absl::OkStatus();
   }
 
@@ -179,6 +227,29 @@ class Runner {
       sizes.insert(sizes.end(), row.begin(), row.end());
     }
     out.Write("sizes", "<i4", Json::array({sizes.size() / 3, 3}), sizes.data(), sizes.size() * 4);
+    return absl::OkStatus();
+  }
+
+  // Of a synthetic sound, or of so many samples of one level.
+  static absl::Status Mel(const Json& job, Output& out) {
+    const std::vector<float> samples =
+        job.contains("synth")
+            ? SynthSound(job.at("synth"))
+            : std::vector<float>(job.at("samples").get<size_t>(), job.at("level").get<float>());
+    MelFrames mel = LogMel(samples, MelFloor::kAdd);
+    out.Add("mel", {mel.frames, kMelBins, std::move(mel.values)});
+    return absl::OkStatus();
+  }
+
+  static absl::Status SoundSizes(const Json& job, Output& out) {
+    std::vector<int32_t> sizes;
+    for (const int64_t samples : job.at("samples")) {
+      // One run of soft tokens: what is longer is cut.
+      const int frames = MelFrameCount(std::min<int64_t>(samples, kSegmentSamples));
+      sizes.insert(sizes.end(), {frames, SoundTokenCount(frames)});
+    }
+    out.Write("frames_tokens", "<i4", Json::array({sizes.size() / 2, 2}), sizes.data(),
+              sizes.size() * 4);
     return absl::OkStatus();
   }
 
@@ -235,6 +306,7 @@ class Runner {
 
   std::map<std::string, std::unique_ptr<TextModel>> text_models_;
   std::map<std::string, std::unique_ptr<ImageModel>> image_models_;
+  std::map<std::string, std::unique_ptr<AudioModel>> audio_models_;
   std::map<std::string, std::unique_ptr<Tokenizer>> tokenizers_;
 };
 

@@ -113,6 +113,31 @@ absl::Status TextModel::Feed(Session& session, const std::vector<int32_t>& token
   return backend_->Wait();
 }
 
+absl::Status TextModel::PlaceSoft(const PromptRun& run, Session& session) const {
+  const int32_t image = tokenizer_->Find("<|image|>"), audio = tokenizer_->Find("<|audio|>");
+  const size_t prompt = run.tokens.size();
+  size_t medium = 0;
+  for (size_t i = 0; i < prompt && !run.soft.empty();) {
+    const int32_t placeholder = run.tokens[i];
+    if (placeholder != image && placeholder != audio) {
+      ++i;
+      continue;
+    }
+    if (medium == run.soft.size()) return absl::InvalidArgumentError("more places than media");
+    const HostMatrix& rows = run.soft[medium++];
+    size_t end = i;
+    while (end < prompt && run.tokens[end] == placeholder) ++end;
+    if (static_cast<size_t>(rows.rows) != end - i || rows.cols != model_->config().dim) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("medium ", medium, " has ", rows.rows, " rows; its place has ", end - i));
+    }
+    for (const float* row = rows.values.data(); i < end; ++i, row += rows.cols) {
+      session.soft[i] = row;
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<TextResult> TextModel::Run(const PromptRun& run) {
   const int prompt = static_cast<int>(run.tokens.size());
   const int chunk = run.chunk > 0 ? run.chunk : prompt;
@@ -124,25 +149,7 @@ absl::StatusOr<TextResult> TextModel::Run(const PromptRun& run) {
                    model_->AllocateCache(*backend_, session.full_rows, session.ring_rows,
                                          run.kv_f32 ? DType::kF32 : DType::kF16));
   session.soft.assign(static_cast<size_t>(session.full_rows), nullptr);
-  const int32_t placeholder = tokenizer_->Find("<|image|>");
-  size_t medium = 0;
-  for (int i = 0; i < prompt; ++i) {
-    if (run.soft.empty() || run.tokens[static_cast<size_t>(i)] != placeholder) continue;
-    if (medium == run.soft.size()) return absl::InvalidArgumentError("more places than pictures");
-    const HostMatrix& rows = run.soft[medium++];
-    if (i + rows.rows > prompt || rows.cols != config.dim) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("picture ", medium, " has ", rows.rows, " rows, too many"));
-    }
-    for (int r = 0; r < rows.rows; ++r, ++i) {
-      if (run.tokens[static_cast<size_t>(i)] != placeholder) {
-        return absl::InvalidArgumentError(
-            absl::StrCat("picture ", medium, " has ", rows.rows, " rows, too many"));
-      }
-      session.soft[static_cast<size_t>(i)] =
-          rows.values.data() + static_cast<size_t>(r) * static_cast<size_t>(rows.cols);
-    }
-  }
+  RETURN_IF_ERROR(PlaceSoft(run, session));
 
   TextResult result{{0, config.vocab, {}}, {}};
   HostMatrix last;

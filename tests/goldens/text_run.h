@@ -25,8 +25,8 @@ struct HostMatrix {
 using StageSink = std::function<void(absl::string_view stage, const HostMatrix& values)>;
 
 struct PromptRun {
-  std::vector<int32_t> tokens;   // placeholders of pictures included
-  std::vector<HostMatrix> soft;  // one per run of picture placeholders, in order
+  std::vector<int32_t> tokens;   // placeholders of pictures and sounds included
+  std::vector<HostMatrix> soft;  // one per run of placeholders, in order
   std::vector<int> logit_rows;   // ascending
   int greedy = 0;                // tokens to go on with after the prompt
   int chunk = 0;                 // prompt rows a step; 0: all in one
@@ -49,6 +49,7 @@ class TextModel {
  private:
   TextModel() = default;
   struct Session;
+  absl::Status PlaceSoft(const PromptRun& run, Session& session) const;
   absl::Status Feed(Session& session, const std::vector<int32_t>& tokens, int first, int count,
                     const std::vector<int>& tail, const PromptRun& run, HostMatrix* logits);
 
