@@ -17,6 +17,8 @@ constexpr int kPiece = 8192;
 constexpr int64_t kAlone = 4 * kPiece;
 // Unfinished results of decoding rows: 32 MiB at most.
 constexpr size_t kMostPartialFloats = size_t{8} << 20;
+// Rows that local attention works on at a time.
+constexpr int kLocalRows = 16;
 
 const CpuOps& OpsOf(Isa isa) {
   switch (isa) {
@@ -368,10 +370,10 @@ void CpuBackend::LocalAttention(Mat y, Mat q, Mat k, Mat v, Mat relative, Mat st
                                 .head_dim = q.cols / spec.heads,
                                 .left = spec.left,
                                 .cap = spec.cap};
-  if (!GrowAll(thread_scratch_, ops_.local_attention_scratch(call))) return;
-  pool_.ForEach((q.rows + kLocalAttentionRows - 1) / kLocalAttentionRows, [&](int thread, int i) {
-    const int first = i * kLocalAttentionRows;
-    ops_.local_attention(call, first, std::min(kLocalAttentionRows, q.rows - first),
+  if (!GrowAll(thread_scratch_, static_cast<size_t>(spec.left + 1 + ops_.lanes))) return;
+  pool_.ForEach((q.rows + kLocalRows - 1) / kLocalRows, [&](int thread, int i) {
+    const int first = i * kLocalRows;
+    ops_.local_attention(call, first, std::min(kLocalRows, q.rows - first),
                          thread_scratch_[static_cast<size_t>(thread)].data());
   });
 }

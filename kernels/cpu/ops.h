@@ -15,8 +15,6 @@ namespace softsplice {
 // so that neither the threads nor the other rows change a row's result.
 constexpr int kAttentionTile = 48;
 constexpr int kAttentionSplit = 256;
-// Rows that local attention works on at a time.
-constexpr int kLocalAttentionRows = 16;
 
 struct AttentionCall {
   Mat y, q, k, v;  // as Backend::Attention
@@ -98,8 +96,7 @@ struct CpuOps {
   void (*self_attention_pack)(Mat k, Mat v, int head_dim, const SelfAttentionItem& item);
   void (*self_attention)(Mat y, Mat q, int head_dim, const SelfAttentionItem& item, float* scratch);
 
-  size_t (*local_attention_scratch)(const LocalAttentionCall& call);  // floats
-  // Rows [first, first + rows), at most kLocalAttentionRows of them.
+  // Rows [first, first + rows); scratch: left + 1 numbers, rounded up to whole vectors.
   void (*local_attention)(const LocalAttentionCall& call, int first, int rows, float* scratch);
   // Rows [first, first + rows); taps [width, cols].
   void (*depthwise_conv)(Mat y, Mat x, const float* taps, int width, Mat starts, int first,
