@@ -2,7 +2,6 @@
 #include "kernels/cpu/cpu_backend.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <utility>
 
@@ -13,13 +12,13 @@
 namespace softsplice {
 namespace {
 
-// Numbers per piece of a memory-bound op: less is not worth waking a thread for.
+// Numbers per piece of a memory-bound op, and how many are not worth waking a thread for.
 constexpr int kPiece = 8192;
+constexpr int64_t kAlone = 4 * kPiece;
 // Unfinished results of decoding rows: 32 MiB at most.
 constexpr size_t kMostPartialFloats = size_t{8} << 20;
-
 // Rows that local attention works on at a time.
-constexpr int kLocalRows = 32;
+constexpr int kLocalRows = 16;
 
 const CpuOps& OpsOf(Isa isa) {
   switch (isa) {
@@ -112,23 +111,9 @@ bool CpuBackend::GrowAll(std::vector<Buffer>& buffers, size_t floats) {
                      [&](Buffer& buffer) { return Grow(buffer, floats); });
 }
 
-void CpuBackend::ForItems(int count, absl::FunctionRef<void(int, int)> body) {
-  if (count <= 1 || pool_.threads() == 1) {
-    for (int i = 0; i < count; ++i) body(0, i);
-    return;
-  }
-  std::atomic<int> next{0};
-  pool_.Run([&](int thread) {
-    for (int i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) body(thread, i);
-  });
-}
-
 void CpuBackend::ForRows(int rows, int cols, absl::FunctionRef<void(int, int)> body) {
+  if (pool_.threads() == 1 || int64_t{rows} * cols <= kAlone) return body(0, rows);
   const int grain = std::max(1, kPiece / std::max(1, cols));
-  if (rows <= grain || pool_.threads() == 1) {
-    body(0, rows);
-    return;
-  }
   pool_.ParallelFor(rows, grain, [&](int begin, int end) { body(begin, end - begin); });
 }
 
@@ -149,7 +134,7 @@ void CpuBackend::Embed(Mat y, Mat ids, const Weight& table, float scale) {
 
 void CpuBackend::AddEmbedding(Mat y, Mat ids, const Weight& table) {
   if (!GrowAll(thread_scratch_, static_cast<size_t>(y.cols))) return;
-  ForItems(y.rows, [&](int thread, int r) {
+  pool_.ForEach(y.rows, [&](int thread, int r) {
     float* row = thread_scratch_[static_cast<size_t>(thread)].data();
     TableRow(table, Index(ids, r), row);
     ops_.add(y.Rows(r, 1), {row, 1, y.cols, y.cols});
@@ -287,7 +272,7 @@ void CpuBackend::Attention(Mat y, Mat q, const KvLayer& kv, const RowMap& rows,
   }
   call.partials = partials_.data();
   const int count = static_cast<int>(plan.items.size());
-  ForItems(count, [&](int thread, int i) {
+  pool_.ForEach(count, [&](int thread, int i) {
     // From the back: the longest first.
     ops_.attention(call, plan.items[static_cast<size_t>(count - 1 - i)],
                    thread_scratch_[static_cast<size_t>(thread)].data());
@@ -309,10 +294,10 @@ void CpuBackend::SelfAttention(Mat y, Mat q, Mat k, Mat v, Mat starts, int heads
     return;
   }
   PlanSelfAttention(ops_, starts, heads, head_dim, packed_.data(), &plan);
-  ForItems(static_cast<int>(plan.packs.size()), [&](int, int i) {
+  pool_.ForEach(static_cast<int>(plan.packs.size()), [&](int, int i) {
     ops_.self_attention_pack(k, v, head_dim, plan.packs[static_cast<size_t>(i)]);
   });
-  ForItems(static_cast<int>(plan.items.size()), [&](int thread, int i) {
+  pool_.ForEach(static_cast<int>(plan.items.size()), [&](int thread, int i) {
     ops_.self_attention(y, q, head_dim, plan.items[static_cast<size_t>(i)],
                         thread_scratch_[static_cast<size_t>(thread)].data());
   });
@@ -386,7 +371,7 @@ void CpuBackend::LocalAttention(Mat y, Mat q, Mat k, Mat v, Mat relative, Mat st
                                 .left = spec.left,
                                 .cap = spec.cap};
   if (!GrowAll(thread_scratch_, static_cast<size_t>(spec.left + 1 + ops_.lanes))) return;
-  ForItems((q.rows + kLocalRows - 1) / kLocalRows, [&](int thread, int i) {
+  pool_.ForEach((q.rows + kLocalRows - 1) / kLocalRows, [&](int thread, int i) {
     const int first = i * kLocalRows;
     ops_.local_attention(call, first, std::min(kLocalRows, q.rows - first),
                          thread_scratch_[static_cast<size_t>(thread)].data());

@@ -79,8 +79,6 @@ class CpuBackend final : public Backend {
   // False when there is no memory; Wait() then says so.
   bool Grow(Buffer& buffer, size_t floats);
   bool GrowAll(std::vector<Buffer>& buffers, size_t floats);
-  // Calls body(thread, i) for every i in [0, count), each on some thread.
-  void ForItems(int count, absl::FunctionRef<void(int thread, int i)> body);
   // Calls body(first, rows) over pieces of [0, rows) of about a cache's worth of numbers.
   void ForRows(int rows, int cols, absl::FunctionRef<void(int first, int rows)> body);
   // The same for ops that can also be cut between columns.

@@ -8,24 +8,37 @@
 namespace softsplice::SIMD_NAMESPACE {
 namespace {
 
-// The row of y whose `count` last taps see rows of the run; x: the oldest of these rows.
-void ConvolveRow(float* y, const float* x, size_t pitch, const float* taps, int count, int cols) {
-  for (int c = 0; c < cols; c += kLanes) {
-    const int n = cols - c;
-    const bool whole = n >= kLanes;
-    vf sum = {};
+// One row: its `count` last taps see rows of the run, the oldest of which is x.
+struct Taps {
+  const float* taps;
+  const float* x;
+  size_t pitch;
+  int count;
+  int cols;
+
+  // y[c] for K vectors of columns.
+  template <int K>
+  SIMD_INLINE_MEMBER void Run(float* y, int c) const {
+    vf sum[K] = {};
     for (int j = 0; j < count; ++j) {
       const float* tap = taps + j * cols + c;
       const float* from = x + static_cast<size_t>(j) * pitch + c;
-      sum = whole ? Fma(Load(tap), Load(from), sum) : Fma(LoadPart(tap, n), LoadPart(from, n), sum);
+      for (int i = 0; i < K; ++i) {
+        sum[i] = Fma(Load(tap + i * kLanes), Load(from + i * kLanes), sum[i]);
+      }
     }
-    if (whole) {
-      Store(y + c, sum);
-    } else {
-      StorePart(y + c, sum, n);
-    }
+    for (int i = 0; i < K; ++i) Store(y + c + i * kLanes, sum[i]);
   }
-}
+  SIMD_INLINE_MEMBER void RunPart(float* y, int c) const {
+    const int n = cols - c;
+    vf sum = {};
+    for (int j = 0; j < count; ++j) {
+      sum = Fma(LoadPart(taps + j * cols + c, n),
+                LoadPart(x + static_cast<size_t>(j) * pitch + c, n), sum);
+    }
+    StorePart(y + c, sum, n);
+  }
+};
 
 void DepthwiseConv(Mat y, Mat x, const float* taps, int width, Mat starts, int first, int rows) {
   int run = 0;
@@ -33,8 +46,13 @@ void DepthwiseConv(Mat y, Mat x, const float* taps, int width, Mat starts, int f
     run = RunOf(starts, run, r);
     const int seen = r - IndexOf(starts, run) + 1;
     const int count = seen < width ? seen : width;
-    ConvolveRow(RowOf(y, r), RowOf(x, r - count + 1), static_cast<size_t>(x.pitch),
-                taps + (width - count) * x.cols, count, x.cols);
+    const Taps row{taps + (width - count) * x.cols, RowOf(x, r - count + 1),
+                   static_cast<size_t>(x.pitch), count, x.cols};
+    float* out = RowOf(y, r);
+    int c = 0;
+    for (; c + 4 * kLanes <= x.cols; c += 4 * kLanes) row.Run<4>(out, c);
+    for (; c + kLanes <= x.cols; c += kLanes) row.Run<1>(out, c);
+    if (c < x.cols) row.RunPart(out, c);
   }
 }
 

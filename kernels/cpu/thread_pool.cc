@@ -11,9 +11,13 @@ namespace {
 // Between the ops of one forward pass a worker idles for microseconds; waking it from sleep costs
 // about 50.
 constexpr auto kSpin = std::chrono::microseconds(50);
+constexpr uint64_t kNextJob = uint64_t{1} << 32;
+
+uint32_t PiecesLeft(uint64_t state) { return static_cast<uint32_t>(state); }
 
 // Returns when `value` differs from `old`: spins first, then sleeps.
-void AwaitChange(const std::atomic<uint32_t>& value, uint32_t old) {
+template <class T>
+void AwaitChange(const std::atomic<T>& value, T old) {
   const auto deadline = std::chrono::steady_clock::now() + kSpin;
   do {
     for (int i = 0; i < 32; ++i) {
@@ -34,43 +38,64 @@ ThreadPool::ThreadPool(int threads) {
 
 ThreadPool::~ThreadPool() {
   stop_ = true;
-  epoch_.fetch_add(1);
-  epoch_.notify_all();
+  state_.fetch_add(kNextJob);
+  state_.notify_all();
   for (std::thread& worker : workers_) worker.join();
 }
 
+uint32_t ThreadPool::TakePieces(int thread) {
+  uint32_t taken = 0;
+  uint64_t state = state_.load(std::memory_order_relaxed);
+  while (PiecesLeft(state) > 0) {
+    if (!state_.compare_exchange_weak(state, state - 1, std::memory_order_acquire,
+                                      std::memory_order_relaxed)) {
+      continue;
+    }
+    const Job& job = *job_;
+    job.body(thread, job.count - static_cast<int>(PiecesLeft(state)));
+    ++taken;
+    state = state_.load(std::memory_order_relaxed);
+  }
+  return taken;
+}
+
 void ThreadPool::Work(int thread) {
-  for (uint32_t seen = 0;; ++seen) {
-    AwaitChange(epoch_, seen);
-    if (stop_) return;
-    (*body_)(thread);
-    if (running_.fetch_sub(1) == 1) running_.notify_one();
+  while (!stop_) {
+    const uint64_t state = state_.load(std::memory_order_relaxed);
+    if (PiecesLeft(state) == 0) {
+      AwaitChange(state_, state);
+      continue;
+    }
+    const uint32_t taken = TakePieces(thread);
+    if (taken == 0) continue;
+    done_.fetch_add(taken, std::memory_order_release);
+    done_.notify_one();
   }
 }
 
-void ThreadPool::Run(absl::FunctionRef<void(int thread)> body) {
-  if (workers_.empty()) return body(0);
-  body_ = &body;
-  running_.store(static_cast<uint32_t>(workers_.size()), std::memory_order_relaxed);
-  epoch_.fetch_add(1);
-  epoch_.notify_all();
-  body(0);
-  while (uint32_t left = running_.load(std::memory_order_acquire)) AwaitChange(running_, left);
+void ThreadPool::ForEach(int count, absl::FunctionRef<void(int thread, int i)> body) {
+  if (count <= 1 || workers_.empty()) {
+    for (int i = 0; i < count; ++i) body(0, i);
+    return;
+  }
+  const Job job{count, body};
+  job_ = &job;
+  done_.store(0, std::memory_order_relaxed);
+  const uint64_t number = (state_.load(std::memory_order_relaxed) & ~(kNextJob - 1)) + kNextJob;
+  state_.store(number + static_cast<uint32_t>(count));
+  state_.notify_all();
+  const uint32_t others = static_cast<uint32_t>(count) - TakePieces(0);
+  for (uint32_t done; (done = done_.load(std::memory_order_acquire)) != others;) {
+    AwaitChange(done_, done);
+  }
 }
 
 void ThreadPool::ParallelFor(int count, int grain,
                              absl::FunctionRef<void(int begin, int end)> body) {
-  if (count <= grain) {
-    if (count > 0) body(0, count);
-    return;
-  }
-  std::atomic<int64_t> next{0};
-  Run([&](int) {
-    while (true) {
-      const int64_t begin = next.fetch_add(grain, std::memory_order_relaxed);
-      if (begin >= count) return;
-      body(static_cast<int>(begin), static_cast<int>(std::min<int64_t>(begin + grain, count)));
-    }
+  const int pieces = static_cast<int>((int64_t{count} + grain - 1) / grain);
+  ForEach(pieces, [&](int, int i) {
+    const int64_t begin = int64_t{i} * grain;
+    body(static_cast<int>(begin), static_cast<int>(std::min<int64_t>(begin + grain, count)));
   });
 }
 

@@ -10,7 +10,10 @@
 
 namespace softsplice {
 
-// One calling thread at a time; bodies must not call back into the pool.
+// One calling thread at a time; bodies must not call back into the pool. A job is a number of
+// pieces, which the caller and the workers take one after the other. The caller waits only for
+// pieces that a worker has begun: on a busy machine, where a worker may wake late, it does the rest
+// itself.
 class ThreadPool {
  public:
   // Starts threads - 1 workers (threads >= 1).
@@ -21,23 +24,33 @@ class ThreadPool {
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-  // Calls body(thread) once for every thread in [0, threads()), 0 being the caller, and returns
-  // when all are done. What a body wrote is visible to the caller.
-  void Run(absl::FunctionRef<void(int thread)> body);
+  // Calls body(thread, i) once for every i in [0, count), begun in this order, and returns when all
+  // are done. `thread` in [0, threads()) tells who runs it, 0 being the caller. What a body wrote
+  // is visible to the caller.
+  void ForEach(int count, absl::FunctionRef<void(int thread, int i)> body);
 
-  // Calls body(begin, end) over pieces of [0, count) of `grain` indices (the last may be smaller);
-  // a thread takes the next piece when it is done with one. The caller does it all when there is
-  // only one piece.
+  // Calls body(begin, end) over pieces of [0, count) of `grain` indices (the last may be smaller).
   void ParallelFor(int count, int grain, absl::FunctionRef<void(int begin, int end)> body);
 
  private:
+  struct Job {
+    int count;
+    absl::FunctionRef<void(int, int)> body;
+  };
+
   void Work(int thread);
+  // Takes pieces of the current job until none is left; how many it took.
+  uint32_t TakePieces(int thread);
 
   std::vector<std::thread> workers_;
-  const absl::FunctionRef<void(int)>* body_ = nullptr;  // published by raising the epoch
-  alignas(64) std::atomic<uint32_t> epoch_{0};
-  alignas(64) std::atomic<uint32_t> running_{0};  // workers that have not finished the job
-  bool stop_ = false;                             // read after the epoch
+  // Written by the caller before it publishes pieces in state_, read by who has taken one of them:
+  // until that piece is done the caller does not go on.
+  const Job* job_ = nullptr;
+  // Pieces that nobody has taken (the low half) and the number of the job (the high half), which
+  // keeps a late worker from taking a piece of a later job for one that it saw earlier.
+  alignas(64) std::atomic<uint64_t> state_{0};
+  alignas(64) std::atomic<uint32_t> done_{0};  // pieces of this job that workers have finished
+  std::atomic<bool> stop_{false};
 };
 
 }  // namespace softsplice

@@ -1,4 +1,5 @@
-// Achieved GFLOP/s of the attentions and GB/s of the memory-bound ops on this machine's best
+// Achieved GFLOP/s of the attentions and GB/s of the memory-bound ops (as if every number came from
+// memory once; a sound's matrices fit a large cache) on this machine's best
 // instruction set, at the models' shapes. Floors: the cores' multiply-add peak, the memory's speed.
 #include <benchmark/benchmark.h>
 
@@ -31,6 +32,15 @@ class Bench {
       }
     }
     return mat;
+  }
+  Weight Vector(int size) {
+    const Mat values = New(1, size);
+    return *backend_->Pack({.name = "bench",
+                            .type = gguf::Type::kF32,
+                            .dims = {size},
+                            .data = static_cast<const uint8_t*>(values.data),
+                            .bytes = static_cast<size_t>(size) * sizeof(float)},
+                           Use::kVector);
   }
   Mat Ints(const std::vector<int32_t>& values) {
     const Mat mat = New(static_cast<int>(values.size()), 1, DType::kI32);
@@ -127,6 +137,85 @@ void Rope(benchmark::State& state) {
   Rate(state, "GB/s", 2.0 * 512 * 8 * 256 * 4);
 }
 BENCHMARK(Rope);
+
+// A sound of 30 s: 3000 mel frames, 750 rows after two convolutions, width 1024.
+constexpr int kSoundRows = 750;
+constexpr int kSoundWidth = 1024;
+
+// The patches of the second convolution, some frames at a time as the model takes them.
+void Unfold(benchmark::State& state, int threads) {
+  constexpr int kFrames = 7;
+  constexpr int kColumns = 32;
+  Bench bench(threads);
+  const Mat x = bench.New(2 * kSoundRows, 64 * 128);
+  const Mat y = bench.New(kFrames * kColumns, 9 * 128);
+  for (auto _ : state) {
+    for (int first = 0; first < kSoundRows; first += kFrames) {
+      const int frames = std::min(kFrames, kSoundRows - first);
+      bench->Unfold(y.Rows(0, frames * kColumns), x, 128, first);
+    }
+  }
+  Rate(state, "GB/s", 2.0 * kSoundRows * kColumns * 9 * 128 * 4);
+}
+BENCHMARK_CAPTURE(Unfold, one_thread, 1)->UseRealTime();
+BENCHMARK_CAPTURE(Unfold, two_threads, 2)->UseRealTime();
+
+// Over the channels of some of the first convolution's results.
+void LayerNorm(benchmark::State& state) {
+  constexpr int kRows = 2048;
+  Bench bench(1);
+  const int channels = static_cast<int>(state.range(0));
+  const Mat x = bench.New(kRows, channels);
+  const Weight gain = bench.Vector(channels);
+  for (auto _ : state) bench->LayerNorm(x, x, gain, 1e-6f);
+  Rate(state, "GB/s", 2.0 * kRows * channels * 4);
+}
+BENCHMARK(LayerNorm)->Arg(128)->Arg(32);
+
+void Silu(benchmark::State& state) {
+  Bench bench(1);
+  const Mat x = bench.New(kSoundRows, 4 * kSoundWidth);
+  for (auto _ : state) bench->Silu(x);
+  Rate(state, "GB/s", 2.0 * kSoundRows * 4 * kSoundWidth * 4);
+}
+BENCHMARK(Silu);
+
+void Glu(benchmark::State& state) {
+  Bench bench(1);
+  const Mat x = bench.New(kSoundRows, 2 * kSoundWidth);
+  const Mat y = bench.New(kSoundRows, kSoundWidth);
+  for (auto _ : state) bench->Glu(y, x);
+  Rate(state, "GB/s", 3.0 * kSoundRows * kSoundWidth * 4);
+}
+BENCHMARK(Glu);
+
+void DepthwiseConv(benchmark::State& state) {
+  Bench bench(1);
+  const Mat x = bench.New(kSoundRows, kSoundWidth);
+  const Mat y = bench.New(kSoundRows, kSoundWidth);
+  const Weight kernel = bench.Vector(5 * kSoundWidth);
+  const Mat starts = bench.Ints({0, kSoundRows});
+  for (auto _ : state) bench->DepthwiseConv(y, x, kernel, starts);
+  Rate(state, "GB/s", 2.0 * kSoundRows * kSoundWidth * 4);
+}
+BENCHMARK(DepthwiseConv);
+
+void LocalAttention(benchmark::State& state, int threads) {
+  constexpr int kSeen = 12;
+  Bench bench(threads);
+  const Mat q = bench.New(kSoundRows, kSoundWidth);
+  const Mat k = bench.New(kSoundRows, kSoundWidth);
+  const Mat v = bench.New(kSoundRows, kSoundWidth);
+  const Mat y = bench.New(kSoundRows, kSoundWidth);
+  const Mat relative = bench.New(kSeen, kSoundWidth);
+  const Mat starts = bench.Ints({0, kSoundRows});
+  for (auto _ : state) {
+    bench->LocalAttention(y, q, k, v, relative, starts, {.heads = 8, .left = kSeen - 1, .cap = 50});
+  }
+  Rate(state, "GFLOP/s", 6.0 * kSoundRows * kSeen * kSoundWidth);
+}
+BENCHMARK_CAPTURE(LocalAttention, one_thread, 1)->UseRealTime();
+BENCHMARK_CAPTURE(LocalAttention, two_threads, 2)->UseRealTime();
 
 }  // namespace
 }  // namespace softsplice

@@ -9,6 +9,7 @@ namespace {
 
 using testing::BackendTest;
 using testing::ExpectNear;
+using testing::FloatTensor;
 using testing::HostMat;
 using testing::kEps;
 
@@ -87,6 +88,85 @@ TEST_P(ElementwiseTest, GeluOfLargeValues) {
     for (int c = 1; c < 3; ++c) EXPECT_NEAR(got(0, c), 0, 1e-30);
     for (int c = 3; c < 6; ++c) EXPECT_FLOAT_EQ(got(0, c), 2 * values[c]);
     EXPECT_TRUE(std::isfinite(got(0, 0)));
+  }
+}
+
+TEST_P(ElementwiseTest, Relu) {
+  CompareShapes(1, 0, 0, [](Backend& b, Mat x, Mat) { b.Relu(x); });
+}
+
+// Two implementations of e^x, each within 4 ulp, and three more roundings.
+TEST_P(ElementwiseTest, Silu) {
+  for (const float scale : {0.01f, 3.0f, 20.0f}) {
+    CompareShapes(scale, 12 * kEps, 1e-30f, [](Backend& b, Mat x, Mat) { b.Silu(x); });
+  }
+}
+
+// Activations keep what is not a number: the services refuse such results.
+TEST_P(ElementwiseTest, ActivationsKeepNaN) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (Backend* b : {static_cast<Backend*>(&ref_), cpu_.get()}) {
+    for (const int c : {0, 18}) {
+      HostMat x = HostMat::Normal(random_, 1, 19);
+      x(0, c) = nan;
+      HostMat silu = x;
+      b->Relu(x.view());
+      b->Silu(silu.view());
+      EXPECT_TRUE(std::isnan(x(0, c)) && std::isnan(silu(0, c)));
+      EXPECT_FALSE(std::isnan(x(0, 5)) || std::isnan(silu(0, 5)));
+    }
+  }
+}
+
+TEST_P(ElementwiseTest, Glu) {
+  for (int cols = 1; cols <= 70; ++cols) {
+    for (const int rows : {1, 9, 40}) {
+      HostMat x = HostMat::Normal(random_, rows, 2 * cols, 3, 4);
+      HostMat want(rows, cols, 2);
+      HostMat got(rows, cols, 2);
+      ref_.Glu(want.view(), x.view());
+      cpu_->Glu(got.view(), x.view());
+      ExpectNear(got, want, 12 * kEps, 0, std::to_string(cols));
+    }
+  }
+}
+
+TEST_P(ElementwiseTest, AddAndMultiplyVectors) {
+  for (int n = 1; n <= 70; ++n) {
+    for (const int times : {1, 3}) {
+      HostMat vector = HostMat::Normal(random_, 1, n);
+      HostMat whole = HostMat::Normal(random_, 1, n * times);
+      HostMat want = HostMat::Normal(random_, 9, n * times, 2);
+      HostMat got = want;
+      for (auto [b, x] : {std::pair<Backend*, HostMat*>{&ref_, &want}, {cpu_.get(), &got}}) {
+        b->MulVector(x->view(), *b->Pack(FloatTensor(vector), Use::kVector));
+        b->AddVector(x->view(), *b->Pack(FloatTensor(whole), Use::kVector));
+      }
+      ExpectNear(got, want, 0, 0, std::to_string(n) + " x " + std::to_string(times));
+    }
+  }
+}
+
+// The sums for the mean and for the variance, in any order, are each within about sqrt(n) eps of
+// the values; with this eps, and with so many columns, they are magnified at most twice.
+TEST_P(ElementwiseTest, LayerNorm) {
+  const auto compare = [&](int rows, int cols, float eps, float offset) {
+    HostMat x = HostMat::Normal(random_, rows, cols, 2);
+    for (int r = 0; r < rows; ++r) {
+      for (int c = 0; c < cols; ++c) x(r, c) += offset;
+    }
+    HostMat gain = HostMat::Normal(random_, 1, cols);
+    HostMat want(rows, cols, 3);
+    ref_.LayerNorm(want.view(), x.view(), *ref_.Pack(FloatTensor(gain), Use::kVector), eps);
+    HostMat got = x;
+    cpu_->LayerNorm(got.view(), got.view(), *cpu_->Pack(FloatTensor(gain), Use::kVector), eps);
+    const float most = (6 + std::fabs(offset)) * 6;  // of x, and of the gain
+    const float bound = 2 * (6 + std::sqrt(static_cast<float>(cols))) * kEps;
+    ExpectNear(got, want, bound, bound * most, std::to_string(cols) + " columns");
+  };
+  for (int cols = 1; cols <= 70; ++cols) compare(5, cols, 1, 0);
+  for (const int cols : {32, 37, 128, 1024}) {
+    for (const float offset : {0.0f, 100.0f}) compare(40, cols, 1e-6f, offset);
   }
 }
 

@@ -1,5 +1,6 @@
 #include "kernels/cpu/thread_pool.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <thread>
@@ -10,46 +11,74 @@
 namespace softsplice {
 namespace {
 
-TEST(ThreadPoolTest, EveryThreadRunsEachJobOnce) {
+// Jobs of all sizes one right after the other: a worker that comes late finds another job.
+TEST(ThreadPoolTest, EveryPieceRunsOnce) {
   for (const int threads : {1, 2, 3, 8}) {
     ThreadPool pool(threads);
     ASSERT_EQ(pool.threads(), threads);
-    std::vector<int> calls(static_cast<size_t>(threads));  // no atomics: Run orders everything
-    for (int job = 1; job <= 500; ++job) {
-      pool.Run([&](int thread) { ++calls[static_cast<size_t>(thread)]; });
-      for (const int count : calls) ASSERT_EQ(count, job);
+    std::vector<int> calls(50);  // no atomics: ForEach orders everything
+    for (int job = 1; job <= 5000; ++job) {
+      const int count = job % 50;
+      std::fill(calls.begin(), calls.end(), 0);
+      pool.ForEach(count, [&](int, int i) { ++calls[static_cast<size_t>(i)]; });
+      for (int i = 0; i < 50; ++i) ASSERT_EQ(calls[static_cast<size_t>(i)], i < count ? 1 : 0);
     }
   }
 }
 
-TEST(ThreadPoolTest, TheCallerIsThreadZero) {
+TEST(ThreadPoolTest, ThreadsKeepTheirNumbers) {
   ThreadPool pool(3);
   std::vector<std::thread::id> ids(3);
-  pool.Run([&](int thread) { ids[static_cast<size_t>(thread)] = std::this_thread::get_id(); });
-  EXPECT_EQ(ids[0], std::this_thread::get_id());
-  EXPECT_NE(ids[1], ids[0]);
-  EXPECT_NE(ids[2], ids[0]);
-  EXPECT_NE(ids[1], ids[2]);
+  ids[0] = std::this_thread::get_id();
+  for (int job = 0; job < 200; ++job) {
+    pool.ForEach(20, [&](int thread, int) {
+      std::thread::id& id = ids[static_cast<size_t>(thread)];
+      if (id == std::thread::id()) id = std::this_thread::get_id();
+      EXPECT_EQ(id, std::this_thread::get_id());
+    });
+  }
 }
 
 TEST(ThreadPoolTest, SleepingWorkersWakeUp) {
-  ThreadPool pool(3);
-  std::atomic<int> calls{0};
+  ThreadPool pool(2);
   for (int job = 0; job < 5; ++job) {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));  // far beyond the spin
-    pool.Run([&](int) { ++calls; });
+    std::atomic<int> begun{0};
+    // Only two threads together get through.
+    pool.ForEach(2, [&](int, int) {
+      ++begun;
+      while (begun < 2) std::this_thread::yield();
+    });
   }
-  EXPECT_EQ(calls, 15);
 }
 
-TEST(ThreadPoolTest, TheCallerWaitsForSlowWorkers) {
+TEST(ThreadPoolTest, TheCallerWaitsForPiecesThatWorkersBegan) {
   ThreadPool pool(2);
   std::vector<int> done(2);
-  pool.Run([&](int thread) {
-    if (thread == 1) std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    done[static_cast<size_t>(thread)] = 1;
+  std::atomic<bool> begun{false};
+  pool.ForEach(2, [&](int thread, int i) {
+    if (thread == 0) {
+      while (!begun) std::this_thread::yield();
+    } else {
+      begun = true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+    done[static_cast<size_t>(i)] = 1;
   });
   EXPECT_EQ(done, (std::vector<int>{1, 1}));
+}
+
+// More threads than this machine has cores: most workers never come in time, and none is waited
+// for.
+TEST(ThreadPoolTest, LateWorkersAreNotWaitedFor) {
+  ThreadPool pool(64);
+  int64_t sum = 0;
+  std::vector<int> part(64);
+  for (int job = 0; job < 2000; ++job) {
+    pool.ForEach(3, [&](int thread, int i) { part[static_cast<size_t>(thread)] += i; });
+  }
+  for (const int of_thread : part) sum += of_thread;
+  EXPECT_EQ(sum, 2000 * 3);
 }
 
 TEST(ThreadPoolTest, ParallelForCoversEveryIndexOnce) {

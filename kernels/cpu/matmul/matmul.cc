@@ -1,7 +1,6 @@
 #include "kernels/cpu/matmul/matmul.h"
 
 #include <algorithm>
-#include <atomic>
 #include <vector>
 
 #include "kernels/cpu/matmul/blocking.h"
@@ -139,14 +138,7 @@ class TaskRunner {
 
 void Multiply(Mat y, Mat x, const Weight& w, MatmulScratch::Buffers& buffers, ThreadPool& pool) {
   TaskRunner runner(y, x, w, buffers, pool.threads());
-  const int tasks = runner.Tasks();
-  if (tasks == 1) return runner.Run(0, 0);
-  std::atomic<int> next{0};
-  pool.Run([&](int thread) {
-    for (int task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
-      runner.Run(task, thread);
-    }
-  });
+  pool.ForEach(runner.Tasks(), [&](int thread, int task) { runner.Run(task, thread); });
 }
 
 }  // namespace
