@@ -24,7 +24,9 @@ absl::Status OfAnotherModel(absl::string_view message) {
 
 }  // namespace
 
-absl::Status Collector::Add(const v1::EncodeImageResponse& message) {
+// Both calls stream the same events.
+template <class Response>
+absl::Status Collector::AddEvent(const Response& message) {
   if (has_summary_) return BadAnswer("a message after the summary");
   if (message.has_header()) return AddHeader(message.header());
   if (!has_header_) return BadAnswer("it does not begin with a header");
@@ -32,6 +34,9 @@ absl::Status Collector::Add(const v1::EncodeImageResponse& message) {
   if (message.has_summary()) return AddSummary(message.summary());
   return BadAnswer("an empty message");
 }
+
+template absl::Status Collector::AddEvent(const v1::EncodeImageResponse& message);
+template absl::Status Collector::AddEvent(const v1::EncodeAudioResponse& message);
 
 absl::Status Collector::AddHeader(const v1::SoftTokensHeader& header) {
   if (has_header_) return BadAnswer("a second header");
@@ -43,6 +48,10 @@ absl::Status Collector::AddHeader(const v1::SoftTokensHeader& header) {
   const absl::Status status = CheckHeader(header, rules_);
   if (absl::IsFailedPrecondition(status)) return OfAnotherModel(status.message());
   if (!status.ok()) return BadAnswer(status.message());
+  if (header.modality() != modality_) {
+    return BadAnswer(absl::StrCat("modality ", v1::Modality_Name(header.modality()), " where ",
+                                  v1::Modality_Name(modality_), " was asked for"));
+  }
   header_ = header;
   has_header_ = true;
   row_bytes_ = static_cast<uint64_t>(header.dim()) * DataTypeBytes(header.data_type());

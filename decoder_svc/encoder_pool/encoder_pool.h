@@ -25,9 +25,10 @@ struct EncoderPoolOptions {
 };
 
 struct EncodeJob {
+  v1::Modality modality = v1::MODALITY_IMAGE;
   std::string data;
   std::string mime_type;
-  uint32_t max_soft_tokens = 0;
+  uint32_t max_soft_tokens = 0;  // of a picture
   bool header_only = false;
   absl::Time deadline = absl::InfiniteFuture();
   std::string request_id;
@@ -62,7 +63,7 @@ class EncoderPool {
   // (INVALID_ARGUMENT, RESOURCE_EXHAUSTED …, fields relative to the medium); UNAVAILABLE: no
   // encoder answers; DEADLINE_EXCEEDED; FAILED_PRECONDITION: of another model; INTERNAL: its answer
   // is broken; CANCELLED.
-  std::shared_ptr<Call> EncodeImage(EncodeJob job, Done done);
+  std::shared_ptr<Call> Encode(EncodeJob job, Done done);
 
   // Whose rows the decoder takes: the fingerprint that the encoders agree on; empty until one
   // answered.

@@ -117,10 +117,8 @@ void GenerateCall::OnMedia(absl::StatusOr<std::vector<EncodedMedium>> media) {
 
 absl::Status GenerateCall::Submit(const std::vector<EncodedMedium>& media) {
   std::vector<MediumRows> rows;
-  for (const EncodedMedium& medium : media) {
-    rows.push_back({static_cast<int>(medium.header.rows()), medium.values});
-  }
-  engine_request_.prompt = BuildPrompt(pieces_, rows, decoder_.tokenizer.pad());
+  for (const EncodedMedium& medium : media) rows.push_back(RowsOf(medium));
+  engine_request_.prompt = BuildPrompt(pieces_, rows, decoder_.tokenizer);
   engine_request_.deadline = call_.deadline();
   prompt_tokens_ = static_cast<int>(engine_request_.prompt.tokens.size());
   call_.Note({"prompt_tokens", prompt_tokens_});
