@@ -15,61 +15,9 @@
 #include "absl/status/statusor.h"
 #include "common/gguf/file.h"
 #include "kernels/mat.h"
+#include "kernels/specs.h"
 
 namespace softsplice {
-
-// What a weight is for; decides how a backend lays it out.
-enum class Use : uint8_t {
-  kLinear,  // right side of Matmul
-  kTable,   // rows are looked up one by one; the mapped file may go on being read, so it must
-            // outlive the weight
-  kVector,  // gains and factors, float32
-};
-
-enum class Gelu : uint8_t {
-  kTanh,   // x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))): the models' own
-  kQuick,  // x sigmoid(1.702 x): llama.cpp's, for cross-checks
-};
-
-// Rotary embedding of dims [first, first + count) of every head; pairs are (i, i + count/2), angle
-// position * base^(-2i/count) / factors[i].
-struct RopeSpec {
-  int head_dim = 0;
-  int first = 0;
-  int count = 0;
-  float base = 10000;
-  const Weight* factors = nullptr;  // [count/2] divisors, or null
-};
-
-// Which sequence and position each row of a ragged batch has: two kI32 vectors as long as the
-// batch. Rows of one sequence are consecutive and in order of position.
-struct RowMap {
-  Mat sequences;
-  Mat positions;
-};
-
-// Where the positions of each sequence lie in the caches of one kind of layer: position p of
-// sequence s is row table[s][(p / block_rows) % blocks[s]] * block_rows + p % block_rows. A full
-// layer's table never wraps; a sliding layer's is a ring that holds at least window + (rows of the
-// sequence in one step) - 1 positions.
-struct KvPages {
-  Mat table;   // kI32 [sequences, most blocks]
-  Mat blocks;  // kI32 [sequences]: entries of the table's row that are in use
-  int block_rows = 0;
-};
-
-// Keys and values of one layer: [blocks * block_rows, kv_heads * head_dim], kF16 or kF32.
-struct KvLayer {
-  Mat k;
-  Mat v;
-};
-
-struct AttentionSpec {
-  int heads = 0;
-  int kv_heads = 0;  // query head h reads head h / (heads / kv_heads)
-  int head_dim = 0;
-  int window = 0;  // a row sees itself and the window - 1 positions before it; 0: all before it
-};
 
 class Backend {
  public:
@@ -129,6 +77,32 @@ class Backend {
   // Means of size x size tiles of a picture: x's rows are a grid of `columns` in reading order,
   // both sides multiples of `size`; y's rows are the smaller grid. Sums in float32.
   virtual void AveragePool(Mat y, Mat x, int columns, int size) = 0;
+
+  // Patches of a 3x3 convolution with stride 2 and padding 1 over one sound: x [frames, bins *
+  // channels], y [output frames * ceil(bins / 2), 9 * channels] for output frames from `first` on
+  // (of ceil(frames / 2)). A patch is (row, column, channel): Matmul with a kernel in that order is
+  // the convolution, and its result, seen as [output frames, ceil(bins / 2) * outputs], is the next
+  // one's x.
+  virtual void Unfold(Mat y, Mat x, int channels, int first) = 0;
+  // y = (x - mean) / sqrt(variance + eps) * gain over each row. y may be x.
+  virtual void LayerNorm(Mat y, Mat x, const Weight& gain, float eps) = 0;
+  // x = max(x, 0); x = x sigmoid(x).
+  virtual void Relu(Mat x) = 0;
+  virtual void Silu(Mat x) = 0;
+  // y = a * sigmoid(b), a and b being the two halves of x's columns.
+  virtual void Glu(Mat y, Mat x) = 0;
+  // x[i] += w; x[i][c] *= w[c mod w.cols], x.cols being a multiple of w.cols.
+  virtual void AddVector(Mat x, const Weight& w) = 0;
+  virtual void MulVector(Mat x, const Weight& w) = 0;
+  // y[i][c] = sum over j < width of kernel[c][j] * x[i - (width - 1) + j][c] inside each run of
+  // rows
+  // (`starts` as SelfAttention's; rows before the run are zero). kernel: a kVector, [cols, width].
+  virtual void DepthwiseConv(Mat y, Mat x, const Weight& kernel, Mat starts) = 0;
+  // Attention of each row to itself and the `left` rows before it, inside each run of rows: y[i] =
+  // softmax over j of (cap tanh(q[i] (k[j] + relative[i - j]) / cap)) times v[j], per head.
+  // relative: [left + 1, heads * head_dim], row d for distance d.
+  virtual void LocalAttention(Mat y, Mat q, Mat k, Mat v, Mat relative, Mat starts,
+                              const LocalAttentionSpec& spec) = 0;
 
   // Fusions: this body is the definition, an override may only be faster. `h` and `tmp` are
   // overwritten. x += norm(h) * gain.

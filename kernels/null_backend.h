@@ -39,6 +39,15 @@ class NullBackend final : public Backend {
                  const AttentionSpec&) override {}
   void SelfAttention(Mat, Mat, Mat, Mat, Mat, int) override {}
   void AveragePool(Mat, Mat, int, int) override {}
+  void Unfold(Mat, Mat, int, int) override {}
+  void LayerNorm(Mat, Mat, const Weight&, float) override {}
+  void Relu(Mat) override {}
+  void Silu(Mat) override {}
+  void Glu(Mat, Mat) override {}
+  void AddVector(Mat, const Weight&) override {}
+  void MulVector(Mat, const Weight&) override {}
+  void DepthwiseConv(Mat, Mat, const Weight&, Mat) override {}
+  void LocalAttention(Mat, Mat, Mat, Mat, Mat, Mat, const LocalAttentionSpec&) override {}
 };
 
 }  // namespace softsplice

@@ -1,8 +1,8 @@
 #include "common/config/vision_config.h"
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/config/keys.h"
+#include "common/config/mmproj.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
 
@@ -16,31 +16,6 @@ constexpr int kMaxFfn = 1 << 20;
 constexpr int kMaxPatch = 256;
 constexpr int kMaxPool = 16;
 constexpr int kMaxPositions = 1 << 20;
-
-absl::Status CheckArchitecture(const gguf::File& file) {
-  ASSIGN_OR_RETURN(const std::string arch, file.String("general.architecture"));
-  if (arch == "clip") return absl::OkStatus();
-  if (arch == "gemma4") {
-    return InvalidFile(file.path(),
-                       "this is a text file (arch gemma4); --mmproj takes the mmproj "
-                       "file (arch clip)");
-  }
-  return InvalidFile(file.path(), absl::StrCat("arch ", absl::Utf8SafeCEscape(arch),
-                                               " is not supported, clip (an mmproj file) is"));
-}
-
-absl::Status CheckTower(const gguf::File& file) {
-  if (!file.Bool("clip.has_vision_encoder").value_or(false)) {
-    return InvalidFile(file.path(), "this mmproj file has no image tower");
-  }
-  // Files with one tower only may use the short key.
-  const char* key =
-      file.Has("clip.vision.projector_type") ? "clip.vision.projector_type" : "clip.projector_type";
-  ASSIGN_OR_RETURN(const std::string type, file.String(key));
-  if (type == "gemma4v") return absl::OkStatus();
-  return InvalidFile(file.path(), absl::StrCat("image projector ", absl::Utf8SafeCEscape(type),
-                                               " is not supported, gemma4v is"));
-}
 
 absl::Status CheckTensors(const gguf::File& file, VisionConfig& c) {
   ASSIGN_OR_RETURN(const gguf::Tensor* positions,
@@ -57,12 +32,11 @@ absl::Status CheckTensors(const gguf::File& file, VisionConfig& c) {
 }  // namespace
 
 absl::StatusOr<VisionConfig> VisionConfig::FromGguf(const gguf::File& file) {
-  RETURN_IF_ERROR(CheckArchitecture(file));
-  RETURN_IF_ERROR(CheckTower(file));
+  ASSIGN_OR_RETURN(const Towers towers, FindTowers(file));
+  RETURN_IF_ERROR(CheckTower(file, towers.image, "image", "clip.vision.", "gemma4v"));
   const Keys keys(file, "clip.vision.");
   VisionConfig c;
   c.name = ModelName(file);
-  c.has_audio = file.Bool("clip.has_audio_encoder").value_or(false);
   RETURN_IF_ERROR(keys.Int("block_count", 1, kMaxLayers, c.layers));
   RETURN_IF_ERROR(keys.Int("embedding_length", 1, kMaxDim, c.dim));
   RETURN_IF_ERROR(keys.Int("feed_forward_length", 1, kMaxFfn, c.ffn));

@@ -22,7 +22,6 @@ struct VisionConfig {
   float rope_base = 100;   // in no key of the file
   int positions = 0;       // entries of each of the two position tables: patches along a side
   int projection_dim = 0;  // of a soft token
-  bool has_audio = false;  // the file has an audio tower too
 
   int HeadDim() const { return dim / heads; }
 

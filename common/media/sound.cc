@@ -1,17 +1,12 @@
 #include "common/media/sound.h"
 
-#include <cstddef>
 #include <cstdint>
 
 #include "absl/strings/match.h"
+#include "common/media/sniff.h"
 
 namespace softsplice {
 namespace {
-
-struct Magic {
-  size_t offset;
-  absl::string_view bytes;
-};
 
 constexpr Magic kSounds[] = {
     {0, "fLaC"},
@@ -53,9 +48,7 @@ constexpr Extension kExtensions[] = {
 
 bool LooksLikeSound(absl::string_view data) {
   for (const Magic& magic : kSounds) {
-    if (data.size() >= magic.offset && absl::StartsWith(data.substr(magic.offset), magic.bytes)) {
-      return true;
-    }
+    if (HasMagic(data, magic)) return true;
   }
   return IsFrameHeader(data);
 }

@@ -12,6 +12,8 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "common/config/audio_config.h"
+#include "common/config/mmproj.h"
 #include "common/config/text_config.h"
 #include "common/config/vision_config.h"
 #include "common/gguf/file.h"
@@ -38,6 +40,7 @@ struct Report {
   bool servable = false;
   std::optional<TextConfig> text;
   std::optional<VisionConfig> vision;
+  std::optional<AudioConfig> audio;
   int64_t parameters = 0;
   std::map<absl::string_view, TypeShare> types;
 };
@@ -64,25 +67,33 @@ void DescribeText(Report& r) {
   r.use = "the decoder serves it: give it to --model";
 }
 
-void DescribeMmproj(Report& r) {
-  const auto tower = [&](const char* name) {
-    return r.file.Bool(absl::StrCat("clip.has_", name, "_encoder")).value_or(false);
-  };
-  const bool image = tower("vision");
-  const bool audio = tower("audio");
-  r.kind = "mmproj";
-  r.what = absl::StrCat("an mmproj file with ", image && audio ? "an image and an audio tower"
-                                                : image        ? "an image tower"
-                                                : audio        ? "an audio tower"
-                                                               : "no tower");
-  auto config = VisionConfig::FromGguf(r.file);
-  if (!config.ok()) {
-    r.use = Unserved(r.file, config.status());
-    return;
+absl::Status ReadTowers(Report& r) {
+  ASSIGN_OR_RETURN(const Towers towers, FindTowers(r.file));
+  if (towers.image) {
+    ASSIGN_OR_RETURN(r.vision, VisionConfig::FromGguf(r.file));
   }
-  r.vision = *std::move(config);
-  r.servable = true;
-  r.use = "the encoder serves its image tower: give it to --mmproj";
+  if (towers.audio) {
+    ASSIGN_OR_RETURN(r.audio, AudioConfig::FromGguf(r.file));
+  }
+  return absl::OkStatus();
+}
+
+void DescribeMmproj(Report& r) {
+  const Towers towers = FindTowers(r.file).value_or(Towers());
+  r.kind = "mmproj";
+  r.what = absl::StrCat("an mmproj file with ", towers.image && towers.audio
+                                                    ? "an image and an audio tower"
+                                                : towers.image ? "an image tower"
+                                                : towers.audio ? "an audio tower"
+                                                               : "no tower");
+  const absl::Status status = ReadTowers(r);
+  r.servable = status.ok();
+  r.use = status.ok() ? absl::StrCat("the encoder serves ",
+                                     towers.image && towers.audio ? "its two towers"
+                                     : towers.image               ? "its image tower"
+                                                                  : "its audio tower",
+                                     ": give it to --mmproj")
+                      : Unserved(r.file, status);
 }
 
 Report Look(const gguf::File& file) {
@@ -172,11 +183,22 @@ Lines TextLines(const TextConfig& c) {
       {"Context", Grouped(c.context_length)}};
 }
 
+// Of an image or an audio tower.
+template <class Config>
+std::string Tower(const Config& c) {
+  return absl::StrCat(Count(c.layers, "layer"), " of width ", c.dim, ", FFN ", c.ffn, ", ", c.heads,
+                      " heads of ", c.HeadDim());
+}
+
 Lines VisionLines(const VisionConfig& c) {
-  return {{"Layers", absl::StrCat(c.layers)},
-          {"Width", absl::StrCat(c.dim, ", FFN ", c.ffn, ", ", c.heads, " heads of ", c.HeadDim())},
+  return {{"Image tower", Tower(c)},
           {"Patches", absl::StrCat(c.patch, " x ", c.patch, " pixels, ", c.pool, " x ", c.pool,
                                    " of them pooled; sides of at most ", c.positions, " patches")},
+          {"Soft tokens", absl::StrCat("of ", c.projection_dim, " numbers")}};
+}
+
+Lines AudioLines(const AudioConfig& c) {
+  return {{"Audio tower", absl::StrCat(Tower(c), ", output ", c.output_dim)},
           {"Soft tokens", absl::StrCat("of ", c.projection_dim, " numbers")}};
 }
 
@@ -196,8 +218,10 @@ Lines Summary(const Report& r) {
     lines.emplace_back(std::exchange(label, ""), absl::StrFormat("%-7s %6d tensors %12s", type,
                                                                  share.tensors, Size(share.bytes)));
   }
-  const Lines more = r.text ? TextLines(*r.text) : r.vision ? VisionLines(*r.vision) : Lines();
-  lines.insert(lines.end(), more.begin(), more.end());
+  const auto add = [&](const Lines& more) { lines.insert(lines.end(), more.begin(), more.end()); };
+  if (r.text) add(TextLines(*r.text));
+  if (r.vision) add(VisionLines(*r.vision));
+  if (r.audio) add(AudioLines(*r.audio));
   return lines;
 }
 
@@ -312,8 +336,17 @@ ordered_json VisionJson(const VisionConfig& c) {
           {"patch", c.patch},
           {"pool", c.pool},
           {"positions", c.positions},
-          {"projection_dim", c.projection_dim},
-          {"has_audio", c.has_audio}};
+          {"projection_dim", c.projection_dim}};
+}
+
+ordered_json AudioJson(const AudioConfig& c) {
+  return {{"layers", c.layers},
+          {"width", c.dim},
+          {"ffn", c.ffn},
+          {"heads", c.heads},
+          {"mel_bins", c.mel_bins},
+          {"output_dim", c.output_dim},
+          {"projection_dim", c.projection_dim}};
 }
 
 ordered_json ToJson(const Report& r) {
@@ -326,6 +359,7 @@ ordered_json ToJson(const Report& r) {
   }
   if (r.text) json["text"] = TextJson(*r.text);
   if (r.vision) json["vision"] = VisionJson(*r.vision);
+  if (r.audio) json["audio"] = AudioJson(*r.audio);
   json["metadata"] = ordered_json::object();
   for (const auto& [key, value] : r.file.metadata()) {
     json["metadata"][key] = std::visit(JsonValue(), value);

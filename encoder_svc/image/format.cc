@@ -4,20 +4,14 @@
 #include <optional>
 #include <string>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/media/sniff.h"
 #include "common/status/error.h"
 
 namespace softsplice {
 namespace {
 
 constexpr absl::string_view kSupported = "PNG, JPEG, BMP and GIF are supported";
-
-struct Magic {
-  size_t offset;
-  absl::string_view bytes;
-};
 
 struct KnownFormat {
   Magic magic;
@@ -32,34 +26,6 @@ constexpr KnownFormat kFormats[] = {
     {{0, "BM"}, ImageFormat::kBmp},
 };
 
-// What people send most often that we can't read; named so that the message helps.
-struct OtherFormat {
-  Magic magic;
-  absl::string_view name;
-};
-
-constexpr OtherFormat kOthers[] = {
-    {{8, "WEBP"}, "WebP"},
-    {{0, {"II*\0", 4}}, "TIFF"},
-    {{0, {"MM\0*", 4}}, "TIFF"},
-    {{4, "ftypavif"}, "AVIF"},
-    {{4, "ftypheic"}, "HEIC"},
-    {{4, "ftypmif1"}, "HEIF"},
-    {{4, "ftypheix"}, "HEIC"},
-    {{0, "<svg"}, "SVG"},
-    {{0, "<?xml"}, "XML"},
-    {{0, "%PDF"}, "PDF"},
-    {{8, "WAVE"}, "WAV"},
-    {{0, "\xff\x0a"}, "JPEG XL"},
-    {{0, "<!DOCTYPE"}, "HTML"},
-    {{0, "<html"}, "HTML"},
-    {{0, "data:"}, "a data: URL"},
-    {{0, "https://"}, "a URL"},
-    {{0, "http://"}, "a URL"},
-    {{0, "iVBORw0KGgo"}, "PNG in base64"},
-    {{0, "/9j/"}, "JPEG in base64"},
-};
-
 struct KnownMime {
   absl::string_view mime;
   ImageFormat format;
@@ -71,32 +37,17 @@ constexpr KnownMime kMimes[] = {
     {"image/x-ms-bmp", ImageFormat::kBmp}, {"image/gif", ImageFormat::kGif},
 };
 
-bool Has(absl::string_view bytes, const Magic& magic) {
-  return bytes.size() >= magic.offset + magic.bytes.size() &&
-         bytes.substr(magic.offset, magic.bytes.size()) == magic.bytes;
-}
-
 std::optional<ImageFormat> Sniff(absl::string_view bytes) {
   for (const KnownFormat& known : kFormats) {
-    if (Has(bytes, known.magic)) return known.format;
+    if (HasMagic(bytes, known.magic)) return known.format;
   }
   return std::nullopt;
 }
 
-// "not a picture we can read (it looks like WebP)".
 std::string Unreadable(absl::string_view bytes) {
-  for (const OtherFormat& other : kOthers) {
-    if (Has(bytes, other.magic)) {
-      return absl::StrCat("the bytes look like ", other.name, ", which can't be read");
-    }
-  }
-  return "the bytes are not a picture in a format that can be read";
-}
-
-// `mime_type` without parameters, in lower case.
-std::string Essence(absl::string_view mime_type) {
-  return absl::AsciiStrToLower(
-      absl::StripAsciiWhitespace(mime_type.substr(0, mime_type.find(';'))));
+  const absl::string_view name = LooksLike(bytes);
+  if (name.empty()) return "the bytes are not a picture in a format that can be read";
+  return absl::StrCat("the bytes look like ", name, ", which can't be read");
 }
 
 }  // namespace
@@ -116,7 +67,7 @@ absl::string_view Name(ImageFormat format) {
 }
 
 absl::StatusOr<ImageFormat> FindImageFormat(absl::string_view bytes, absl::string_view mime_type) {
-  const std::string mime = Essence(mime_type);
+  const std::string mime = MimeEssence(mime_type);
   std::optional<ImageFormat> stated;
   for (const KnownMime& known : kMimes) {
     if (known.mime == mime) stated = known.format;

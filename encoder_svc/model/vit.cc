@@ -8,7 +8,6 @@
 #include "absl/strings/str_cat.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
-#include "kernels/null_backend.h"
 
 namespace softsplice {
 namespace {
@@ -110,15 +109,10 @@ void Vit::FeedForward(Backend& b, Arena& a, const Layer& l, Mat x) const {
 }
 
 // The end of Gemma4VisionModel; most models have no such step.
-Mat Vit::Standardize(Backend& b, Arena& a, Mat pooled) const {
-  if (!scale_) return pooled;
-  Mat standard = a.New(pooled.rows, pooled.cols);
-  Arena::Scope scope(a);
-  Mat zeros = a.New(pooled.rows, 1, DType::kI32);
-  b.Upload(zeros, std::vector<int32_t>(static_cast<size_t>(pooled.rows)).data());
-  b.AddEmbedding(pooled, zeros, minus_bias_);
-  b.Matmul(standard, pooled, scale_);
-  return standard;
+void Vit::Standardize(Backend& b, Mat pooled) const {
+  if (!scale_) return;
+  b.AddVector(pooled, minus_bias_);
+  b.MulVector(pooled, scale_);
 }
 
 // Soft tokens of all pictures, [soft tokens, projection_dim].
@@ -145,7 +139,7 @@ Mat Vit::Forward(Backend& b, Arena& a, absl::Span<const Patches> pictures,
   }
   b.Scale(pooled, std::sqrt(static_cast<float>(config_.dim)));
   if (tap) tap("pool", pooled);
-  pooled = Standardize(b, a, pooled);
+  Standardize(b, pooled);
   b.RmsNorm(pooled, pooled, nullptr, config_.eps);
   Mat soft = a.New(pooled.rows, config_.projection_dim);
   b.Matmul(soft, pooled, projector_);
@@ -155,27 +149,14 @@ Mat Vit::Forward(Backend& b, Arena& a, absl::Span<const Patches> pictures,
 
 absl::StatusOr<std::vector<std::vector<float>>> Vit::Encode(absl::Span<const Patches> pictures,
                                                             const VitTap& tap) {
-  NullBackend null;
-  Arena dry(nullptr);
-  Forward(null, dry, pictures, {});
-  if (dry.Peak() > workspace_bytes_) {
-    workspace_ = nullptr;  // first the old one goes
-    workspace_bytes_ = 0;
-    ASSIGN_OR_RETURN(workspace_, backend_.Allocate(dry.Peak()));
-    workspace_bytes_ = dry.Peak();
-  }
-  Arena arena(workspace_.get());
+  ASSIGN_OR_RETURN(Arena arena,
+                   workspace_.Plan([&](Backend& b, Arena& a) { Forward(b, a, pictures, {}); }));
   const Mat soft = Forward(backend_, arena, pictures, tap);
-  std::vector<std::vector<float>> results;
-  int first = 0;
+  std::vector<int> rows;
   for (const Patches& picture : pictures) {
-    const int rows = PatchCount(picture) / (config_.pool * config_.pool);
-    results.emplace_back(static_cast<size_t>(rows) * static_cast<size_t>(soft.cols));
-    backend_.Download(results.back().data(), soft.Rows(first, rows));
-    first += rows;
+    rows.push_back(PatchCount(picture) / (config_.pool * config_.pool));
   }
-  RETURN_IF_ERROR(backend_.Wait());
-  return results;
+  return DownloadRuns(backend_, soft, rows);
 }
 
 }  // namespace softsplice

@@ -3,7 +3,6 @@
 // Gemma4MultimodalEmbedder.
 #pragma once
 
-#include <cstddef>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -14,6 +13,7 @@
 #include "common/config/vision_config.h"
 #include "common/gguf/file.h"
 #include "encoder_svc/image/patches.h"
+#include "encoder_svc/model/workspace.h"
 #include "kernels/arena.h"
 #include "kernels/backend.h"
 
@@ -59,7 +59,7 @@ class Vit {
   };
 
   Vit(VisionConfig config, Backend& backend, Gelu gelu)
-      : config_(std::move(config)), backend_(backend), gelu_(gelu) {}
+      : config_(std::move(config)), backend_(backend), gelu_(gelu), workspace_(backend) {}
   absl::Status LoadTop(const gguf::File& file);
   absl::StatusOr<Layer> LoadLayer(const gguf::File& file, int index) const;
   absl::Status LoadStandardization(const gguf::File& file);
@@ -70,7 +70,7 @@ class Vit {
                     Mat x, const VitTap& tap) const;
   void Attend(Backend& b, Arena& a, const Layer& l, const Batch& batch, Mat x) const;
   void FeedForward(Backend& b, Arena& a, const Layer& l, Mat x) const;
-  Mat Standardize(Backend& b, Arena& a, Mat pooled) const;
+  void Standardize(Backend& b, Mat pooled) const;
 
   VisionConfig config_;
   Backend& backend_;
@@ -78,11 +78,8 @@ class Vit {
   Weight patch_projection_, column_table_, row_table_, projector_;
   std::vector<Layer> layers_;
   // Larger models than E4B: pooled rows become (x - bias) * scale. Empty if there is none.
-  Weight minus_bias_;  // a table of one row
-  Weight scale_;       // diagonal
-  std::vector<float> minus_bias_values_;
-  std::shared_ptr<void> workspace_;
-  size_t workspace_bytes_ = 0;
+  Weight minus_bias_, scale_;
+  Workspace workspace_;
 };
 
 }  // namespace softsplice

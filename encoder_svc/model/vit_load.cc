@@ -1,94 +1,12 @@
 // Loading of the image tower: which tensors there are, and their shapes.
-#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "common/status/error.h"
 #include "common/status/macros.h"
+#include "encoder_svc/model/packer.h"
 #include "encoder_svc/model/vit.h"
 
 namespace softsplice {
-namespace {
-
-// A tensor of our own numbers, in ggml's order of dimensions.
-gguf::Tensor View(absl::string_view name, std::vector<int64_t> dims,
-                  const std::vector<float>& values) {
-  return {.name = std::string(name),
-          .type = gguf::Type::kF32,
-          .dims = std::move(dims),
-          .data = reinterpret_cast<const uint8_t*>(values.data()),
-          .bytes = values.size() * sizeof(float)};
-}
-
-std::vector<float> Floats(const gguf::Tensor& tensor) {
-  std::vector<float> values(static_cast<size_t>(tensor.Elements()));
-  gguf::Dequantize(tensor.type, tensor.data, values.data(), tensor.Elements());
-  return values;
-}
-
-// Packs tensors of one file under one prefix; once packed, the mapped pages may go.
-class Packer {
- public:
-  Packer(const gguf::File& file, Backend& backend, std::string prefix)
-      : file_(file), backend_(backend), prefix_(std::move(prefix)) {}
-
-  absl::Status Vector(Weight& weight, absl::string_view name, int size) const {
-    return Pack(weight, name, {size}, Use::kVector);
-  }
-  absl::Status Linear(Weight& weight, absl::string_view name, int in, int out) const {
-    return Pack(weight, name, {in, out}, Use::kLinear);
-  }
-  // A linear layer that clamps what goes in and comes out (Gemma4ClippableLinear).
-  absl::Status Clipped(Weight& weight, absl::string_view name, int in, int out) const {
-    RETURN_IF_ERROR(Linear(weight, name, in, out));
-    RETURN_IF_ERROR(Bound(weight.in_lo, name, "input_min"));
-    RETURN_IF_ERROR(Bound(weight.in_hi, name, "input_max"));
-    RETURN_IF_ERROR(Bound(weight.out_lo, name, "output_min"));
-    return Bound(weight.out_hi, name, "output_max");
-  }
-
- private:
-  absl::Status Pack(Weight& weight, absl::string_view name, std::initializer_list<int64_t> dims,
-                    Use use) const {
-    ASSIGN_OR_RETURN(const gguf::Tensor* tensor,
-                     file_.Find(absl::StrCat(prefix_, name, ".weight"), dims));
-    ASSIGN_OR_RETURN(weight, backend_.Pack(*tensor, use));
-    file_.DropPages(*tensor);
-    return absl::OkStatus();
-  }
-
-  // Leaves `bound` alone if the file does not have it.
-  absl::Status Bound(float& bound, absl::string_view name, absl::string_view which) const {
-    const std::string full = absl::StrCat(prefix_, name, ".", which);
-    if (file_.FindOptional(full) == nullptr) return absl::OkStatus();
-    ASSIGN_OR_RETURN(const float* value, file_.FindF32(full, {1}));
-    bound = *value;
-    return absl::OkStatus();
-  }
-
-  const gguf::File& file_;
-  Backend& backend_;
-  std::string prefix_;
-};
-
-// The file has the patch projection as a convolution's kernel [out][channel][y][x]; patches are
-// (y, x, channel).
-std::vector<float> PatchColumns(const gguf::Tensor& kernel, int patch) {
-  const std::vector<float> from = Floats(kernel);
-  std::vector<float> to(from.size());
-  const size_t pixels = static_cast<size_t>(patch) * static_cast<size_t>(patch);
-  for (size_t out = 0; out < from.size(); out += 3 * pixels) {
-    for (size_t channel = 0; channel < 3; ++channel) {
-      for (size_t i = 0; i < pixels; ++i) {
-        to[out + 3 * i + channel] = from[out + channel * pixels + i];
-      }
-    }
-  }
-  return to;
-}
-
-}  // namespace
-
 absl::StatusOr<std::unique_ptr<Vit>> Vit::Load(const gguf::File& file, Backend& backend,
                                                Gelu gelu) {
   ASSIGN_OR_RETURN(VisionConfig config, VisionConfig::FromGguf(file));
@@ -105,14 +23,8 @@ absl::StatusOr<std::unique_ptr<Vit>> Vit::Load(const gguf::File& file, Backend& 
 
 absl::Status Vit::LoadTop(const gguf::File& file) {
   const VisionConfig& c = config_;
-  ASSIGN_OR_RETURN(const gguf::Tensor* kernel,
-                   file.Find("v.patch_embd.weight", {c.patch, c.patch, 3, c.dim}));
-  const std::vector<float> columns = PatchColumns(*kernel, c.patch);
-  ASSIGN_OR_RETURN(
-      patch_projection_,
-      backend_.Pack(View(kernel->name, {int64_t{3} * c.patch * c.patch, c.dim}, columns),
-                    Use::kLinear));
-  file.DropPages(*kernel);
+  RETURN_IF_ERROR(
+      Packer(file, backend_, "v.").Convolution(patch_projection_, "patch_embd", c.patch, 3, c.dim));
 
   // Two tables one after the other: of columns (x), of rows (y).
   ASSIGN_OR_RETURN(const gguf::Tensor* tables,
@@ -152,20 +64,9 @@ absl::Status Vit::LoadStandardization(const gguf::File& file) {
   if (file.FindOptional("v.std_bias") == nullptr && file.FindOptional("v.std_scale") == nullptr) {
     return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(const gguf::Tensor* bias, file.Find("v.std_bias", {config_.dim}));
-  ASSIGN_OR_RETURN(const gguf::Tensor* scale, file.Find("v.std_scale", {config_.dim}));
-  minus_bias_values_ = Floats(*bias);
-  for (float& value : minus_bias_values_) value = -value;
-  ASSIGN_OR_RETURN(
-      minus_bias_,
-      backend_.Pack(View(bias->name, {config_.dim, 1}, minus_bias_values_), Use::kTable));
-  // A product with a diagonal matrix: no other op multiplies columns, and the rows are few.
-  const std::vector<float> factors = Floats(*scale);
-  std::vector<float> diagonal(factors.size() * factors.size());
-  for (size_t i = 0; i < factors.size(); ++i) diagonal[i * (factors.size() + 1)] = factors[i];
-  ASSIGN_OR_RETURN(
-      scale_, backend_.Pack(View(scale->name, {config_.dim, config_.dim}, diagonal), Use::kLinear));
-  return absl::OkStatus();
+  const Packer pack(file, backend_, "v.");
+  RETURN_IF_ERROR(pack.Scaled(minus_bias_, "std_bias", config_.dim, -1));
+  return pack.Scaled(scale_, "std_scale", config_.dim);
 }
 
 }  // namespace softsplice

@@ -18,6 +18,9 @@ constexpr int kPiece = 8192;
 // Unfinished results of decoding rows: 32 MiB at most.
 constexpr size_t kMostPartialFloats = size_t{8} << 20;
 
+// Rows that local attention works on at a time.
+constexpr int kLocalRows = 32;
+
 const CpuOps& OpsOf(Isa isa) {
   switch (isa) {
     case Isa::kAvx512:
@@ -28,6 +31,24 @@ const CpuOps& OpsOf(Isa isa) {
       break;
   }
   return cpu_generic::Ops();
+}
+
+// The 3x3 patch around one bin of one frame.
+void UnfoldPatch(float* y, Mat x, int channels, int frame, int bin) {
+  const int bins = x.cols / channels;
+  const size_t width = static_cast<size_t>(channels);
+  const int begin = std::max(0, bin - 1);
+  const int end = std::min(bins, bin + 2);
+  for (int f = frame - 1; f <= frame + 1; ++f, y += 3 * width) {
+    if (f < 0 || f >= x.rows) {
+      std::fill_n(y, 3 * width, 0.0f);
+      continue;
+    }
+    if (bin == 0) std::fill_n(y, width, 0.0f);
+    if (bin + 1 == bins) std::fill_n(y + 2 * width, width, 0.0f);
+    std::copy(x.Row<float>(f) + begin * channels, x.Row<float>(f) + end * channels,
+              y + (begin - (bin - 1)) * channels);
+  }
 }
 
 }  // namespace
@@ -300,6 +321,76 @@ void CpuBackend::SelfAttention(Mat y, Mat q, Mat k, Mat v, Mat starts, int heads
 void CpuBackend::AveragePool(Mat y, Mat x, int columns, int size) {
   ForRows(y.rows, y.cols * size * size,
           [&](int first, int rows) { ops_.average_pool(y, x, first, rows, columns, size); });
+}
+
+void CpuBackend::Unfold(Mat y, Mat x, int channels, int first) {
+  const int columns = (x.cols / channels + 1) / 2;
+  ForRows(y.rows, y.cols, [&](int begin, int rows) {
+    for (int r = begin; r < begin + rows; ++r) {
+      UnfoldPatch(y.Row<float>(r), x, channels, 2 * (first + r / columns), 2 * (r % columns));
+    }
+  });
+}
+
+void CpuBackend::LayerNorm(Mat y, Mat x, const Weight& gain, float eps) {
+  ForRows(x.rows, x.cols, [&](int first, int rows) {
+    ops_.layer_norm(y.Rows(first, rows), x.Rows(first, rows), Floats(gain), eps);
+  });
+}
+
+void CpuBackend::Relu(Mat x) {
+  ForRows(x.rows, x.cols, [&](int first, int rows) { ops_.relu(x.Rows(first, rows)); });
+}
+
+void CpuBackend::Silu(Mat x) {
+  ForRows(x.rows, x.cols, [&](int first, int rows) { ops_.silu(x.Rows(first, rows)); });
+}
+
+void CpuBackend::Glu(Mat y, Mat x) {
+  ForRows(x.rows, x.cols,
+          [&](int first, int rows) { ops_.glu(y.Rows(first, rows), x.Rows(first, rows)); });
+}
+
+void CpuBackend::AddVector(Mat x, const Weight& w) {
+  ForRows(x.rows, x.cols,
+          [&](int first, int rows) { ops_.add_vector(x.Rows(first, rows), Floats(w)); });
+}
+
+void CpuBackend::MulVector(Mat x, const Weight& w) {
+  ForRows(x.rows, x.cols,
+          [&](int first, int rows) { ops_.mul_vector(x.Rows(first, rows), Floats(w), w.cols); });
+}
+
+void CpuBackend::DepthwiseConv(Mat y, Mat x, const Weight& kernel, Mat starts) {
+  const int width = kernel.cols / x.cols;
+  if (!Grow(packed_, static_cast<size_t>(kernel.cols))) return;
+  // Taps side by side for neighbouring columns.
+  for (int j = 0; j < width; ++j) {
+    float* tap = packed_.data() + j * x.cols;
+    for (int c = 0; c < x.cols; ++c) tap[c] = Floats(kernel)[c * width + j];
+  }
+  ForRows(x.rows, x.cols, [&](int first, int rows) {
+    ops_.depthwise_conv(y, x, packed_.data(), width, starts, first, rows);
+  });
+}
+
+void CpuBackend::LocalAttention(Mat y, Mat q, Mat k, Mat v, Mat relative, Mat starts,
+                                const LocalAttentionSpec& spec) {
+  const LocalAttentionCall call{.y = y,
+                                .q = q,
+                                .k = k,
+                                .v = v,
+                                .relative = relative,
+                                .starts = starts,
+                                .head_dim = q.cols / spec.heads,
+                                .left = spec.left,
+                                .cap = spec.cap};
+  if (!GrowAll(thread_scratch_, static_cast<size_t>(spec.left + 1 + ops_.lanes))) return;
+  ForItems((q.rows + kLocalRows - 1) / kLocalRows, [&](int thread, int i) {
+    const int first = i * kLocalRows;
+    ops_.local_attention(call, first, std::min(kLocalRows, q.rows - first),
+                         thread_scratch_[static_cast<size_t>(thread)].data());
+  });
 }
 
 }  // namespace softsplice

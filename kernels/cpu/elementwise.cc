@@ -7,7 +7,7 @@
 namespace softsplice::SIMD_NAMESPACE {
 namespace {
 
-// x = f(x) and y = f(y, x) over a row.
+// x = f(x), y = f(y, x) and y = f(a, b) over a row.
 template <class F>
 SIMD_INLINE void MapRow(float* x, int n, F f) {
   int i = 0;
@@ -19,6 +19,12 @@ SIMD_INLINE void MapRow(float* y, const float* x, int n, F f) {
   int i = 0;
   for (; i + kLanes <= n; i += kLanes) Store(y + i, f(Load(y + i), Load(x + i)));
   if (i < n) StorePart(y + i, f(LoadPart(y + i, n - i), LoadPart(x + i, n - i)), n - i);
+}
+template <class F>
+SIMD_INLINE void MapRow(float* y, const float* a, const float* b, int n, F f) {
+  int i = 0;
+  for (; i + kLanes <= n; i += kLanes) Store(y + i, f(Load(a + i), Load(b + i)));
+  if (i < n) StorePart(y + i, f(LoadPart(a + i, n - i), LoadPart(b + i, n - i)), n - i);
 }
 
 void Add(Mat y, Mat x) {
@@ -56,6 +62,40 @@ void GeluMul(Mat gate, Mat up, bool quick) {
   }
 }
 
+void Relu(Mat x) {
+  for (int r = 0; r < x.rows; ++r) {
+    // In this order Max keeps what is not a number.
+    MapRow(RowOf(x, r), x.cols, [](vf a) { return Max(vf{}, a); });
+  }
+}
+
+void Silu(Mat x) {
+  for (int r = 0; r < x.rows; ++r) {
+    MapRow(RowOf(x, r), x.cols, [](vf a) { return a * Sigmoid(a); });
+  }
+}
+
+void Glu(Mat y, Mat x) {
+  for (int r = 0; r < y.rows; ++r) {
+    MapRow(RowOf(y, r), RowOf(x, r), RowOf(x, r) + y.cols, y.cols,
+           [](vf a, vf b) { return a * Sigmoid(b); });
+  }
+}
+
+void AddVector(Mat x, const float* w) {
+  for (int r = 0; r < x.rows; ++r) {
+    MapRow(RowOf(x, r), w, x.cols, [](vf a, vf b) { return a + b; });
+  }
+}
+
+void MulVector(Mat x, const float* w, int n) {
+  for (int r = 0; r < x.rows; ++r) {
+    for (int c = 0; c < x.cols; c += n) {
+      MapRow(RowOf(x, r) + c, w, n, [](vf a, vf b) { return a * b; });
+    }
+  }
+}
+
 void ToHalf(uint16_t* y, const float* x, int n) {
   int i = 0;
   for (; i + kLanes <= n; i += kLanes) Store(y + i, Load(x + i));
@@ -87,6 +127,11 @@ void FillElementwise(CpuOps& ops) {
   ops.scale = Scale;
   ops.softcap = Softcap;
   ops.gelu_mul = GeluMul;
+  ops.relu = Relu;
+  ops.silu = Silu;
+  ops.glu = Glu;
+  ops.add_vector = AddVector;
+  ops.mul_vector = MulVector;
   ops.to_half = ToHalf;
   ops.average_pool = AveragePool;
 }

@@ -10,6 +10,8 @@ void FillNorm(CpuOps& ops);
 void FillRope(CpuOps& ops);
 void FillAttention(CpuOps& ops);
 void FillSelfAttention(CpuOps& ops);
+void FillLocalAttention(CpuOps& ops);
+void FillDepthwiseConv(CpuOps& ops);
 const CpuOps& Ops();
 
 }  // namespace softsplice::SIMD_NAMESPACE

@@ -1,5 +1,6 @@
-// y = x / sqrt(mean(x^2) + eps) * gain over groups of columns; x [rows, cols] float32, read twice
-// (the second time from cache), written once. Compiled once per instruction set.
+// y = x / sqrt(mean(x^2) + eps) * gain over groups of columns, and y = (x - mean) / sqrt(variance +
+// eps) * gain over rows; x [rows, cols] float32, read from memory once (and again from cache),
+// written once. Compiled once per instruction set.
 #include "kernels/cpu/families.h"
 #include "kernels/cpu/simd.h"
 
@@ -51,6 +52,31 @@ void RmsNorm(Mat y, Mat x, const float* gain, float eps, int group) {
   }
 }
 
+SIMD_INLINE float Mean(const float* x, int n) {
+  vf sum[2] = {};
+  int i = 0;
+  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+    sum[0] += Load(x + i);
+    sum[1] += Load(x + i + kLanes);
+  }
+  for (; i + kLanes <= n; i += kLanes) sum[0] += Load(x + i);
+  if (i < n) sum[1] += LoadPart(x + i, n - i);
+  return Sum(sum[0] + sum[1]) / static_cast<float>(n);
+}
+
+// The RMS norm of the differences from the mean.
+void LayerNorm(Mat y, Mat x, const float* gain, float eps) {
+  for (int r = 0; r < x.rows; ++r) {
+    float* to = RowOf(y, r);
+    const float* from = RowOf(x, r);
+    const float mean = Mean(from, x.cols);
+    int i = 0;
+    for (; i + kLanes <= x.cols; i += kLanes) Store(to + i, Load(from + i) - mean);
+    if (i < x.cols) StorePart(to + i, LoadPart(from + i, x.cols - i) - mean, x.cols - i);
+    NormRow(to, to, gain, eps, x.cols);
+  }
+}
+
 void AddNorm(Mat x, Mat h, const float* gain, float eps) {
   for (int r = 0; r < x.rows; ++r) {
     float* to = RowOf(x, r);
@@ -72,6 +98,7 @@ void AddNorm(Mat x, Mat h, const float* gain, float eps) {
 void FillNorm(CpuOps& ops) {
   ops.rms_norm = RmsNorm;
   ops.add_norm = AddNorm;
+  ops.layer_norm = LayerNorm;
 }
 
 }  // namespace softsplice::SIMD_NAMESPACE

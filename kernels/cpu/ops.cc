@@ -14,6 +14,8 @@ const CpuOps& Ops() {
     FillRope(ops);
     FillAttention(ops);
     FillSelfAttention(ops);
+    FillLocalAttention(ops);
+    FillDepthwiseConv(ops);
     return ops;
   }();
   return kOps;

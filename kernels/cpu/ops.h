@@ -54,6 +54,13 @@ struct SelfAttentionItem {
   float* values = nullptr;
 };
 
+struct LocalAttentionCall {
+  Mat y, q, k, v, relative, starts;  // as Backend::LocalAttention
+  int head_dim = 0;
+  int left = 0;
+  float cap = 0;
+};
+
 struct CpuOps {
   int lanes;
   // y, x, gate, up: equal shapes.
@@ -61,6 +68,11 @@ struct CpuOps {
   void (*scale)(Mat x, float factor);
   void (*softcap)(Mat x, float cap);
   void (*gelu_mul)(Mat gate, Mat up, bool quick);
+  void (*relu)(Mat x);
+  void (*silu)(Mat x);
+  void (*glu)(Mat y, Mat x);
+  void (*add_vector)(Mat x, const float* w);
+  void (*mul_vector)(Mat x, const float* w, int n);
 
   void (*to_half)(uint16_t* y, const float* x, int n);
   // y's rows [first, first + rows) of the smaller grid.
@@ -68,6 +80,7 @@ struct CpuOps {
   // gain may be null; y may be x.
   void (*rms_norm)(Mat y, Mat x, const float* gain, float eps, int group);
   void (*add_norm)(Mat x, Mat h, const float* gain, float eps);
+  void (*layer_norm)(Mat y, Mat x, const float* gain, float eps);
   // frequencies[pairs]: angle per position, rotating (first + i, first + i + pairs) of every head.
   void (*rope)(Mat x, Mat positions, const float* frequencies, int head_dim, int first, int pairs);
 
@@ -82,6 +95,12 @@ struct CpuOps {
   size_t (*self_attention_scratch)(int head_dim);
   void (*self_attention_pack)(Mat k, Mat v, int head_dim, const SelfAttentionItem& item);
   void (*self_attention)(Mat y, Mat q, int head_dim, const SelfAttentionItem& item, float* scratch);
+
+  // Rows [first, first + rows); scratch: left + 1 numbers, rounded up to whole vectors.
+  void (*local_attention)(const LocalAttentionCall& call, int first, int rows, float* scratch);
+  // Rows [first, first + rows); taps [width, cols].
+  void (*depthwise_conv)(Mat y, Mat x, const float* taps, int width, Mat starts, int first,
+                         int rows);
 };
 
 namespace cpu_generic {

@@ -185,5 +185,10 @@ SIMD_INLINE int IndexOf(Mat index, int i) {
   return static_cast<const int32_t*>(
       index.data)[static_cast<size_t>(i) * static_cast<size_t>(index.pitch)];
 }
+// The run of rows that holds `row`, from `run` on.
+SIMD_INLINE int RunOf(Mat starts, int run, int row) {
+  while (IndexOf(starts, run + 1) <= row) ++run;
+  return run;
+}
 
 }  // namespace softsplice::SIMD_NAMESPACE

@@ -45,6 +45,8 @@ void Softmax(std::vector<float>& x) {
   for (float& v : x) v /= sum;
 }
 
+float Sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
+
 float Dot(const float* a, const float* b, int n) {
   float sum = 0;
   for (int i = 0; i < n; ++i) sum += a[i] * b[i];
@@ -258,6 +260,118 @@ void RefBackend::AveragePool(Mat y, Mat x, int columns, int size) {
         sum += x.Row<float>(corner + i / size * columns + i % size)[c];
       }
       y.Row<float>(r)[c] = sum / static_cast<float>(size * size);
+    }
+  }
+}
+
+void RefBackend::Unfold(Mat y, Mat x, int channels, int first) {
+  const int bins = x.cols / channels;
+  const int columns = (bins + 1) / 2;
+  for (int r = 0; r < y.rows; ++r) {
+    float* out = y.Row<float>(r);
+    for (int tap = 0; tap < 9; ++tap) {
+      const int frame = 2 * (first + r / columns) + tap / 3 - 1;
+      const int bin = 2 * (r % columns) + tap % 3 - 1;
+      const bool inside = frame >= 0 && frame < x.rows && bin >= 0 && bin < bins;
+      for (int c = 0; c < channels; ++c) {
+        *out++ = inside ? x.Row<float>(frame)[bin * channels + c] : 0.0f;
+      }
+    }
+  }
+}
+
+void RefBackend::LayerNorm(Mat y, Mat x, const Weight& gain, float eps) {
+  const float n = static_cast<float>(x.cols);
+  for (int r = 0; r < x.rows; ++r) {
+    const float* from = x.Row<float>(r);
+    float mean = 0;
+    for (int c = 0; c < x.cols; ++c) mean += from[c];
+    mean /= n;
+    float variance = 0;
+    for (int c = 0; c < x.cols; ++c) variance += (from[c] - mean) * (from[c] - mean);
+    const float factor = 1.0f / std::sqrt(variance / n + eps);
+    for (int c = 0; c < x.cols; ++c) {
+      y.Row<float>(r)[c] = (from[c] - mean) * factor * Floats(gain)[c];
+    }
+  }
+}
+
+void RefBackend::Relu(Mat x) {
+  for (int r = 0; r < x.rows; ++r) {
+    for (int c = 0; c < x.cols; ++c) {
+      float& v = x.Row<float>(r)[c];
+      v = v < 0 ? 0 : v;  // not a number stays what it is
+    }
+  }
+}
+
+void RefBackend::Silu(Mat x) {
+  for (int r = 0; r < x.rows; ++r) {
+    for (int c = 0; c < x.cols; ++c) x.Row<float>(r)[c] *= Sigmoid(x.Row<float>(r)[c]);
+  }
+}
+
+void RefBackend::Glu(Mat y, Mat x) {
+  for (int r = 0; r < x.rows; ++r) {
+    for (int c = 0; c < y.cols; ++c) {
+      y.Row<float>(r)[c] = x.Row<float>(r)[c] * Sigmoid(x.Row<float>(r)[y.cols + c]);
+    }
+  }
+}
+
+void RefBackend::AddVector(Mat x, const Weight& w) {
+  for (int r = 0; r < x.rows; ++r) {
+    for (int c = 0; c < x.cols; ++c) x.Row<float>(r)[c] += Floats(w)[c];
+  }
+}
+
+void RefBackend::MulVector(Mat x, const Weight& w) {
+  for (int r = 0; r < x.rows; ++r) {
+    for (int c = 0; c < x.cols; ++c) x.Row<float>(r)[c] *= Floats(w)[c % w.cols];
+  }
+}
+
+void RefBackend::DepthwiseConv(Mat y, Mat x, const Weight& kernel, Mat starts) {
+  const int width = kernel.cols / x.cols;
+  for (int run = 0; run + 1 < starts.rows; ++run) {
+    for (int r = Index(starts, run); r < Index(starts, run + 1); ++r) {
+      for (int c = 0; c < x.cols; ++c) {
+        float sum = 0;
+        for (int j = 0; j < width; ++j) {
+          const int from = r - (width - 1) + j;
+          if (from >= Index(starts, run)) {
+            sum += Floats(kernel)[c * width + j] * x.Row<float>(from)[c];
+          }
+        }
+        y.Row<float>(r)[c] = sum;
+      }
+    }
+  }
+}
+
+void RefBackend::LocalAttention(Mat y, Mat q, Mat k, Mat v, Mat relative, Mat starts,
+                                const LocalAttentionSpec& spec) {
+  const int dim = q.cols / spec.heads;
+  for (int run = 0; run + 1 < starts.rows; ++run) {
+    for (int r = Index(starts, run); r < Index(starts, run + 1); ++r) {
+      const int first = std::max(Index(starts, run), r - spec.left);
+      std::vector<float> scores(static_cast<size_t>(r - first + 1));
+      for (int column = 0; column < q.cols; column += dim) {
+        const float* query = q.Row<float>(r) + column;
+        for (int p = first; p <= r; ++p) {
+          const float score = Dot(query, k.Row<float>(p) + column, dim) +
+                              Dot(query, relative.Row<float>(r - p) + column, dim);
+          scores[static_cast<size_t>(p - first)] = spec.cap * std::tanh(score / spec.cap);
+        }
+        Softmax(scores);
+        for (int i = column; i < column + dim; ++i) {
+          float sum = 0;
+          for (int p = first; p <= r; ++p) {
+            sum += scores[static_cast<size_t>(p - first)] * v.Row<float>(p)[i];
+          }
+          y.Row<float>(r)[i] = sum;
+        }
+      }
     }
   }
 }

@@ -35,6 +35,16 @@ class RefBackend final : public Backend {
                  const AttentionSpec& spec) override;
   void SelfAttention(Mat y, Mat q, Mat k, Mat v, Mat starts, int heads) override;
   void AveragePool(Mat y, Mat x, int columns, int size) override;
+  void Unfold(Mat y, Mat x, int channels, int first) override;
+  void LayerNorm(Mat y, Mat x, const Weight& gain, float eps) override;
+  void Relu(Mat x) override;
+  void Silu(Mat x) override;
+  void Glu(Mat y, Mat x) override;
+  void AddVector(Mat x, const Weight& w) override;
+  void MulVector(Mat x, const Weight& w) override;
+  void DepthwiseConv(Mat y, Mat x, const Weight& kernel, Mat starts) override;
+  void LocalAttention(Mat y, Mat q, Mat k, Mat v, Mat relative, Mat starts,
+                      const LocalAttentionSpec& spec) override;
 };
 
 }  // namespace softsplice

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/config/audio_config.h"
 #include "common/config/text_config.h"
 #include "common/config/vision_config.h"
 #include "common/gguf/file.h"
@@ -81,6 +82,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   softsplice::DequantizeEnds(**file);
   (void)softsplice::TextConfig::FromGguf(**file);
   (void)softsplice::VisionConfig::FromGguf(**file);
+  (void)softsplice::AudioConfig::FromGguf(**file);
   for (const bool json : {false, true}) {
     std::ostringstream out;
     if (!softsplice::Inspect(memory.path(), json, out).ok()) std::abort();

@@ -216,6 +216,117 @@ TEST_F(RefTest, SelfAttentionStaysInsideItsRun) {
   }
 }
 
+// Two channels over a grid of 3 frames and 3 bins: the value is 100 * channel + 10 * frame + bin
+// + 1.
+TEST_F(RefTest, UnfoldTakesPatchesWithZeroesAround) {
+  HostMat x(3, 6, 1);
+  for (int i = 0; i < 18; ++i) {
+    x(i / 6, i % 6) = static_cast<float>(100 * (i % 2) + 10 * (i / 6) + i % 6 / 2 + 1);
+  }
+  HostMat y(4, 18, 1);
+  ref_.Unfold(y.view(), x.view(), 2, 0);
+  const float top_left[] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 101, 2, 102, 0, 0, 11, 111, 12, 112};
+  const float bottom_right[] = {12, 112, 13, 113, 0, 0, 22, 122, 23, 123, 0, 0, 0, 0, 0, 0, 0, 0};
+  for (int c = 0; c < 18; ++c) {
+    EXPECT_EQ(y(0, c), top_left[c]) << c;
+    EXPECT_EQ(y(3, c), bottom_right[c]) << c;
+  }
+  HostMat second(2, 18);
+  ref_.Unfold(second.view(), x.view(), 2, 1);
+  for (int c = 0; c < 18; ++c) {
+    EXPECT_EQ(second(0, c), y(2, c)) << c;
+    EXPECT_EQ(second(1, c), y(3, c)) << c;
+  }
+  EXPECT_TRUE(y.GuardsIntact());
+}
+
+TEST_F(RefTest, LayerNorm) {
+  HostMat x = MatOf({{1, 2, 3, 6}});
+  HostMat gain(1, 4);
+  for (int c = 0; c < 4; ++c) gain(0, c) = static_cast<float>(c - 1);
+  HostMat y(1, 4);
+  ref_.LayerNorm(y.view(), x.view(), Vector(gain), 0.5f);
+  const double root = std::sqrt(3.5 + 0.5);  // mean 3; squares 4, 1, 0, 9
+  EXPECT_NEAR(y(0, 0), 2 / root, 4 * kEps);
+  EXPECT_EQ(y(0, 1), 0);
+  EXPECT_EQ(y(0, 2), 0);
+  EXPECT_NEAR(y(0, 3), 2 * 3 / root, 4 * kEps);
+}
+
+TEST_F(RefTest, Activations) {
+  HostMat x = MatOf({{-2, 0, 3, -1}});
+  HostMat relu = x;
+  ref_.Relu(relu.view());
+  HostMat silu = x;
+  ref_.Silu(silu.view());
+  const double inputs[] = {-2, 0, 3, -1};
+  for (int c = 0; c < 4; ++c) {
+    EXPECT_EQ(relu(0, c), std::max(0.0, inputs[c]));
+    EXPECT_NEAR(silu(0, c), inputs[c] / (1 + std::exp(-inputs[c])), 8 * kEps);
+  }
+  HostMat y(1, 2);
+  ref_.Glu(y.view(), x.view());
+  EXPECT_NEAR(y(0, 0), -2 / (1 + std::exp(-3.0)), 4 * kEps);
+  EXPECT_EQ(y(0, 1), 0);
+}
+
+TEST_F(RefTest, VectorsAreAddedAndMultipliedToEveryRow) {
+  HostMat x = MatOf({{1, 2, 3, 4}, {5, 6, 7, 8}});
+  HostMat four(1, 4);
+  for (int c = 0; c < 4; ++c) four(0, c) = static_cast<float>(10 * c);
+  ref_.AddVector(x.view(), Vector(four));
+  EXPECT_EQ(x(0, 3), 34);
+  EXPECT_EQ(x(1, 1), 16);
+  HostMat two(1, 2);
+  two(0, 0) = 2;
+  two(0, 1) = -1;
+  ref_.MulVector(x.view(), Vector(two));
+  EXPECT_EQ(x(0, 0), 2);
+  EXPECT_EQ(x(0, 3), -34);
+  EXPECT_EQ(x(1, 2), 54);
+}
+
+TEST_F(RefTest, DepthwiseConvSeesOnlyItsRunAndItsColumn) {
+  HostMat x = MatOf({{1, 10}, {2, 20}, {3, 30}, {4, 40}});
+  HostMat kernel(2, 3);  // of column 0: 100, 10, 1; of column 1: 0, 0, 2
+  const float values[] = {100, 10, 1, 0, 0, 2};
+  for (int i = 0; i < 6; ++i) kernel(i / 3, i % 3) = values[i];
+  HostMat starts = HostMat::Ints({0, 3, 3, 4});
+  HostMat y(4, 2, 1);
+  ref_.DepthwiseConv(y.view(), x.view(), Vector(kernel), starts.view());
+  const float want[] = {1, 12, 123, 4};
+  for (int r = 0; r < 4; ++r) {
+    EXPECT_EQ(y(r, 0), want[r]);
+    EXPECT_EQ(y(r, 1), 2 * x(r, 1));
+  }
+}
+
+// Two heads of one dimension, two rows before: every score worked out in double.
+TEST_F(RefTest, LocalAttentionCapsScoresAndKnowsDistances) {
+  HostMat q = HostMat::Normal(random_, 6, 2);
+  HostMat k = HostMat::Normal(random_, 6, 2);
+  HostMat v = HostMat::Normal(random_, 6, 2);
+  HostMat relative = MatOf({{0.5f, -1}, {2, 0.25f}, {-3, 1}});
+  HostMat starts = HostMat::Ints({0, 4, 6});
+  HostMat y(6, 2);
+  ref_.LocalAttention(y.view(), q.view(), k.view(), v.view(), relative.view(), starts.view(),
+                      {.heads = 2, .left = 2, .cap = 1.5f});
+  const std::vector<std::vector<int>> seen = {{0}, {0, 1}, {0, 1, 2}, {1, 2, 3}, {4}, {4, 5}};
+  for (int r = 0; r < 6; ++r) {
+    for (int h = 0; h < 2; ++h) {
+      double total = 0;
+      double sum = 0;
+      for (const int p : seen[static_cast<size_t>(r)]) {
+        const double score = double{q(r, h)} * k(p, h) + double{q(r, h)} * relative(r - p, h);
+        const double weight = std::exp(1.5 * std::tanh(score / 1.5));
+        total += weight;
+        sum += weight * v(p, h);
+      }
+      EXPECT_NEAR(y(r, h), sum / total, 32 * kEps) << r << " " << h;
+    }
+  }
+}
+
 TEST_F(RefTest, HalfCachesRoundToNearestEven) {
   HostMat table(1, 1, 0, DType::kI32);
   *table.view().Row<int32_t>(0) = 0;

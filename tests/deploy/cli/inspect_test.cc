@@ -66,8 +66,9 @@ TEST_F(InspectTest, SaysWhatATextModelIsGoodFor) {
 TEST_F(InspectTest, SaysWhatAnMmprojIsGoodFor) {
   const std::string path = "tests/data/models/mmproj-tiny-F16.gguf";
   EXPECT_THAT(Text(path), HasSubstr("an mmproj file with an image and an audio tower"));
-  EXPECT_THAT(Text(path), HasSubstr("the encoder serves its image tower: give it to --mmproj\n"));
+  EXPECT_THAT(Text(path), HasSubstr("the encoder serves its two towers: give it to --mmproj\n"));
   EXPECT_EQ(Json(path)["vision"]["positions"], 512);
+  EXPECT_EQ(Json(path)["audio"]["output_dim"], 128);
 }
 
 TEST_F(InspectTest, SaysWhyAFileCannotBeServed) {
@@ -82,7 +83,8 @@ TEST_F(InspectTest, SaysWhyAFileCannotBeServed) {
   gguf::GgufWriter audio;
   audio.String("general.architecture", "clip").Bool("clip.has_audio_encoder", true);
   EXPECT_THAT(Text(Write(audio)), HasSubstr("an mmproj file with an audio tower\n"));
-  EXPECT_THAT(Text(path_), HasSubstr("no image tower"));
+  EXPECT_THAT(Text(path_),
+              HasSubstr("can't be served: metadata \"clip.projector_type\" is missing\n"));
   EXPECT_THAT(Text(Write(gguf::GgufWriter())), HasSubstr("without general.architecture"));
 }
 

@@ -3,60 +3,36 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
-#include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "encoder_svc/image/patches.h"
 #include "encoder_svc/image/picture.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/backend_factory.h"
-#include "tests/support/read_file.h"
+#include "tests/common/gguf/gguf_writer.h"
+#include "tests/support/stages.h"
 #include "tests/support/synth.h"
 
 namespace softsplice {
 namespace {
 
-using ::softsplice::testing::ReadFile;
+using ::softsplice::testing::ReadStages;
+using ::softsplice::testing::RelativeError;
+using ::softsplice::testing::Stages;
 using ::softsplice::testing::SynthPicture;
 using ::testing::HasSubstr;
 
 constexpr char kModel[] = "tests/data/models/mmproj-tiny-F16.gguf";
-
-using Stages = std::map<std::string, std::vector<float>>;
-
-// See tests/data/image/make_stages.py.
-Stages Goldens() {
-  std::istringstream file(ReadFile("tests/data/image/tiny-stages.bin"));
-  Stages stages;
-  std::string name;
-  size_t rows, columns;
-  while (file >> name >> rows >> columns) {
-    file.ignore(1);
-    std::vector<float>& values = stages[name];
-    values.resize(rows * columns);
-    file.read(reinterpret_cast<char*>(values.data()),
-              static_cast<std::streamsize>(values.size() * sizeof(float)));
-  }
-  return stages;
-}
-
-// |got - want| / |want|, Euclidean.
-double RelativeError(const std::vector<float>& got, const std::vector<float>& want) {
-  double difference = 0, size = 0;
-  for (size_t i = 0; i < want.size(); ++i) {
-    difference += (double{got[i]} - want[i]) * (double{got[i]} - want[i]);
-    size += double{want[i]} * want[i];
-  }
-  return std::sqrt(difference / size);
-}
+constexpr char kStages[] = "tests/data/image/tiny-stages.bin";  // see make_stages.py
 
 class VitTest : public ::testing::TestWithParam<const char*> {
  protected:
-  void Load(Gelu gelu = Gelu::kTanh) {
-    auto file = gguf::File::Open(kModel);
+  void Load(Gelu gelu = Gelu::kTanh, const std::string& path = kModel) {
+    auto file = gguf::File::Open(path);
     ASSERT_TRUE(file.ok()) << file.status();
     file_ = *std::move(file);
     auto backend = MakeBackend({.name = GetParam(), .threads = 2});
@@ -92,7 +68,7 @@ TEST_P(VitTest, EqualsTheReferenceAtEveryStage) {
     backend_->Download(values.data(), x);
   };
   const auto soft = Encode({SynthPatches(7, 144, 96)}, tap);
-  const Stages goldens = Goldens();
+  const Stages goldens = ReadStages(kStages);
   for (const char* stage :
        {"patch_embed", "pos_embed", "block0", "block_last", "pool", "projector"}) {
     const std::vector<float>& want = goldens.at(stage);
@@ -107,9 +83,65 @@ TEST_P(VitTest, EqualsTheReferenceAtEveryStage) {
 TEST_P(VitTest, EqualsLlamaCppWithItsActivation) {
   Load(Gelu::kQuick);
   const auto soft = Encode({SynthPatches(7, 144, 96)});
-  const Stages goldens = Goldens();
+  const Stages goldens = ReadStages(kStages);
   EXPECT_LT(RelativeError(soft[0], goldens.at("llama.projector")), 2 * 3 / 2048.0);
   EXPECT_GT(RelativeError(soft[0], goldens.at("projector")), 2 * 3 / 2048.0);
+}
+
+// Larger models than E4B have two vectors more.
+TEST_P(VitTest, StandardizesWhereTheFileSaysSo) {
+  Load();
+  const VisionConfig& c = tower_->config();
+  const auto dim = static_cast<size_t>(c.dim);
+  std::vector<float> bias, scale;
+  for (size_t i = 0; i < dim; ++i) {
+    bias.push_back(std::sin(static_cast<float>(i)));
+    scale.push_back(1 + std::cos(static_cast<float>(3 * i)) / 2);
+  }
+  gguf::GgufWriter writer;
+  writer.String("general.architecture", "clip").Bool("clip.has_vision_encoder", true);
+  writer.String("clip.vision.projector_type", "gemma4v");
+  const std::pair<const char*, int> sizes[] = {{"block_count", c.layers},
+                                               {"embedding_length", c.dim},
+                                               {"feed_forward_length", c.ffn},
+                                               {"attention.head_count", c.heads},
+                                               {"projection_dim", c.projection_dim}};
+  for (const auto& [key, value] : sizes) writer.I32(absl::StrCat("clip.vision.", key), value);
+  writer.F32("clip.vision.attention.layer_norm_epsilon", c.eps);
+  for (const gguf::Tensor& tensor : file_->tensors()) {
+    writer.Tensor(tensor.name, tensor.type, {tensor.dims.begin(), tensor.dims.end()},
+                  std::string(reinterpret_cast<const char*>(tensor.data), tensor.bytes));
+  }
+  for (const auto& [name, values] : {std::pair("v.std_bias", &bias), {"v.std_scale", &scale}}) {
+    writer.Tensor(name, gguf::Type::kF32, {dim},
+                  std::string(reinterpret_cast<const char*>(values->data()), dim * sizeof(float)));
+  }
+  const std::string path = ::testing::TempDir() + "standard." + GetParam() + ".gguf";
+  gguf::WriteFile(path, writer.Build());
+
+  const gguf::Tensor* projector = file_->FindOptional("mm.input_projection.weight");
+  std::vector<float> rows(static_cast<size_t>(projector->Elements()));
+  gguf::Dequantize(projector->type, projector->data, rows.data(), projector->Elements());
+  std::vector<float> pool = ReadStages(kStages).at("pool"), want;
+  for (size_t first = 0; first < pool.size(); first += dim) {
+    double square = 0;
+    for (size_t i = 0; i < dim; ++i) {
+      float& value = pool[first + i];
+      value = (value - bias[i]) * scale[i];
+      square += double{value} * value;
+    }
+    const double norm = std::sqrt(square / static_cast<double>(dim) + c.eps);
+    for (size_t row = 0; row < rows.size(); row += dim) {
+      double sum = 0;
+      for (size_t i = 0; i < dim; ++i) sum += double{pool[first + i]} * rows[row + i];
+      want.push_back(static_cast<float>(sum / norm));
+    }
+  }
+  tower_ = nullptr;
+  Load(Gelu::kTanh, path);
+  const auto soft = Encode({SynthPatches(7, 144, 96)});
+  ASSERT_EQ(soft[0].size(), want.size());
+  EXPECT_LT(RelativeError(soft[0], want), 1e-5);
 }
 
 TEST_P(VitTest, GivesPicturesOfOneBatchWhatTheyGetAlone) {

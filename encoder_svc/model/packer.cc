@@ -1,0 +1,103 @@
+#include "encoder_svc/model/packer.h"
+
+#include "absl/strings/str_cat.h"
+#include "common/status/macros.h"
+
+namespace softsplice {
+namespace {
+
+// A tensor of our own numbers, in ggml's order of dimensions.
+gguf::Tensor View(absl::string_view name, std::vector<int64_t> dims,
+                  const std::vector<float>& values) {
+  return {.name = std::string(name),
+          .type = gguf::Type::kF32,
+          .dims = std::move(dims),
+          .data = reinterpret_cast<const uint8_t*>(values.data()),
+          .bytes = values.size() * sizeof(float)};
+}
+
+std::vector<float> Floats(const gguf::Tensor& tensor) {
+  std::vector<float> values(static_cast<size_t>(tensor.Elements()));
+  gguf::Dequantize(tensor.type, tensor.data, values.data(), tensor.Elements());
+  return values;
+}
+
+// From (channel, pixel) to (pixel, channel) order in every kernel.
+std::vector<float> ChannelsLast(const std::vector<float>& from, size_t channels, size_t pixels) {
+  std::vector<float> to(from.size());
+  for (size_t kernel = 0; kernel < from.size(); kernel += channels * pixels) {
+    for (size_t channel = 0; channel < channels; ++channel) {
+      for (size_t i = 0; i < pixels; ++i) {
+        to[kernel + channels * i + channel] = from[kernel + channel * pixels + i];
+      }
+    }
+  }
+  return to;
+}
+
+}  // namespace
+
+absl::Status Packer::Vector(Weight& weight, absl::string_view name, int size) const {
+  return Pack(weight, name, {size}, Use::kVector);
+}
+
+absl::Status Packer::Matrix(Weight& weight, absl::string_view name, int cols, int rows) const {
+  return Pack(weight, name, {cols, rows}, Use::kVector);
+}
+
+absl::Status Packer::Scaled(Weight& weight, absl::string_view tensor, int size,
+                            float factor) const {
+  ASSIGN_OR_RETURN(const gguf::Tensor* found, file_.Find(absl::StrCat(prefix_, tensor), {size}));
+  std::vector<float> values = Floats(*found);
+  for (float& value : values) value *= factor;
+  ASSIGN_OR_RETURN(weight, backend_.Pack(View(found->name, {size}, values), Use::kVector));
+  return absl::OkStatus();
+}
+
+absl::Status Packer::Linear(Weight& weight, absl::string_view name, int in, int out) const {
+  return Pack(weight, name, {in, out}, Use::kLinear);
+}
+
+absl::Status Packer::Clipped(Weight& weight, absl::string_view name, int in, int out) const {
+  RETURN_IF_ERROR(Linear(weight, name, in, out));
+  RETURN_IF_ERROR(Bound(weight.in_lo, name, "input_min"));
+  RETURN_IF_ERROR(Bound(weight.in_hi, name, "input_max"));
+  RETURN_IF_ERROR(Bound(weight.out_lo, name, "output_min"));
+  return Bound(weight.out_hi, name, "output_max");
+}
+
+absl::Status Packer::Convolution(Weight& weight, absl::string_view name, int size, int channels,
+                                 int out) const {
+  ASSIGN_OR_RETURN(const gguf::Tensor* kernel, file_.Find(Full(name), {size, size, channels, out}));
+  const int pixels = size * size;
+  const std::vector<float> columns =
+      ChannelsLast(Floats(*kernel), static_cast<size_t>(channels), static_cast<size_t>(pixels));
+  ASSIGN_OR_RETURN(
+      weight,
+      backend_.Pack(View(kernel->name, {int64_t{channels} * pixels, out}, columns), Use::kLinear));
+  file_.DropPages(*kernel);
+  return absl::OkStatus();
+}
+
+absl::Status Packer::Pack(Weight& weight, absl::string_view name,
+                          std::initializer_list<int64_t> dims, Use use) const {
+  ASSIGN_OR_RETURN(const gguf::Tensor* tensor, file_.Find(Full(name), dims));
+  ASSIGN_OR_RETURN(weight, backend_.Pack(*tensor, use));
+  file_.DropPages(*tensor);
+  return absl::OkStatus();
+}
+
+// Leaves `bound` alone if the file does not have it.
+absl::Status Packer::Bound(float& bound, absl::string_view name, absl::string_view which) const {
+  const std::string full = absl::StrCat(prefix_, name, ".", which);
+  if (file_.FindOptional(full) == nullptr) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const float* value, file_.FindF32(full, {1}));
+  bound = *value;
+  return absl::OkStatus();
+}
+
+std::string Packer::Full(absl::string_view name) const {
+  return absl::StrCat(prefix_, name, ".weight");
+}
+
+}  // namespace softsplice
