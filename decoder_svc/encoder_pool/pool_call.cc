@@ -58,10 +58,10 @@ Request MakeRequest(EncodeJob& job) {
   const auto fill = [&](auto request) {
     request.set_data(std::move(job.data));
     request.set_mime_type(std::move(job.mime_type));
-    request.set_header_only(job.header_only);
+    request.set_header_only(job.wanted.header_only);
     return request;
   };
-  if (job.modality == v1::MODALITY_AUDIO) return fill(v1::EncodeAudioRequest());
+  if (job.wanted.modality == v1::MODALITY_AUDIO) return fill(v1::EncodeAudioRequest());
   v1::EncodeImageRequest request = fill(v1::EncodeImageRequest());
   request.set_max_soft_tokens(job.max_soft_tokens);
   return request;
@@ -91,8 +91,7 @@ class PoolCall final : public EncoderPool::Call, public std::enable_shared_from_
         deadline_(std::min(job.deadline, start_ + pool->options_.encode_limit)),
         request_id_(std::move(job.request_id)),
         traceparent_(std::move(job.traceparent)),
-        modality_(job.modality),
-        header_only_(job.header_only),
+        wanted_(job.wanted),
         request_(MakeRequest(job)) {}
 
   void Try();
@@ -116,8 +115,7 @@ class PoolCall final : public EncoderPool::Call, public std::enable_shared_from_
   const absl::Time deadline_;
   const std::string request_id_;
   const std::string traceparent_;
-  const v1::Modality modality_;
-  const bool header_only_;
+  const Wanted wanted_;
   const Request request_;
   EncoderPool::Target* target_ = nullptr;  // of the last try
   int tries_ = 0;
@@ -134,7 +132,7 @@ class PoolCall final : public EncoderPool::Call, public std::enable_shared_from_
 class PoolCall::Attempt {
  public:
   explicit Attempt(std::shared_ptr<PoolCall> call)
-      : call_(std::move(call)), collector_(call_->Rules(), call_->modality_, call_->header_only_) {
+      : call_(std::move(call)), collector_(call_->Rules(), call_->wanted_) {
     context_.set_deadline(absl::ToChronoTime(call_->deadline_));
     context_.AddMetadata(kRequestIdHeader, call_->request_id_);
     if (!call_->traceparent_.empty()) {

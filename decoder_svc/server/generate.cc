@@ -102,10 +102,12 @@ absl::Status GenerateCall::Prepare() {
   RETURN_IF_ERROR(CheckMayFit(plan, decoder_.engine.info().context_length));
   pieces_ = std::move(plan.pieces);
   call_.Note({"media", static_cast<int64_t>(plan.media.size())});
-  media_ = std::make_shared<MediaBatch>(decoder_, std::move(plan.media),
-                                        MediaOptions{.deadline = call_.deadline(),
-                                                     .request_id = call_.request_id(),
-                                                     .traceparent = call_.traceparent()});
+  media_ =
+      std::make_shared<MediaBatch>(decoder_, std::move(plan.media),
+                                   MediaOptions{.max_rows = decoder_.engine.info().context_length,
+                                                .deadline = call_.deadline(),
+                                                .request_id = call_.request_id(),
+                                                .traceparent = call_.traceparent()});
   return absl::OkStatus();
 }
 

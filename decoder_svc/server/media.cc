@@ -65,11 +65,12 @@ absl::StatusOr<EncodedMedium> MediaBatch::ReadSoft(const v1::SoftTokens& soft_to
 void MediaBatch::Encode(size_t index) {
   const v1::Media& media = *sources_[index].media;
   const bool sound = sources_[index].kind == MediaKind::kAudio;
-  EncodeJob job{.modality = sound ? v1::MODALITY_AUDIO : v1::MODALITY_IMAGE,
+  EncodeJob job{.wanted = {.modality = sound ? v1::MODALITY_AUDIO : v1::MODALITY_IMAGE,
+                           .header_only = options_.header_only,
+                           .max_rows = options_.max_rows},
                 .data = media.data(),
                 .mime_type = media.mime_type(),
                 .max_soft_tokens = media.max_soft_tokens(),
-                .header_only = options_.header_only,
                 .deadline = options_.deadline,
                 .request_id = options_.request_id,
                 .traceparent = options_.traceparent};

@@ -19,6 +19,7 @@ namespace softsplice {
 
 struct MediaOptions {
   bool header_only = false;  // rows are only counted; soft tokens are checked all the same
+  int max_rows = 0;          // one of more is refused before it is encoded; 0: no limit
   absl::Time deadline = absl::InfiniteFuture();
   std::string request_id;
   std::string traceparent;

@@ -108,7 +108,7 @@ def test_encode_lists_the_segments_of_a_long_sound(runtime, tmp_path):
 
 def test_a_sound_that_is_too_long_says_what_can_be_done(runtime, tmp_path):
     long = tmp_path / "long.wav"
-    long.write_bytes(wav(noise(360 / 8, rate=16000), rate=2000))
+    long.write_bytes(wav(noise(360, rate=4000), rate=4000))
     done = run_cli(runtime, "chat", "--audio", long, TRANSCRIBE)
     assert (done.returncode, done.stdout) == (1, "")
     assert "OUT_OF_RANGE" in done.stderr and "shorten the prompt or its sounds" in done.stderr

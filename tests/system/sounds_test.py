@@ -91,11 +91,16 @@ def test_raw_prompts_get_markers_inside_a_sound(pair):
 
 def test_a_sound_that_does_not_fit_the_context(pair):
     _, decoder = pair
-    data = wav(noise(6 * 60 / 2, rate=8000), rate=4000)
+    data = wav(noise(360, rate=4000), rate=4000)
     request = decoder.chat([("user", [data, TRANSCRIBE])])
     code, message, reason, field = error(lambda: decoder.start(request))
+    assert (code, reason) == ("OUT_OF_RANGE", "PROMPT_TOO_LONG")
+    assert field == "chat.messages[0].parts[0].media"
+    assert "9000" in message and "8192" in message
+    # Several that would fit one by one.
+    request = decoder.chat([("user", [*[wav(noise(120))] * 3, TRANSCRIBE])])
+    code, message, reason, field = error(lambda: decoder.start(request))
     assert (code, reason, field) == ("OUT_OF_RANGE", "PROMPT_TOO_LONG", "prompt")
-    assert "8192" in message
 
 
 def loud(samples):

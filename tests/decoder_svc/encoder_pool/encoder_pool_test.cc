@@ -38,7 +38,7 @@ Pending Start(EncoderPool& pool, EncodeJob job = {.data = "picture", .request_id
 
 absl::StatusOr<EncodedMedium> Encode(EncoderPool& pool) { return Start(pool).result.get(); }
 absl::StatusOr<EncodedMedium> EncodeSound(EncoderPool& pool) {
-  return Start(pool, {.modality = v1::MODALITY_AUDIO, .data = "sound"}).result.get();
+  return Start(pool, {.wanted = {.modality = v1::MODALITY_AUDIO}, .data = "sound"}).result.get();
 }
 
 std::unique_ptr<EncoderPool> MakePool(const std::vector<std::string>& addresses,
@@ -90,10 +90,10 @@ TEST_F(Pool, PassesTheJobOn) {
     return encoder_.Good(*request, writer);
   };
   const auto pool = MakePool({address_});
-  const auto medium = Start(*pool, {.data = "bytes",
+  const auto medium = Start(*pool, {.wanted = {.header_only = true},
+                                    .data = "bytes",
                                     .mime_type = "image/png",
                                     .max_soft_tokens = 140,
-                                    .header_only = true,
                                     .deadline = absl::Now() + absl::Seconds(6),
                                     .request_id = "id-1",
                                     .traceparent = "trace"})
@@ -113,7 +113,8 @@ TEST_F(Pool, BringsTheRowsOfASoundWithItsSegments) {
     return encoder_.Good(*request, writer);
   };
   const auto pool = MakePool({address_});
-  EncodeJob job{.modality = v1::MODALITY_AUDIO, .data = "bytes", .mime_type = "audio/wav"};
+  EncodeJob job{
+      .wanted = {.modality = v1::MODALITY_AUDIO}, .data = "bytes", .mime_type = "audio/wav"};
   auto medium = Start(*pool, job).result.get();
   ASSERT_TRUE(medium.ok()) << medium.status();
   EXPECT_EQ(medium->header.modality(), v1::MODALITY_AUDIO);
@@ -121,7 +122,7 @@ TEST_F(Pool, BringsTheRowsOfASoundWithItsSegments) {
   EXPECT_EQ(medium->header.audio().segments(1).first_row(), 2u);
   ASSERT_EQ(medium->values->size(), 20u);
   for (int i = 0; i < 20; ++i) EXPECT_EQ((*medium->values)[i], i / 4);
-  job.header_only = true;
+  job.wanted.header_only = true;
   medium = Start(*pool, job).result.get();
   ASSERT_TRUE(medium.ok()) << medium.status();
   EXPECT_EQ(medium->values, nullptr);
@@ -146,6 +147,29 @@ TEST_F(Pool, RefusesSoundsWhoseSegmentsContradictTheRows) {
   status = EncodeSound(*pool).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
   EXPECT_THAT(std::string(status.message()), HasSubstr("MODALITY_IMAGE where MODALITY_AUDIO"));
+}
+
+TEST_F(Pool, StopsAtAHeaderOfMoreRowsThanAreWanted) {
+  std::atomic<bool> cancelled = false;
+  encoder_.encode_audio = [&](grpc::ServerContext* context, const v1::EncodeAudioRequest*,
+                              FakeEncoderService::AudioWriter* writer) {
+    writer->Write(encoder_.Header<v1::EncodeAudioResponse>());
+    for (int i = 0; i < 2000 && !context->IsCancelled(); ++i) absl::SleepFor(absl::Milliseconds(5));
+    cancelled = context->IsCancelled();
+    return grpc::Status::CANCELLED;
+  };
+  const auto pool = MakePool({address_});
+  EncodeJob job{.wanted = {.modality = v1::MODALITY_AUDIO, .max_rows = 4}, .data = "sound"};
+  const absl::Status status = Start(*pool, job).result.get().status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("it takes 5 tokens; the context holds 4"));
+  EXPECT_TRUE(Eventually([&] { return cancelled.load(); }));
+  encoder_.encode_audio = [&](grpc::ServerContext*, const v1::EncodeAudioRequest* request,
+                              FakeEncoderService::AudioWriter* writer) {
+    return encoder_.Good(*request, writer);
+  };
+  job.wanted.max_rows = 5;
+  EXPECT_TRUE(Start(*pool, job).result.get().ok());
 }
 
 TEST_F(Pool, RetriesASoundAndPassesItsErrorsOn) {

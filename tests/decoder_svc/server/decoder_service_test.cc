@@ -336,6 +336,19 @@ TEST_F(DecoderService, RefusesAPromptOverTheContextBeforeEncoding) {
   EXPECT_EQ(encoder_.calls, 0);
 }
 
+TEST_F(DecoderService, RefusesASoundOverTheContextAtItsHeader) {
+  encoder_.rows = kContext + 1;
+  const v1::GenerateRequest request =
+      Parse("chat { messages { role: ROLE_USER parts { media { data: 'OggS' } } } }");
+  ExpectError(request, absl::StatusCode::kOutOfRange, "chat.messages[0].parts[0].media",
+              "it takes 201 tokens; the context holds 200");
+  v1::CountTokensRequest count;
+  *count.mutable_chat() = request.chat();
+  v1::CountTokensResponse response;
+  ASSERT_EQ(Count(count, &response), absl::OkStatus());
+  EXPECT_GT(response.tokens(), uint32_t{kContext});
+}
+
 TEST_F(DecoderService, PassesTheEnginesRefusalOn) {
   engine_.submit_error = MakeError(absl::StatusCode::kResourceExhausted, "full",
                                    {.reason = "QUEUE_FULL", .retry_after = absl::Seconds(2)});
