@@ -93,7 +93,7 @@ void AddMediaFlags(CLI::App& app, DecoderFlags* flags) {
       ->type_name("SECONDS")
       ->default_str("120");
   app.add_option("--max-media-bytes", flags->media.max_media_bytes,
-                 "Largest picture file that is taken")
+                 "Largest picture or sound file that is taken")
       ->type_name("BYTES")
       ->capture_default_str();
   app.add_option("--max-media", flags->media.max_media, "Media that one request may hold")
@@ -176,7 +176,7 @@ absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const
 }
 
 int Run(int argc, char** argv) {
-  CLI::App app("Answers prompts of text and pictures with a Gemma 4 model, over gRPC",
+  CLI::App app("Answers prompts of text, pictures and sounds with a Gemma 4 model, over gRPC",
                "softsplice-decoder");
   ServiceFlags service;
   DecoderFlags flags;

@@ -24,7 +24,9 @@ absl::Status OfAnotherModel(absl::string_view message) {
 
 }  // namespace
 
-absl::Status Collector::Add(const v1::EncodeImageResponse& message) {
+// Both calls stream the same events.
+template <class Response>
+absl::Status Collector::AddEvent(const Response& message) {
   if (has_summary_) return BadAnswer("a message after the summary");
   if (message.has_header()) return AddHeader(message.header());
   if (!has_header_) return BadAnswer("it does not begin with a header");
@@ -32,6 +34,9 @@ absl::Status Collector::Add(const v1::EncodeImageResponse& message) {
   if (message.has_summary()) return AddSummary(message.summary());
   return BadAnswer("an empty message");
 }
+
+template absl::Status Collector::AddEvent(const v1::EncodeImageResponse& message);
+template absl::Status Collector::AddEvent(const v1::EncodeAudioResponse& message);
 
 absl::Status Collector::AddHeader(const v1::SoftTokensHeader& header) {
   if (has_header_) return BadAnswer("a second header");
@@ -43,6 +48,16 @@ absl::Status Collector::AddHeader(const v1::SoftTokensHeader& header) {
   const absl::Status status = CheckHeader(header, rules_);
   if (absl::IsFailedPrecondition(status)) return OfAnotherModel(status.message());
   if (!status.ok()) return BadAnswer(status.message());
+  if (header.modality() != wanted_.modality) {
+    return BadAnswer(absl::StrCat("modality ", v1::Modality_Name(header.modality()), " where ",
+                                  v1::Modality_Name(wanted_.modality), " was asked for"));
+  }
+  if (wanted_.max_rows > 0 && header.rows() > static_cast<uint32_t>(wanted_.max_rows)) {
+    return MakeError(
+        absl::StatusCode::kOutOfRange,
+        absl::StrCat("it takes ", header.rows(), " tokens; the context holds ", wanted_.max_rows),
+        {.reason = "PROMPT_TOO_LONG"});
+  }
   header_ = header;
   has_header_ = true;
   row_bytes_ = static_cast<uint64_t>(header.dim()) * DataTypeBytes(header.data_type());
@@ -50,7 +65,7 @@ absl::Status Collector::AddHeader(const v1::SoftTokensHeader& header) {
 }
 
 absl::Status Collector::AddRows(const v1::SoftTokenRows& rows) {
-  if (header_only_) return BadAnswer("rows, though only the header was asked for");
+  if (wanted_.header_only) return BadAnswer("rows, though only the header was asked for");
   const uint64_t next = data_.size() / row_bytes_;
   if (rows.first_row() != next) {
     return BadAnswer(absl::StrCat("row ", rows.first_row(), " where row ", next, " was due"));
@@ -69,7 +84,7 @@ absl::Status Collector::AddRows(const v1::SoftTokenRows& rows) {
 absl::Status Collector::AddSummary(const v1::EncodeSummary& summary) {
   has_summary_ = true;
   cache_hit_ = summary.cache_hit();
-  if (header_only_) return absl::OkStatus();
+  if (wanted_.header_only) return absl::OkStatus();
   const uint64_t rows = data_.size() / row_bytes_;
   if (rows != header_.rows()) {
     return BadAnswer(absl::StrCat(rows, " rows; the header promised ", header_.rows()));
@@ -85,7 +100,7 @@ absl::Status Collector::AddSummary(const v1::EncodeSummary& summary) {
 absl::StatusOr<EncodedMedium> Collector::Finish() {
   if (!has_summary_) return BadAnswer("it ended before the summary");
   EncodedMedium medium{.header = std::move(header_), .cache_hit = cache_hit_};
-  if (header_only_) return medium;
+  if (wanted_.header_only) return medium;
   auto values = UnpackValues(data_, medium.header.data_type());
   if (!values.ok()) return BadAnswer(values.status().message());
   medium.values = std::make_shared<const std::vector<float>>(*std::move(values));

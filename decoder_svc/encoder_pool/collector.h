@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "decoder_svc/encoder_pool/soft_tokens.h"
 #include "softsplice/v1/encoder.pb.h"
+#include "softsplice/v1/soft_tokens.pb.h"
 
 namespace softsplice {
 
@@ -22,25 +23,34 @@ struct EncodedMedium {
   bool cache_hit = false;
 };
 
+// What an encoder was asked for.
+struct Wanted {
+  v1::Modality modality = v1::MODALITY_IMAGE;
+  bool header_only = false;
+  int max_rows = 0;  // more are of no use; 0: no limit
+};
+
 // One per stream; not thread-safe.
 class Collector {
  public:
-  Collector(const SoftTokensRules& rules, bool header_only)
-      : rules_(rules), header_only_(header_only) {}
+  Collector(const SoftTokensRules& rules, const Wanted& wanted) : rules_(rules), wanted_(wanted) {}
 
-  // The next message. FAILED_PRECONDITION: of another model; INTERNAL (BAD_ENCODER_ANSWER): not
-  // what the contract says.
-  absl::Status Add(const v1::EncodeImageResponse& message);
+  // The next message. FAILED_PRECONDITION: of another model; OUT_OF_RANGE: more rows than wanted,
+  // as soon as the header says so; INTERNAL (BAD_ENCODER_ANSWER): not what the contract says.
+  absl::Status Add(const v1::EncodeImageResponse& message) { return AddEvent(message); }
+  absl::Status Add(const v1::EncodeAudioResponse& message) { return AddEvent(message); }
   // After the last message: all of it, but for the time. The same errors.
   absl::StatusOr<EncodedMedium> Finish();
 
  private:
+  template <class Response>
+  absl::Status AddEvent(const Response& message);
   absl::Status AddHeader(const v1::SoftTokensHeader& header);
   absl::Status AddRows(const v1::SoftTokenRows& rows);
   absl::Status AddSummary(const v1::EncodeSummary& summary);
 
   const SoftTokensRules rules_;
-  const bool header_only_;
+  const Wanted wanted_;
   bool has_header_ = false;
   bool has_summary_ = false;
   v1::SoftTokensHeader header_;

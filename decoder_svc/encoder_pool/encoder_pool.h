@@ -25,10 +25,10 @@ struct EncoderPoolOptions {
 };
 
 struct EncodeJob {
+  Wanted wanted;
   std::string data;
   std::string mime_type;
-  uint32_t max_soft_tokens = 0;
-  bool header_only = false;
+  uint32_t max_soft_tokens = 0;  // of a picture
   absl::Time deadline = absl::InfiniteFuture();
   std::string request_id;
   std::string traceparent;  // may be empty
@@ -60,9 +60,9 @@ class EncoderPool {
 
   // `done` is called exactly once, from a gRPC thread or before return. Errors: the encoder's own
   // (INVALID_ARGUMENT, RESOURCE_EXHAUSTED …, fields relative to the medium); UNAVAILABLE: no
-  // encoder answers; DEADLINE_EXCEEDED; FAILED_PRECONDITION: of another model; INTERNAL: its answer
-  // is broken; CANCELLED.
-  std::shared_ptr<Call> EncodeImage(EncodeJob job, Done done);
+  // encoder answers; DEADLINE_EXCEEDED; FAILED_PRECONDITION: of another model; OUT_OF_RANGE: more
+  // rows than wanted; INTERNAL: its answer is broken; CANCELLED.
+  std::shared_ptr<Call> Encode(EncodeJob job, Done done);
 
   // Whose rows the decoder takes: the fingerprint that the encoders agree on; empty until one
   // answered.

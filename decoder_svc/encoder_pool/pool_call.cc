@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <mutex>
 #include <utility>
+#include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -44,10 +45,38 @@ absl::Status ForClient(const std::string& address, const absl::Status& status) {
     case absl::StatusCode::kDeadlineExceeded:
       return error(absl::StatusCode::kDeadlineExceeded, "took too long: ", "ENCODER_TOO_SLOW");
     case absl::StatusCode::kUnimplemented:
-      return error(absl::StatusCode::kFailedPrecondition, "is no picture encoder: ", "NO_ENCODER");
+      return error(absl::StatusCode::kFailedPrecondition,
+                   "does not encode such media: ", "NO_ENCODER");
     default:
       return error(absl::StatusCode::kInternal, "failed: ", GetErrorDetail(status).reason);
   }
+}
+
+using Request = std::variant<v1::EncodeImageRequest, v1::EncodeAudioRequest>;
+
+Request MakeRequest(EncodeJob& job) {
+  const auto fill = [&](auto request) {
+    request.set_data(std::move(job.data));
+    request.set_mime_type(std::move(job.mime_type));
+    request.set_header_only(job.wanted.header_only);
+    return request;
+  };
+  if (job.wanted.modality == v1::MODALITY_AUDIO) return fill(v1::EncodeAudioRequest());
+  v1::EncodeImageRequest request = fill(v1::EncodeImageRequest());
+  request.set_max_soft_tokens(job.max_soft_tokens);
+  return request;
+}
+
+// What sets the two calls apart.
+void StartStream(v1::EncoderService::Stub& stub, grpc::ClientContext* context,
+                 const v1::EncodeImageRequest& request,
+                 grpc::ClientReadReactor<v1::EncodeImageResponse>* reactor) {
+  stub.async()->EncodeImage(context, &request, reactor);
+}
+void StartStream(v1::EncoderService::Stub& stub, grpc::ClientContext* context,
+                 const v1::EncodeAudioRequest& request,
+                 grpc::ClientReadReactor<v1::EncodeAudioResponse>* reactor) {
+  stub.async()->EncodeAudio(context, &request, reactor);
 }
 
 }  // namespace
@@ -61,19 +90,19 @@ class PoolCall final : public EncoderPool::Call, public std::enable_shared_from_
         start_(absl::Now()),
         deadline_(std::min(job.deadline, start_ + pool->options_.encode_limit)),
         request_id_(std::move(job.request_id)),
-        traceparent_(std::move(job.traceparent)) {
-    request_.set_data(std::move(job.data));
-    request_.set_mime_type(std::move(job.mime_type));
-    request_.set_max_soft_tokens(job.max_soft_tokens);
-    request_.set_header_only(job.header_only);
-  }
+        traceparent_(std::move(job.traceparent)),
+        wanted_(job.wanted),
+        request_(MakeRequest(job)) {}
 
   void Try();
   void Cancel() override;
 
  private:
   class Attempt;
+  template <class OfRequest, class Response>
+  class Stream;
 
+  std::unique_ptr<Attempt> MakeAttempt();
   void OnAttempt(absl::StatusOr<EncodedMedium> medium);
   void End(absl::StatusOr<EncodedMedium> medium) {
     std::exchange(done_, nullptr)(std::move(medium));
@@ -86,7 +115,8 @@ class PoolCall final : public EncoderPool::Call, public std::enable_shared_from_
   const absl::Time deadline_;
   const std::string request_id_;
   const std::string traceparent_;
-  v1::EncodeImageRequest request_;
+  const Wanted wanted_;
+  const Request request_;
   EncoderPool::Target* target_ = nullptr;  // of the last try
   int tries_ = 0;
 
@@ -99,35 +129,32 @@ class PoolCall final : public EncoderPool::Call, public std::enable_shared_from_
 };
 
 // One stream from one encoder.
-class PoolCall::Attempt final : public grpc::ClientReadReactor<v1::EncodeImageResponse> {
+class PoolCall::Attempt {
  public:
   explicit Attempt(std::shared_ptr<PoolCall> call)
-      : call_(std::move(call)), collector_(call_->Rules(), call_->request_.header_only()) {
+      : call_(std::move(call)), collector_(call_->Rules(), call_->wanted_) {
     context_.set_deadline(absl::ToChronoTime(call_->deadline_));
     context_.AddMetadata(kRequestIdHeader, call_->request_id_);
     if (!call_->traceparent_.empty()) {
       context_.AddMetadata(kTraceparentHeader, call_->traceparent_);
     }
   }
+  virtual ~Attempt() = default;
 
-  void Start() {
-    call_->target_->stub->async()->EncodeImage(&context_, &call_->request_, this);
-    StartRead(&message_);
-    StartCall();
-  }
+  virtual void Start() = 0;
   void Cancel() { context_.TryCancel(); }
 
-  void OnReadDone(bool ok) override {
-    if (!ok) return;
-    status_ = collector_.Add(message_);
-    if (!status_.ok()) return context_.TryCancel();
-    StartRead(&message_);
-  }
-  void OnDone(const grpc::Status& status) override {
-    // OnAttempt ends this object's life.
+ protected:
+  // Ends this object's life.
+  void End(const absl::Status& status) {
     const std::shared_ptr<PoolCall> call = std::move(call_);
-    call->OnAttempt(Result(FromGrpcStatus(status)));
+    call->OnAttempt(Result(status));
   }
+
+  std::shared_ptr<PoolCall> call_;
+  grpc::ClientContext context_;
+  Collector collector_;
+  absl::Status status_;  // of the answer so far
 
  private:
   absl::StatusOr<EncodedMedium> Result(const absl::Status& status) {
@@ -135,13 +162,41 @@ class PoolCall::Attempt final : public grpc::ClientReadReactor<v1::EncodeImageRe
     if (!status.ok()) return status;
     return collector_.Finish();
   }
-
-  std::shared_ptr<PoolCall> call_;
-  grpc::ClientContext context_;
-  Collector collector_;
-  v1::EncodeImageResponse message_;
-  absl::Status status_;  // of the answer so far
 };
+
+// The part of it that knows which of the two calls it is.
+template <class OfRequest, class Response>
+class PoolCall::Stream final : public Attempt, public grpc::ClientReadReactor<Response> {
+ public:
+  Stream(std::shared_ptr<PoolCall> call, const OfRequest& request)
+      : Attempt(std::move(call)), request_(request) {}
+
+  void Start() override {
+    StartStream(*call_->target_->stub, &context_, request_, this);
+    this->StartRead(&message_);
+    this->StartCall();
+  }
+  void OnReadDone(bool ok) override {
+    if (!ok) return;
+    status_ = collector_.Add(message_);
+    if (!status_.ok()) return context_.TryCancel();
+    this->StartRead(&message_);
+  }
+  void OnDone(const grpc::Status& status) override { End(FromGrpcStatus(status)); }
+
+ private:
+  const OfRequest& request_;  // of call_
+  Response message_;
+};
+
+std::unique_ptr<PoolCall::Attempt> PoolCall::MakeAttempt() {
+  if (const auto* image = std::get_if<v1::EncodeImageRequest>(&request_)) {
+    return std::make_unique<Stream<v1::EncodeImageRequest, v1::EncodeImageResponse>>(
+        shared_from_this(), *image);
+  }
+  return std::make_unique<Stream<v1::EncodeAudioRequest, v1::EncodeAudioResponse>>(
+      shared_from_this(), std::get<v1::EncodeAudioRequest>(request_));
+}
 
 SoftTokensRules PoolCall::Rules() const {
   const std::string fingerprint = pool_->fingerprint();
@@ -155,7 +210,7 @@ void PoolCall::Try() {
   target_ = *target;
   ++tries_;
   const std::lock_guard lock(mutex_);
-  attempt_ = std::make_unique<Attempt>(shared_from_this());
+  attempt_ = MakeAttempt();
   if (cancelled_) attempt_->Cancel();
   attempt_->Start();
 }
@@ -192,7 +247,7 @@ void PoolCall::OnAttempt(absl::StatusOr<EncodedMedium> medium) {
   End(std::move(medium));
 }
 
-std::shared_ptr<EncoderPool::Call> EncoderPool::EncodeImage(EncodeJob job, Done done) {
+std::shared_ptr<EncoderPool::Call> EncoderPool::Encode(EncodeJob job, Done done) {
   auto call = std::make_shared<PoolCall>(this, std::move(job), std::move(done));
   call->Try();
   return call;

@@ -48,6 +48,45 @@ absl::Status CheckFingerprint(const std::string& fingerprint, const SoftTokensRu
                "FOREIGN_SOFT_TOKENS");
 }
 
+// As protobuf says a duration must be, and not negative.
+bool IsTimeSpan(const google::protobuf::Duration& duration) {
+  constexpr int64_t kMaxSeconds = 315'576'000'000;
+  return duration.seconds() >= 0 && duration.seconds() <= kMaxSeconds && duration.nanos() >= 0 &&
+         duration.nanos() < 1'000'000'000;
+}
+
+// The segments follow each other and cover all rows.
+absl::Status CheckSegments(const v1::SoftTokensHeader& header) {
+  const auto& segments = header.audio().segments();
+  const uint64_t rows = header.rows();
+  uint64_t next = 0;
+  for (int i = 0; i < segments.size(); ++i) {
+    const v1::AudioSegment& segment = segments[i];
+    const std::string field = absl::StrCat("header.audio.segments[", i, "]");
+    if (segment.rows() == 0) {
+      return InvalidField(field + ".rows", field + ".rows is 0; there must be at least one");
+    }
+    if (segment.first_row() != next) {
+      return InvalidField(field + ".first_row",
+                          absl::StrCat(field, ".first_row is ", segment.first_row(), "; row ", next,
+                                       " is the next"));
+    }
+    next += segment.rows();
+    if (next > rows) {
+      return InvalidField(field + ".rows",
+                          absl::StrCat(field, " ends at row ", next, "; header.rows is ", rows));
+    }
+    if (!IsTimeSpan(segment.start()))
+      return InvalidField(field + ".start", field + ".start is no time span");
+    if (!IsTimeSpan(segment.duration())) {
+      return InvalidField(field + ".duration", field + ".duration is no time span");
+    }
+  }
+  if (segments.empty() || next == rows) return absl::OkStatus();
+  return InvalidField("header.audio.segments", absl::StrCat("header.audio.segments end at row ",
+                                                            next, "; header.rows is ", rows));
+}
+
 absl::Status CheckLayout(const v1::SoftTokensHeader& header) {
   const uint64_t rows = header.rows();
   if (header.has_image()) {
@@ -66,7 +105,7 @@ absl::Status CheckLayout(const v1::SoftTokensHeader& header) {
   if (header.has_audio() && header.modality() != v1::MODALITY_AUDIO) {
     return InvalidField("header.audio", "header.audio is set, but the modality is not audio");
   }
-  return absl::OkStatus();
+  return CheckSegments(header);
 }
 
 }  // namespace

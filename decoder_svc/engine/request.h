@@ -29,7 +29,8 @@ struct SamplingOptions {
 struct SoftRun {
   int first = 0;
   int rows = 0;
-  std::shared_ptr<const std::vector<float>> values;  // rows * dim
+  std::shared_ptr<const std::vector<float>> values;
+  int first_row = 0;  // of `values`, which may hold the rows of several runs
 };
 
 // A prompt as the trunk reads it. Soft runs are in order and do not overlap; `tokens` at their

@@ -145,9 +145,8 @@ int Runner::UploadSoft(absl::Span<const StepPart> parts) {
     for (const SoftRun& run : part.soft) {
       const Overlap overlap = OverlapOf(run, part);
       if (overlap.rows <= 0) continue;
-      backend_.Upload(
-          soft_.Rows(sent, overlap.rows),
-          run.values->data() + static_cast<size_t>(overlap.first - run.first) * soft_.cols);
+      const size_t row = static_cast<size_t>(run.first_row + overlap.first - run.first);
+      backend_.Upload(soft_.Rows(sent, overlap.rows), run.values->data() + row * soft_.cols);
       sent += overlap.rows;
     }
   }

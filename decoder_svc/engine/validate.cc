@@ -19,14 +19,16 @@ absl::Status CheckSoftRun(const SoftRun& run, int begin, int prompt_tokens, int 
                                                " rows: must lie between position ", begin, " and ",
                                                prompt_tokens, ", the end of the prompt"));
   }
-  const size_t expected = static_cast<size_t>(run.rows) * static_cast<size_t>(dim);
+  const size_t width = static_cast<size_t>(dim);
   const size_t size = run.values == nullptr ? 0 : run.values->size();
-  if (size != expected) {
+  const int64_t end_row = int64_t{run.first_row} + run.rows;
+  if (run.first_row < 0 || size % width != 0 || size / width < static_cast<size_t>(end_row)) {
     return InvalidField(
         "prompt", absl::StrCat("soft tokens at ", run.first, ": ", size, " values; ", run.rows,
-                               " rows of width ", dim, " have ", expected));
+                               " rows of width ", dim, " from row ", run.first_row, " on need ",
+                               end_row * dim));
   }
-  for (size_t i = 0; i < size; ++i) {
+  for (size_t i = run.first_row * width; i < end_row * width; ++i) {
     if (std::isfinite((*run.values)[i])) continue;
     return InvalidField("prompt", absl::StrCat("soft tokens at ", run.first, ": value ", i, " is ",
                                                (*run.values)[i], ", not a finite number"));

@@ -14,7 +14,7 @@ namespace softsplice {
 
 struct MediaLimits {
   uint64_t max_media_bytes = 32 << 20;  // of one medium
-  int max_media = 64;                   // of one request
+  int max_media = 256;                  // of one request
 };
 
 // All of it outlives the service.

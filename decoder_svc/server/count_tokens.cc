@@ -1,11 +1,9 @@
 #include "decoder_svc/server/count_tokens.h"
 
 #include <memory>
-#include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "common/server/call.h"
 #include "common/status/macros.h"
 #include "decoder_svc/server/media.h"
@@ -51,15 +49,11 @@ class CountTokensCall final : public grpc::ServerUnaryReactor {
 
   void Count(const std::vector<EncodedMedium>& media) {
     std::vector<MediumRows> rows;
-    std::vector<std::string> spelled;
-    for (const EncodedMedium& medium : media) {
-      rows.push_back({static_cast<int>(medium.header.rows()), nullptr});
-      spelled.push_back(absl::StrCat("… ", medium.header.rows(), " soft tokens …"));
-    }
-    const Prompt prompt = BuildPrompt(pieces_, rows, decoder_.tokenizer.pad());
+    for (const EncodedMedium& medium : media) rows.push_back(RowsOf(medium));
+    const Prompt prompt = BuildPrompt(pieces_, rows, decoder_.tokenizer);
     response_->set_tokens(prompt.tokens.size());
     response_->mutable_token_ids()->Add(prompt.tokens.begin(), prompt.tokens.end());
-    response_->set_rendered(Spell(decoder_.tokenizer, pieces_, spelled));
+    response_->set_rendered(SpellPrompt(pieces_, rows, decoder_.tokenizer));
   }
 
   void End(const absl::Status& status) { Finish(call_.End(status)); }

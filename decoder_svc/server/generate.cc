@@ -102,10 +102,12 @@ absl::Status GenerateCall::Prepare() {
   RETURN_IF_ERROR(CheckMayFit(plan, decoder_.engine.info().context_length));
   pieces_ = std::move(plan.pieces);
   call_.Note({"media", static_cast<int64_t>(plan.media.size())});
-  media_ = std::make_shared<MediaBatch>(decoder_, std::move(plan.media),
-                                        MediaOptions{.deadline = call_.deadline(),
-                                                     .request_id = call_.request_id(),
-                                                     .traceparent = call_.traceparent()});
+  media_ =
+      std::make_shared<MediaBatch>(decoder_, std::move(plan.media),
+                                   MediaOptions{.max_rows = decoder_.engine.info().context_length,
+                                                .deadline = call_.deadline(),
+                                                .request_id = call_.request_id(),
+                                                .traceparent = call_.traceparent()});
   return absl::OkStatus();
 }
 
@@ -117,10 +119,8 @@ void GenerateCall::OnMedia(absl::StatusOr<std::vector<EncodedMedium>> media) {
 
 absl::Status GenerateCall::Submit(const std::vector<EncodedMedium>& media) {
   std::vector<MediumRows> rows;
-  for (const EncodedMedium& medium : media) {
-    rows.push_back({static_cast<int>(medium.header.rows()), medium.values});
-  }
-  engine_request_.prompt = BuildPrompt(pieces_, rows, decoder_.tokenizer.pad());
+  for (const EncodedMedium& medium : media) rows.push_back(RowsOf(medium));
+  engine_request_.prompt = BuildPrompt(pieces_, rows, decoder_.tokenizer);
   engine_request_.deadline = call_.deadline();
   prompt_tokens_ = static_cast<int>(engine_request_.prompt.tokens.size());
   call_.Note({"prompt_tokens", prompt_tokens_});

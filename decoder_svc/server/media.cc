@@ -7,10 +7,17 @@
 #include "decoder_svc/encoder_pool/soft_tokens.h"
 
 namespace softsplice {
+namespace {
+
+// Enough for several encoders; a request of many media does not fill their queues.
+constexpr int kAtOnce = 8;
+
+}  // namespace
 
 void MediaBatch::Start(Done done) {
   done_ = std::move(done);
   media_.resize(sources_.size());
+  calls_.resize(sources_.size());
   // What came with the request first: a broken one costs no encoding.
   for (size_t i = 0; i < sources_.size(); ++i) {
     if (sources_[i].soft_tokens == nullptr) {
@@ -26,9 +33,23 @@ void MediaBatch::Start(Done done) {
   if (pending_ == 0) return done_(std::move(media_));
   // Encode() may end the batch.
   const std::shared_ptr<MediaBatch> self = shared_from_this();
-  for (size_t i = 0; i < sources_.size(); ++i) {
-    if (sources_[i].media != nullptr) self->Encode(i);
+  for (int i = 0; i < kAtOnce; ++i) {
+    std::optional<size_t> next;
+    {
+      const std::lock_guard lock(mutex_);
+      // One is always begun: its end is the end of a batch that is cancelled by now.
+      if (i == 0 || !cancelled_) next = TakeNext();
+    }
+    if (!next.has_value()) return;
+    Encode(*next);
   }
+}
+
+std::optional<size_t> MediaBatch::TakeNext() {
+  while (next_ < sources_.size() && sources_[next_].media == nullptr) ++next_;
+  if (next_ == sources_.size()) return std::nullopt;
+  ++in_work_;
+  return next_++;
 }
 
 absl::StatusOr<EncodedMedium> MediaBatch::ReadSoft(const v1::SoftTokens& soft_tokens) const {
@@ -43,33 +64,48 @@ absl::StatusOr<EncodedMedium> MediaBatch::ReadSoft(const v1::SoftTokens& soft_to
 
 void MediaBatch::Encode(size_t index) {
   const v1::Media& media = *sources_[index].media;
-  EncodeJob job{.data = media.data(),
+  const bool sound = sources_[index].kind == MediaKind::kAudio;
+  EncodeJob job{.wanted = {.modality = sound ? v1::MODALITY_AUDIO : v1::MODALITY_IMAGE,
+                           .header_only = options_.header_only,
+                           .max_rows = options_.max_rows},
+                .data = media.data(),
                 .mime_type = media.mime_type(),
                 .max_soft_tokens = media.max_soft_tokens(),
-                .header_only = options_.header_only,
                 .deadline = options_.deadline,
                 .request_id = options_.request_id,
                 .traceparent = options_.traceparent};
-  auto call = context_.encoders->EncodeImage(
+  auto call = context_.encoders->Encode(
       std::move(job), [self = shared_from_this(), index](absl::StatusOr<EncodedMedium> medium) {
         self->OnMedium(index, std::move(medium));
       });
   const std::lock_guard lock(mutex_);
   if (cancelled_) call->Cancel();
-  calls_.push_back(std::move(call));
+  calls_[index] = std::move(call);
 }
 
 void MediaBatch::OnMedium(size_t index, absl::StatusOr<EncodedMedium> medium) {
+  std::shared_ptr<EncoderPool::Call> ended;  // outlives the lock
   std::unique_lock lock(mutex_);
+  ended = std::move(calls_[index]);
+  --in_work_;
+  --pending_;
   if (medium.ok()) {
     media_[index] = *std::move(medium);
   } else if (status_.ok()) {
     status_ = Annotate(medium.status(), sources_[index].field, sources_[index].field);
-    cancelled_ = true;  // the answer is clear: the others need not be encoded
-    for (const auto& call : calls_) call->Cancel();
+    CancelLocked();  // the answer is clear: the others need not be encoded
   }
-  if (--pending_ > 0) return;
-  calls_.clear();
+  if (!cancelled_) {
+    const std::optional<size_t> next = TakeNext();
+    const bool complete = pending_ == 0;
+    lock.unlock();
+    if (next.has_value()) Encode(*next);
+    if (complete) done_(std::move(media_));
+    return;
+  }
+  if (in_work_ > 0) return;
+  // Cancelled between two media, it is no answer without the rest.
+  if (status_.ok() && pending_ > 0) status_ = absl::CancelledError("the request was cancelled");
   lock.unlock();
   if (!status_.ok()) return done_(status_);
   done_(std::move(media_));
@@ -77,8 +113,14 @@ void MediaBatch::OnMedium(size_t index, absl::StatusOr<EncodedMedium> medium) {
 
 void MediaBatch::Cancel() {
   const std::lock_guard lock(mutex_);
+  CancelLocked();
+}
+
+void MediaBatch::CancelLocked() {
   cancelled_ = true;
-  for (const auto& call : calls_) call->Cancel();
+  for (const auto& call : calls_) {
+    if (call != nullptr) call->Cancel();
+  }
 }
 
 }  // namespace softsplice

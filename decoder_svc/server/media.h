@@ -1,10 +1,11 @@
-// Brings a request's media to their rows: pictures through the encoders, all at once; soft tokens
-// by checking them.
+// Brings a request's media to their rows: pictures and sounds through the encoders, some at a time;
+// soft tokens by checking them.
 #pragma once
 
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,7 @@ namespace softsplice {
 
 struct MediaOptions {
   bool header_only = false;  // rows are only counted; soft tokens are checked all the same
+  int max_rows = 0;          // one of more is refused before it is encoded; 0: no limit
   absl::Time deadline = absl::InfiniteFuture();
   std::string request_id;
   std::string traceparent;
@@ -40,8 +42,11 @@ class MediaBatch : public std::enable_shared_from_this<MediaBatch> {
 
  private:
   absl::StatusOr<EncodedMedium> ReadSoft(const v1::SoftTokens& soft_tokens) const;
+  // The next medium to be encoded, which is in work from now on. Call it with the mutex.
+  std::optional<size_t> TakeNext();
   void Encode(size_t index);
   void OnMedium(size_t index, absl::StatusOr<EncodedMedium> medium);
+  void CancelLocked();
 
   const DecoderContext& context_;
   const std::vector<MediumSource> sources_;
@@ -50,9 +55,11 @@ class MediaBatch : public std::enable_shared_from_this<MediaBatch> {
 
   std::mutex mutex_;
   std::vector<EncodedMedium> media_;
-  std::vector<std::shared_ptr<EncoderPool::Call>> calls_;
-  absl::Status status_;  // the first error
-  size_t pending_ = 0;
+  std::vector<std::shared_ptr<EncoderPool::Call>> calls_;  // by medium, while it is in work
+  absl::Status status_;                                    // the first error
+  size_t next_ = 0;                                        // not looked at yet
+  size_t in_work_ = 0;
+  size_t pending_ = 0;  // in work or still to be
   bool cancelled_ = false;
 };
 

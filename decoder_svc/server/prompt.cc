@@ -3,8 +3,9 @@
 #include <optional>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/media/sound.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
 
@@ -14,15 +15,6 @@ namespace {
 absl::Status NotSupported(const std::string& field, absl::string_view message) {
   return MakeError(absl::StatusCode::kUnimplemented, message,
                    {.reason = "NOT_SUPPORTED", .field = field});
-}
-
-// By the type that the client says, else by how sound files begin.
-bool IsSound(const v1::Media& media) {
-  if (!media.mime_type().empty()) return absl::StartsWithIgnoreCase(media.mime_type(), "audio/");
-  const absl::string_view data = media.data();
-  return absl::StartsWith(data, "fLaC") || absl::StartsWith(data, "OggS") ||
-         absl::StartsWith(data, "ID3") ||
-         (absl::StartsWith(data, "RIFF") && data.substr(0, 12).substr(8) == "WAVE");
 }
 
 // Collects the media of a request in its order.
@@ -38,9 +30,11 @@ class MediaList {
                        absl::StrCat(path, ".data has ", media.data().size(), " bytes; at most ",
                                     context_.limits.max_media_bytes, " are taken"));
     }
-    if (IsSound(media)) {
-      return NotSupported(path,
-                          absl::StrCat(path, " is a sound; this version takes pictures only"));
+    const bool sound = IsSound(media.mime_type(), media.data());
+    if (sound && media.max_soft_tokens() != 0) {
+      return InvalidField(path + ".max_soft_tokens",
+                          absl::StrCat(path, ".max_soft_tokens is ", media.max_soft_tokens(),
+                                       "; it is for pictures, and this is a sound"));
     }
     if (context_.encoders == nullptr) {
       return MakeError(
@@ -48,30 +42,33 @@ class MediaList {
           absl::StrCat(path, " needs an encoder; this decoder was started without one"),
           {.reason = "NO_ENCODER", .field = path});
     }
-    return Add(MediumSource{.field = path, .media = &media}, MediaKind::kImage);
+    return Add(
+        {.field = path, .kind = sound ? MediaKind::kAudio : MediaKind::kImage, .media = &media});
   }
 
   absl::StatusOr<MediaRef> Add(const v1::SoftTokens& soft_tokens, const std::string& field) {
     const std::string path = field + ".soft_tokens";
-    const bool audio = soft_tokens.header().modality() == v1::MODALITY_AUDIO;
-    if (audio && soft_tokens.header().audio().segments_size() > 1) {
-      return NotSupported(
-          path, absl::StrCat(path, " has several segments; this version takes one a part"));
+    const bool sound = soft_tokens.header().modality() == v1::MODALITY_AUDIO;
+    if (soft_tokens.header().audio().segments_size() > 1) {
+      // Even where those around it are the caller's, those between its segments are ours.
+      RETURN_IF_ERROR(Annotate(RequireMarkers(context_.tokenizer, MediaKind::kAudio), path, path));
     }
-    return Add(MediumSource{.field = path, .soft_tokens = &soft_tokens},
-               audio ? MediaKind::kAudio : MediaKind::kImage);
+    return Add({.field = path,
+                .kind = sound ? MediaKind::kAudio : MediaKind::kImage,
+                .soft_tokens = &soft_tokens});
   }
 
   std::vector<MediumSource> Take() { return std::move(sources_); }
 
  private:
-  absl::StatusOr<MediaRef> Add(MediumSource source, MediaKind kind) {
+  absl::StatusOr<MediaRef> Add(MediumSource source) {
     if (static_cast<int>(sources_.size()) == context_.limits.max_media) {
       return OverLimit(source.field, absl::StrCat("the request has more than ",
                                                   context_.limits.max_media, " media"));
     }
+    const MediaRef ref{.kind = source.kind, .index = static_cast<int>(sources_.size())};
     sources_.push_back(std::move(source));
-    return MediaRef{.kind = kind, .index = static_cast<int>(sources_.size()) - 1};
+    return ref;
   }
 
   const DecoderContext& context_;
@@ -191,19 +188,53 @@ absl::StatusOr<PromptPlan> PlanPrompt(const v1::Chat* chat, const v1::RawPrompt*
   return plan;
 }
 
+MediumRows RowsOf(const EncodedMedium& medium) {
+  MediumRows rows{.values = medium.values};
+  for (const v1::AudioSegment& segment : medium.header.audio().segments()) {
+    rows.runs.push_back(static_cast<int>(segment.rows()));
+  }
+  if (rows.runs.empty()) rows.runs.push_back(static_cast<int>(medium.header.rows()));
+  return rows;
+}
+
 Prompt BuildPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const MediumRows> media,
-                   int32_t filler) {
+                   const Tokenizer& tokenizer) {
   Prompt prompt;
   for (const PromptPiece& piece : pieces) {
     if (const auto* ids = std::get_if<std::vector<int32_t>>(&piece)) {
       prompt.tokens.insert(prompt.tokens.end(), ids->begin(), ids->end());
       continue;
     }
-    const MediumRows& medium = media[std::get<MediaRef>(piece).index];
-    prompt.soft.push_back({static_cast<int>(prompt.tokens.size()), medium.rows, medium.values});
-    prompt.tokens.insert(prompt.tokens.end(), medium.rows, filler);
+    const MediaRef& ref = std::get<MediaRef>(piece);
+    const MediumRows& medium = media[ref.index];
+    const MediaMarkers markers = MarkersOf(ref.kind);
+    int first_row = 0;
+    for (const int rows : medium.runs) {
+      if (first_row > 0) {
+        prompt.tokens.push_back(tokenizer.Find(markers.end));
+        prompt.tokens.push_back(tokenizer.Find(markers.begin));
+      }
+      const int position = static_cast<int>(prompt.tokens.size());
+      prompt.soft.push_back({position, rows, medium.values, first_row});
+      prompt.tokens.insert(prompt.tokens.end(), rows, tokenizer.pad());
+      first_row += rows;
+    }
   }
   return prompt;
+}
+
+std::string SpellPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const MediumRows> media,
+                        const Tokenizer& tokenizer) {
+  std::vector<std::string> spelled;
+  for (const PromptPiece& piece : pieces) {
+    const auto* ref = std::get_if<MediaRef>(&piece);
+    if (ref == nullptr) continue;
+    const MediaMarkers markers = MarkersOf(ref->kind);
+    spelled.push_back(absl::StrJoin(
+        media[ref->index].runs, absl::StrCat(markers.end, markers.begin),
+        [](std::string* out, int rows) { absl::StrAppend(out, "… ", rows, " soft tokens …"); }));
+  }
+  return Spell(tokenizer, pieces, spelled);
 }
 
 absl::Status CheckMayFit(const PromptPlan& plan, int context_length) {

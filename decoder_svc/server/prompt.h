@@ -15,9 +15,10 @@
 
 namespace softsplice {
 
-// The n-th medium of a request: one of the two is set; it points into the request.
+// The n-th medium of a request: one of the two pointers is set; it points into the request.
 struct MediumSource {
-  std::string field;  // path of the part, for example "chat.messages[0].parts[1]"
+  std::string field;  // path of the medium, for example "chat.messages[0].parts[1].media"
+  MediaKind kind = MediaKind::kImage;
   const v1::Media* media = nullptr;
   const v1::SoftTokens* soft_tokens = nullptr;
 };
@@ -29,7 +30,7 @@ struct PromptPlan {
 
 // Checks and renders; one of `chat` and `raw` is set (or none: an error). INVALID_ARGUMENT,
 // RESOURCE_EXHAUSTED (limits), FAILED_PRECONDITION (media without an encoder), UNIMPLEMENTED
-// (tools, sounds), each with the field; OUT_OF_RANGE: the text alone does not fit the context.
+// (tools), each with the field.
 absl::StatusOr<PromptPlan> PlanPrompt(const v1::Chat* chat, const v1::RawPrompt* raw,
                                       const DecoderContext& context);
 
@@ -37,14 +38,21 @@ absl::StatusOr<PromptPlan> PlanPrompt(const v1::Chat* chat, const v1::RawPrompt*
 // row: then none need be encoded.
 absl::Status CheckMayFit(const PromptPlan& plan, int context_length);
 
-// A medium's rows; `values` may be null where only the count matters.
+// A medium's rows, as runs that each stand between their own markers: one run for a picture, one
+// per segment for a sound. `values` may be null where only the counts matter.
 struct MediumRows {
-  int rows = 0;
+  std::vector<int> runs;  // rows of each
   std::shared_ptr<const std::vector<float>> values;
 };
+MediumRows RowsOf(const EncodedMedium& medium);
 
-// The prompt with `media[i]` at the place of the i-th medium, where its tokens are `filler`.
+// The prompt with `media[i]` at the place of the i-th medium; its tokens there are the padding's.
+// The markers around a medium are among the pieces; those between its runs are added.
 Prompt BuildPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const MediumRows> media,
-                   int32_t filler);
+                   const Tokenizer& tokenizer);
+
+// How it reads to the model, for people: rows as their number.
+std::string SpellPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const MediumRows> media,
+                        const Tokenizer& tokenizer);
 
 }  // namespace softsplice

@@ -62,16 +62,6 @@ std::string StripThinking(absl::string_view text) {
   return std::string(StripUnicodeSpace(kept));
 }
 
-struct Markers {
-  absl::string_view begin;
-  absl::string_view end;
-};
-
-Markers MarkersOf(MediaKind kind) {
-  return kind == MediaKind::kImage ? Markers{"<|image>", "<image|>"}
-                                   : Markers{"<|audio>", "<audio|>"};
-}
-
 // Collects a prompt; text that touches becomes tokens as a whole.
 class PieceBuilder {
  public:
@@ -125,11 +115,6 @@ absl::Status Require(const Tokenizer& tokenizer, std::initializer_list<absl::str
   return absl::OkStatus();
 }
 
-absl::Status RequireMarkers(const Tokenizer& tokenizer, MediaKind kind) {
-  const Markers markers = MarkersOf(kind);
-  return Require(tokenizer, {markers.begin, markers.end});
-}
-
 absl::Status CheckMessages(const Tokenizer& tokenizer, const std::vector<ChatMessage>& messages) {
   if (messages.empty())
     return InvalidField("messages", "messages is empty; at least one is needed");
@@ -151,6 +136,16 @@ absl::Status CheckMessages(const Tokenizer& tokenizer, const std::vector<ChatMes
 }
 
 }  // namespace
+
+MediaMarkers MarkersOf(MediaKind kind) {
+  return kind == MediaKind::kImage ? MediaMarkers{"<|image>", "<image|>"}
+                                   : MediaMarkers{"<|audio>", "<audio|>"};
+}
+
+absl::Status RequireMarkers(const Tokenizer& tokenizer, MediaKind kind) {
+  const MediaMarkers markers = MarkersOf(kind);
+  return Require(tokenizer, {markers.begin, markers.end});
+}
 
 ChatTemplate::ChatTemplate(const Tokenizer& tokenizer, absl::string_view source)
     : tokenizer_(tokenizer) {

@@ -24,6 +24,15 @@ struct MediaRef {
   int index = 0;
 };
 
+// The tokens before and after a medium's rows.
+struct MediaMarkers {
+  absl::string_view begin;
+  absl::string_view end;
+};
+MediaMarkers MarkersOf(MediaKind kind);
+// FAILED_PRECONDITION: the vocabulary lacks one.
+absl::Status RequireMarkers(const Tokenizer& tokenizer, MediaKind kind);
+
 struct ChatMessage {
   Role role = Role::kUser;
   std::vector<std::variant<std::string, MediaRef>> parts;
@@ -83,8 +92,8 @@ using RawPart = std::variant<TextRun, RawIds, RawMedia>;
 absl::StatusOr<std::vector<PromptPiece>> RenderRaw(const Tokenizer& tokenizer,
                                                    absl::Span<const RawPart> parts, bool bos);
 
-// The text that `pieces` stand for; media[i] spells the rows of the i-th medium (its markers are
-// tokens of the pieces). Bytes that are not UTF-8 are kept.
+// The text that `pieces` stand for; media[i] spells the rows of the i-th medium (the markers around
+// it are tokens of the pieces). Bytes that are not UTF-8 are kept.
 std::string Spell(const Tokenizer& tokenizer, const std::vector<PromptPiece>& pieces,
                   const std::vector<std::string>& media);
 

@@ -42,9 +42,8 @@ std::string EndNote(const v1::Finished& finished) {
 
 class TextPrinter : public AnswerPrinter {
  public:
-  explicit TextPrinter(bool has_media)
-      : plain_(!StdoutIsTerminal()),
-        progress_(has_media ? "looking at the picture" : "waiting for the server") {}
+  explicit TextPrinter(const std::string& waiting)
+      : plain_(!StdoutIsTerminal()), progress_(waiting) {}
 
   void OnEvent(const v1::GenerateResponse& response) override {
     if (response.has_started()) {
@@ -108,8 +107,8 @@ class JsonPrinter : public AnswerPrinter {
 
 }  // namespace
 
-std::unique_ptr<AnswerPrinter> MakeTextPrinter(bool has_media) {
-  return std::make_unique<TextPrinter>(has_media);
+std::unique_ptr<AnswerPrinter> MakeTextPrinter(const std::string& waiting) {
+  return std::make_unique<TextPrinter>(waiting);
 }
 
 std::unique_ptr<AnswerPrinter> MakeJsonPrinter() { return std::make_unique<JsonPrinter>(); }

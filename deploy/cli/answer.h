@@ -17,7 +17,8 @@ class AnswerPrinter {
 };
 
 // The answer on stdout; thoughts, progress and figures on stderr, figures only on a terminal.
-std::unique_ptr<AnswerPrinter> MakeTextPrinter(bool has_media);
+// `waiting`: what goes on until the first event.
+std::unique_ptr<AnswerPrinter> MakeTextPrinter(const std::string& waiting);
 
 // Every event as one line of JSON on stdout, in the field names of the .proto.
 std::unique_ptr<AnswerPrinter> MakeJsonPrinter();

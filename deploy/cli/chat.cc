@@ -25,9 +25,11 @@
 namespace softsplice {
 namespace {
 
-// A picture or soft tokens file, in the order of the command line.
+enum class FileKind { kImage, kAudio, kSoft };
+
+// In the order of the command line.
 struct MediaFile {
-  bool soft = false;
+  FileKind kind = FileKind::kImage;
   std::string path;
 };
 
@@ -46,13 +48,16 @@ struct ChatOptions {
 
 constexpr char kInteractiveHelp[] = R"(Type a message and press Enter.
   /image FILE   add a picture to the next message
+  /audio FILE   add a sound
   /soft FILE    add soft tokens made by `softsplice encode`
   /reset        start again with an empty conversation
   /quit         leave (as Ctrl-D and Ctrl-C do); during an answer Ctrl-C only ends the answer
 )";
 
-absl::StatusOr<v1::Part> MediaPart(const MediaFile& file, uint32_t budget) {
-  return file.soft ? SoftTokensPart(file.path) : PicturePart(file.path, budget);
+absl::StatusOr<v1::Part> MediaPart(const MediaFile& file, uint32_t budget, Interrupts& interrupts) {
+  if (file.kind == FileKind::kSoft) return SoftTokensPart(file.path);
+  if (file.kind == FileKind::kAudio) return SoundPart(file.path, interrupts);
+  return PicturePart(file.path, budget);
 }
 
 v1::Message UserMessage(std::vector<v1::Part> media, const std::string& text) {
@@ -98,9 +103,11 @@ class Prompt {
       conversation_.Reset();
       media_.clear();
     } else if (absl::ConsumePrefix(&line, "/image ")) {
-      Add({.soft = false, .path = Unquoted(line)});
+      Add({.kind = FileKind::kImage, .path = Unquoted(line)});
+    } else if (absl::ConsumePrefix(&line, "/audio ")) {
+      Add({.kind = FileKind::kAudio, .path = Unquoted(line)});
     } else if (absl::ConsumePrefix(&line, "/soft ")) {
-      Add({.soft = true, .path = Unquoted(line)});
+      Add({.kind = FileKind::kSoft, .path = Unquoted(line)});
     } else {
       PrintMessage(absl::StrCat("unknown command ", line, "; /help lists them"));
     }
@@ -118,7 +125,10 @@ class Prompt {
   }
 
   void Add(const MediaFile& file) {
-    absl::StatusOr<v1::Part> part = MediaPart(file, options_.budget);
+    if (file.kind == FileKind::kAudio && file.path == kStdin) {
+      return PrintMessage("standard input is this conversation; /audio takes a file");
+    }
+    absl::StatusOr<v1::Part> part = MediaPart(file, options_.budget, interrupts_);
     if (part.ok()) {
       media_.push_back(*std::move(part));
     } else {
@@ -136,10 +146,10 @@ class Prompt {
 int RunChat(ChatOptions& options, Interrupts& interrupts) {
   std::vector<v1::Part> media;
   for (const MediaFile& file : options.media) {
-    absl::StatusOr<v1::Part> part = MediaPart(file, options.budget);
+    absl::StatusOr<v1::Part> part = MediaPart(file, options.budget, interrupts);
     if (!part.ok()) {
-      ReportFailure(part.status(), options.json);
-      return kExitUsage;
+      const int exit_code = ReportFailure(part.status(), options.json);
+      return exit_code == kExitInterrupted ? exit_code : kExitUsage;
     }
     media.push_back(*std::move(part));
   }
@@ -171,6 +181,43 @@ int RunChat(ChatOptions& options, Interrupts& interrupts) {
   }
   if (StderrIsTerminal()) std::cerr << DimForStderr(kInteractiveHelp);
   return Prompt(conversation, options, interrupts).Run(std::move(media));
+}
+
+// --image, --audio and --soft, which may be mixed and repeated.
+void AddMediaFiles(CLI::App& chat, const std::shared_ptr<ChatOptions>& options) {
+  const auto add = [&](const char* name, FileKind kind, const char* help,
+                       const CLI::Validator& check) {
+    chat.add_option_function<std::string>(
+            name,
+            [options, kind](const std::string& path) {
+              options->media.push_back({.kind = kind, .path = path});
+            },
+            help)
+        ->trigger_on_parse()  // at once: in the order of the command line
+        ->option_text("FILE")
+        ->check(check);
+  };
+  const CLI::Validator sound(
+      [](std::string& path) { return path == kStdin ? "" : CLI::ExistingFile(path); }, "");
+  add("--image", FileKind::kImage, "A picture to ask about; may be repeated", CLI::ExistingFile);
+  add("--audio", FileKind::kAudio,
+      "A sound to ask about (WAV, FLAC, OGG, MP3), or - for standard input; may be repeated",
+      sound);
+  add("--soft", FileKind::kSoft,
+      "A picture or sound as `softsplice encode` wrote it; may be repeated", CLI::ExistingFile);
+}
+
+// Standard input can be one sound, and not the conversation at the same time.
+void CheckStdin(const ChatOptions& options) {
+  const auto piped = std::count_if(
+      options.media.begin(), options.media.end(),
+      [](const MediaFile& file) { return file.kind == FileKind::kAudio && file.path == kStdin; });
+  if (piped > 1) throw CLI::ValidationError("--audio", "- (standard input) can be given once");
+  if (piped > 0 && options.interactive) {
+    throw CLI::ValidationError("--audio",
+                               "- (standard input) needs the question on the command line: without "
+                               "one, standard input is the conversation");
+  }
 }
 
 void AddSampling(CLI::App& chat, v1::GenerateRequest& request) {
@@ -225,21 +272,11 @@ void AddSampling(CLI::App& chat, v1::GenerateRequest& request) {
 }  // namespace
 
 void AddChat(CLI::App& app, Interrupts& interrupts, int& exit_code) {
-  auto* chat = app.add_subcommand("chat", "Ask a question, or talk, with pictures");
+  auto* chat = app.add_subcommand("chat", "Ask a question, or talk, with pictures and sounds");
   const auto options = std::make_shared<ChatOptions>();
-  const auto images = std::make_shared<std::vector<std::string>>();
-  const auto softs = std::make_shared<std::vector<std::string>>();
   auto* prompt = chat->add_option("prompt", options->prompt,
                                   "The question; without one, a conversation line by line");
-  auto* image = chat->add_option("--image", *images, "A picture to ask about; may be repeated")
-                    ->allow_extra_args(false)
-                    ->option_text("FILE")
-                    ->check(CLI::ExistingFile);
-  auto* soft = chat->add_option("--soft", *softs,
-                                "A picture as `softsplice encode` wrote it; may be repeated")
-                   ->allow_extra_args(false)
-                   ->option_text("FILE")
-                   ->check(CLI::ExistingFile);
+  AddMediaFiles(*chat, options);
   chat->add_option("--system", options->system, "A system turn, before all others")
       ->option_text("TEXT");
   chat->add_flag_callback(
@@ -257,7 +294,7 @@ void AddChat(CLI::App& app, Interrupts& interrupts, int& exit_code) {
                     ->check(CLI::ExistingFile)
                     ->excludes(server);
   chat->add_option("--mmproj", options->services.mmproj,
-                   "… and this picture encoder, for this command only")
+                   "… and this encoder of pictures and sounds, for this command only")
       ->option_text("FILE")
       ->check(CLI::ExistingFile)
       ->needs(model);
@@ -267,11 +304,13 @@ Examples:
   softsplice chat "Hello!"
   softsplice chat --image photo.jpg "What is in this picture?"
   softsplice chat --image a.png --image b.png --budget 560 "What differs?"
+  softsplice chat --audio talk.mp3 "Transcribe the audio."
+  arecord -d 5 -f S16_LE -r 16000 | softsplice chat --audio - "What is said?"
   softsplice chat --system "Answer in French." --think --temperature 0 "What is 7 times 8?"
   softsplice chat --model text.gguf --mmproj mmproj.gguf --image photo.jpg "Describe this."
   softsplice chat                                (a conversation; /help inside)
 
-Pictures come before the words, in the order given. Ctrl-C ends the answer.
+Pictures and sounds come before the words, in the order given. Ctrl-C ends the answer.
 With --json each line is a GenerateResponse of proto/softsplice/v1/decoder.proto (started, delta,
 finished), or {"error": {code, message, reason, field, retry_seconds, hint}}.)");
   chat->callback([=, &interrupts, &exit_code] {
@@ -279,13 +318,7 @@ finished), or {"error": {code, message, reason, field, retry_seconds, hint}}.)")
       throw CLI::RequiresError("--model", "--mmproj");
     }
     options->interactive = prompt->count() == 0;
-    size_t next_image = 0;
-    size_t next_soft = 0;
-    for (const CLI::Option* option : chat->parse_order()) {
-      if (option == image)
-        options->media.push_back({.soft = false, .path = (*images)[next_image++]});
-      if (option == soft) options->media.push_back({.soft = true, .path = (*softs)[next_soft++]});
-    }
+    CheckStdin(*options);
     exit_code = RunChat(*options, interrupts);
   });
 }

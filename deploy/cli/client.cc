@@ -65,8 +65,8 @@ std::string Hint(const Failure& failure) {
     return "the server may be the other service (encoder or decoder), or of another version";
   }
   if (failure.code == "OUT_OF_RANGE") {
-    return "shorten the prompt, give pictures a smaller --budget, or start `softsplice up` with "
-           "a larger --context";
+    return "shorten the prompt or its sounds, give pictures a smaller --budget, or start "
+           "`softsplice up` with a larger --context";
   }
   if (failure.code == "FAILED_PRECONDITION" && absl::StrContains(failure.field, "soft_tokens")) {
     return "soft tokens only fit the model whose encoder made them: make them again with "

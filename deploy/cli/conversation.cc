@@ -3,17 +3,25 @@
 #include <string>
 #include <utility>
 
+#include "common/media/sound.h"
 #include "deploy/cli/answer.h"
 #include "deploy/cli/client.h"
 
 namespace softsplice {
 namespace {
 
-bool HasMedia(const v1::Message& message) {
+// What the server does first with `message`.
+std::string Waiting(const v1::Message& message) {
+  bool pictures = false;
+  bool sounds = false;
   for (const v1::Part& part : message.parts()) {
-    if (part.has_media()) return true;
+    if (!part.has_media()) continue;
+    const bool sound = IsSound(part.media().mime_type(), part.media().data());
+    (sound ? sounds : pictures) = true;
   }
-  return false;
+  if (pictures && sounds) return "looking and listening";
+  if (pictures) return "looking at the picture";
+  return sounds ? "listening to the sound" : "waiting for the server";
 }
 
 }  // namespace
@@ -53,7 +61,7 @@ void Conversation::Reset() {
 grpc::Status Conversation::Stream(std::string& answer) {
   const auto& turns = request_.chat().messages();
   const auto printer =
-      json_ ? MakeJsonPrinter() : MakeTextPrinter(HasMedia(turns[turns.size() - 1]));
+      json_ ? MakeJsonPrinter() : MakeTextPrinter(Waiting(turns[turns.size() - 1]));
   grpc::ClientContext context;
   if (timeout_ < absl::InfiniteDuration()) SetDeadline(context, timeout_);
   interrupts_.OnRaise([&] { context.TryCancel(); });

@@ -7,7 +7,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "common/hash/crc32c.h"
+#include "common/media/sound.h"
 #include "deploy/cli/client.h"
 #include "deploy/cli/media.h"
 #include "deploy/cli/options.h"
@@ -32,10 +34,11 @@ const std::map<std::string, v1::DataType>& DataTypes() {
 }
 
 // Puts the stream together. A gap, an early end or a wrong checksum is DATA_LOSS.
-grpc::Status Collect(grpc::ClientReader<v1::EncodeImageResponse>& stream, v1::SoftTokens& soft) {
+template <class Response>
+grpc::Status Collect(std::unique_ptr<grpc::ClientReader<Response>> stream, v1::SoftTokens& soft) {
   bool complete = false;
-  v1::EncodeImageResponse response;
-  while (stream.Read(&response)) {
+  Response response;
+  while (stream->Read(&response)) {
     if (response.has_header()) *soft.mutable_header() = response.header();
     if (response.has_rows()) soft.mutable_data()->append(response.rows().data());
     if (response.has_summary()) {
@@ -43,7 +46,7 @@ grpc::Status Collect(grpc::ClientReader<v1::EncodeImageResponse>& stream, v1::So
       complete = true;
     }
   }
-  const grpc::Status status = stream.Finish();
+  const grpc::Status status = stream->Finish();
   if (!status.ok()) return status;
   if (!complete || Crc32c(absl::string_view(soft.data())) != soft.crc32c()) {
     return {grpc::StatusCode::DATA_LOSS, "the rows did not arrive as the encoder sent them"};
@@ -51,17 +54,64 @@ grpc::Status Collect(grpc::ClientReader<v1::EncodeImageResponse>& stream, v1::So
   return status;
 }
 
+// Asks for the picture or sound `data`.
+grpc::Status Encode(const EncodeOptions& options, bool sound, std::string data,
+                    v1::EncoderService::Stub& stub, grpc::ClientContext& context,
+                    v1::SoftTokens& soft) {
+  const v1::DataType type = DataTypes().at(options.data_type);
+  if (!sound) {
+    v1::EncodeImageRequest request;
+    request.set_data(std::move(data));
+    request.set_max_soft_tokens(options.budget);
+    request.set_data_type(type);
+    return Collect(stub.EncodeImage(&context, request), soft);
+  }
+  v1::EncodeAudioRequest request;
+  if (!LooksLikeSound(data)) request.set_mime_type(std::string(SoundTypeOfName(options.file)));
+  request.set_data(std::move(data));
+  request.set_data_type(type);
+  return Collect(stub.EncodeAudio(&context, request), soft);
+}
+
+double Seconds(const google::protobuf::Duration& duration) {
+  return static_cast<double>(duration.seconds()) + 1e-9 * duration.nanos();
+}
+
+std::string DescribeImage(const v1::ImageLayout& image) {
+  return absl::StrCat(", grid ", image.grid_columns(), "x", image.grid_rows(), ", picture ",
+                      image.source_width(), "x", image.source_height(), " read as ",
+                      image.resized_width(), "x", image.resized_height(), "\n");
+}
+
+// The segments of a long sound on lines of their own.
+std::string DescribeAudio(const v1::AudioLayout& audio) {
+  double seconds = 0;
+  std::string lines;
+  for (const v1::AudioSegment& segment : audio.segments()) {
+    const double start = Seconds(segment.start());
+    const double duration = Seconds(segment.duration());
+    seconds += duration;
+    absl::StrAppendFormat(&lines, "  %.2f s to %.2f s: rows %u to %u\n", start, start + duration,
+                          segment.first_row(), segment.first_row() + segment.rows() - 1);
+  }
+  const std::string all = absl::StrFormat(", sound of %.2f s", seconds);
+  if (audio.segments_size() < 2) return all + "\n";
+  return absl::StrCat(all, " in ", audio.segments_size(), " segments\n", lines);
+}
+
 int RunEncode(const EncodeOptions& options, Interrupts& interrupts) {
-  v1::EncodeImageRequest request;
   absl::StatusOr<std::string> data = ReadFile(options.file);
   if (!data.ok()) {
     ReportFailure(data.status(), false);
     return kExitUsage;
   }
-  request.set_data(*std::move(data));
-  request.set_max_soft_tokens(options.budget);
-  request.set_data_type(DataTypes().at(options.data_type));
-
+  const bool sound = LooksLikeSound(*data) || !SoundTypeOfName(options.file).empty();
+  if (sound && options.budget != 0) {
+    ReportFailure(absl::InvalidArgumentError(
+                      absl::StrCat(options.file, " is a sound; --budget is for pictures")),
+                  false);
+    return kExitUsage;
+  }
   const auto channel = Connect(options.encoder, interrupts);
   if (!channel.ok()) return ReportFailure(channel.status(), false);
   grpc::ClientContext context;
@@ -69,8 +119,9 @@ int RunEncode(const EncodeOptions& options, Interrupts& interrupts) {
   v1::SoftTokens soft;
   grpc::Status status;
   {
-    Progress progress("encoding the picture");
-    status = Collect(*v1::EncoderService::NewStub(*channel)->EncodeImage(&context, request), soft);
+    Progress progress(sound ? "encoding the sound" : "encoding the picture");
+    const auto stub = v1::EncoderService::NewStub(*channel);
+    status = Encode(options, sound, *std::move(data), *stub, context, soft);
   }
   interrupts.OnRaise({});
   if (!status.ok() && interrupts.raised()) return kExitInterrupted;
@@ -79,21 +130,22 @@ int RunEncode(const EncodeOptions& options, Interrupts& interrupts) {
       !written.ok()) {
     return ReportFailure(written, false);
   }
-  const v1::ImageLayout& image = soft.header().image();
-  std::cout << absl::StrCat(options.output, ": ", soft.header().rows(), " rows of ",
-                            soft.header().dim(), " ", options.data_type, ", grid ",
-                            image.grid_columns(), "x", image.grid_rows(), ", picture ",
-                            image.source_width(), "x", image.source_height(), " read as ",
-                            image.resized_width(), "x", image.resized_height(), "\n");
+  const v1::SoftTokensHeader& header = soft.header();
+  std::cout << absl::StrCat(options.output, ": ", header.rows(), " rows of ", header.dim(), " ",
+                            options.data_type,
+                            sound ? DescribeAudio(header.audio()) : DescribeImage(header.image()));
   return kExitOk;
 }
 
 }  // namespace
 
 void AddEncode(CLI::App& app, Interrupts& interrupts, int& exit_code) {
-  auto* encode = app.add_subcommand("encode", "Turn a picture into a file of soft tokens");
+  auto* encode =
+      app.add_subcommand("encode", "Turn a picture or a sound into a file of soft tokens");
   const auto options = std::make_shared<EncodeOptions>();
-  encode->add_option("file", options->file, "The picture: PNG, JPEG, BMP or GIF")
+  encode
+      ->add_option("file", options->file,
+                   "The picture (PNG, JPEG, BMP, GIF) or sound (WAV, FLAC, OGG, MP3)")
       ->option_text("(required)")
       ->required()
       ->check(CLI::ExistingFile);
@@ -106,11 +158,13 @@ void AddEncode(CLI::App& app, Interrupts& interrupts, int& exit_code) {
       ->check(CLI::IsMember({"f32", "f16", "bf16"}));
   AddEncoder(*encode, options->encoder);
   encode->footer(R"(
-Example:
+Examples:
   softsplice encode photo.jpg -o photo.soft
   softsplice chat --soft photo.soft "What is in this picture?"
+  softsplice encode talk.mp3 -o talk.soft
 
-The file is a softsplice.v1.SoftTokens message (proto/softsplice/v1/soft_tokens.proto).)");
+A sound of more than 30 seconds has several segments, which are listed. The file is a
+softsplice.v1.SoftTokens message (proto/softsplice/v1/soft_tokens.proto).)");
   encode->callback([=, &interrupts, &exit_code] { exit_code = RunEncode(*options, interrupts); });
 }
 

@@ -56,7 +56,7 @@ void PrintDecoder(const v1::GetDecoderInfoResponse& info) {
   for (const v1::EncoderTarget& target : info.encoders()) {
     std::cout << "  encoder      " << target.address() << ", "
               << (target.healthy() ? "healthy" : "not healthy") << ", " << target.in_flight()
-              << " pictures in work\n";
+              << " media in work\n";
   }
 }
 
@@ -65,10 +65,15 @@ void PrintEncoder(const v1::GetEncoderInfoResponse& info) {
   if (info.has_image_tower()) takes.push_back("pictures");
   if (info.has_audio_tower()) takes.push_back("sounds");
   const v1::EncoderLimits& limits = info.limits();
+  std::vector<std::string> most = {Mebibytes(limits.max_media_bytes()) + " a file"};
+  if (info.has_image_tower()) most.push_back(absl::StrCat(limits.max_image_pixels(), " pixels"));
+  if (info.has_audio_tower()) {
+    most.push_back(absl::StrCat(limits.max_audio_duration().seconds(), " s of sound"));
+  }
+  most.push_back(absl::StrCat(limits.max_queue(), " waiting"));
   std::cout << "  model        " << info.model_name() << ", width " << info.dim() << ", for "
             << absl::StrJoin(takes, " and ") << "\n"
-            << "  limits       " << Mebibytes(limits.max_media_bytes()) << " a file, "
-            << limits.max_image_pixels() << " pixels, " << limits.max_queue() << " waiting\n"
+            << "  limits       " << absl::StrJoin(most, ", ") << "\n"
             << "  runs on      " << info.backend() << " (version " << info.version() << ")\n"
             << "  load         " << info.load().encoding() << " encoding, " << info.load().queued()
             << " waiting\n"

@@ -41,8 +41,10 @@ Exits with 1 when the file can't be read or is damaged.)");
 int Run(int argc, char** argv) {
   Interrupts interrupts;
   int exit_code = kExitOk;
-  CLI::App app("Gemma 4 with pictures: an encoder and a decoder service, and this command for both",
-               "softsplice");
+  CLI::App app(
+      "Gemma 4 with pictures and sounds: an encoder and a decoder service, and this command for "
+      "both",
+      "softsplice");
   app.set_version_flag("--version", "softsplice " SOFTSPLICE_VERSION);
   app.require_subcommand(1);
   app.formatter(std::make_shared<HelpFormatter>());

@@ -30,6 +30,7 @@ void PrintWelcome(const ServicesOptions& options, const Services& services) {
   if (!options.verbose) std::cout << "  logs     " << services.log_folder() << "\n";
   std::cout << "Try in another terminal:\n"
             << "  softsplice chat" << server << " --image photo.jpg \"What is in this picture?\"\n"
+            << "  softsplice chat" << server << " --audio talk.mp3 \"Transcribe the audio.\"\n"
             << "  grpcurl -plaintext " << GrpcurlTarget(decoder)
             << " softsplice.v1.DecoderService/GetDecoderInfo\n"
             << "  python:  grpc.insecure_channel(\"" << decoder << "\")\n"
@@ -65,7 +66,8 @@ void AddUp(CLI::App& app, Interrupts& interrupts, int& exit_code) {
       ->option_text("FILE (required)")
       ->required()
       ->check(CLI::ExistingFile);
-  up->add_option("--mmproj", options->mmproj, "The picture encoder of that model: a GGUF file")
+  up->add_option("--mmproj", options->mmproj,
+                 "That model's encoder of pictures and sounds: a GGUF file")
       ->option_text("FILE (required)")
       ->required()
       ->check(CLI::ExistingFile);

@@ -5,10 +5,12 @@ import struct
 import zlib
 
 import grpc
+import numpy as np
 import pytest
 import services
 from google.protobuf import text_format
 from services import DECODER, ENCODER, Client, error, sample, start_decoder, start_encoder
+from sounds import noise, wav, zeros
 from support import ROOT
 
 PICTURE = "circle-square.png"
@@ -102,18 +104,68 @@ BAD_PICTURES = {
 }
 
 
-@pytest.mark.parametrize("name", BAD_PICTURES)
-def test_bad_picture_to_the_encoder(encoder, name):
-    fields, code, field = BAD_PICTURES[name]
-    request = encoder.type("EncodeImageRequest")(**fields)
-    failure = error(lambda: encoder.method(ENCODER, "EncodeImage")(request))
+SOUND = "digits-7.wav"
+NAN = np.where(np.arange(16000) == 9000, np.nan, 0.1).astype(np.float32)
+PCM = dict(data=sample(SOUND)[44:])
+# All with a mime type, so that they are sounds in a prompt too.
+BAD_SOUNDS = {
+    "empty": (dict(data=b"", mime_type="audio/wav"), "INVALID_ARGUMENT", "data"),
+    "garbage": (
+        dict(data=bytes(range(256)) * 40, mime_type="audio/flac"),
+        "INVALID_ARGUMENT",
+        "data",
+    ),
+    "text": (dict(data=b"hello, I am a sound", mime_type="audio/mpeg"), "INVALID_ARGUMENT", "data"),
+    "picture": (dict(data=sample(PICTURE), mime_type="audio/wav"), "INVALID_ARGUMENT", "data"),
+    "header only": (dict(data=sample(SOUND)[:30], mime_type="audio/wav"), "INVALID_ARGUMENT", "data"),
+    "no samples": (dict(data=wav(zeros(0)), mime_type="audio/wav"), "INVALID_ARGUMENT", "data"),
+    "10 ms": (dict(data=wav(zeros(160)), mime_type="audio/wav"), "INVALID_ARGUMENT", "data"),
+    "10 ms at 44.1 kHz": (
+        dict(data=wav(zeros(441), rate=44_100), mime_type="audio/wav"),
+        "INVALID_ARGUMENT",
+        "data",
+    ),
+    "not a number": (dict(data=wav(NAN), mime_type="audio/wav"), "INVALID_ARGUMENT", "data"),
+    "too long": (
+        dict(data=wav(zeros(601 * 4000), rate=4000), mime_type="audio/wav"),
+        "RESOURCE_EXHAUSTED",
+        "data",
+    ),
+    "wrong mime": (dict(data=sample(SOUND), mime_type="audio/flac"), "INVALID_ARGUMENT", "mime_type"),
+    "unknown mime": (
+        dict(data=sample(SOUND), mime_type="audio/midi"),
+        "INVALID_ARGUMENT",
+        "mime_type",
+    ),
+    "raw without a rate": (dict(PCM, mime_type="audio/L16"), "INVALID_ARGUMENT", "mime_type"),
+    "raw at no rate": (dict(PCM, mime_type="audio/L16;rate=0"), "INVALID_ARGUMENT", "mime_type"),
+    "raw of no channels": (
+        dict(PCM, mime_type="audio/L16;rate=8000;channels=0"),
+        "INVALID_ARGUMENT",
+        "mime_type",
+    ),
+    "raw with half a sample": (
+        dict(data=PCM["data"][:-1], mime_type="audio/L16;rate=16000"),
+        "INVALID_ARGUMENT",
+        "data",
+    ),
+}
+BAD_MEDIA = [
+    *(pytest.param("Image", *case, id=name) for name, case in BAD_PICTURES.items()),
+    *(pytest.param("Audio", *case, id=f"sound: {name}") for name, case in BAD_SOUNDS.items()),
+]
+
+
+@pytest.mark.parametrize("kind, fields, code, field", BAD_MEDIA)
+def test_bad_medium_to_the_encoder(encoder, kind, fields, code, field):
+    request = encoder.type(f"Encode{kind}Request")(**fields)
+    failure = error(lambda: encoder.method(ENCODER, f"Encode{kind}")(request))
     assert failure[0] == code, failure
     assert failure[1] and failure[2] and failure[3] == field, failure
 
 
-@pytest.mark.parametrize("name", BAD_PICTURES)
-def test_bad_picture_in_a_prompt(decoder, name):
-    fields, code, field = BAD_PICTURES[name]
+@pytest.mark.parametrize("kind, fields, code, field", BAD_MEDIA)
+def test_bad_medium_in_a_prompt(decoder, kind, fields, code, field):
     request = decoder.chat([("user", ["Hello!"])])
     request.chat.messages[0].parts.add(media=fields)
     failure = error(lambda: decoder.start(request))
@@ -121,9 +173,27 @@ def test_bad_picture_in_a_prompt(decoder, name):
     assert failure[3] == f"chat.messages[0].parts[1].media.{field}", failure
 
 
-def test_unknown_data_type(encoder):
-    request = encoder.type("EncodeImageRequest")(data=sample(PICTURE), data_type=7)
-    failure = error(lambda: encoder.method(ENCODER, "EncodeImage")(request))
+def test_no_budget_for_sounds(decoder):
+    request = decoder.chat([("user", [sample(SOUND), "Transcribe the audio."])])
+    request.chat.messages[0].parts[0].media.max_soft_tokens = 70
+    code, message, reason, field = error(lambda: decoder.start(request))
+    assert (code, reason) == ("INVALID_ARGUMENT", "INVALID_FIELD")
+    assert field == "chat.messages[0].parts[0].media.max_soft_tokens"
+    assert "70" in message and "sound" in message
+
+
+def test_one_bad_medium_among_good_ones(decoder):
+    request = decoder.chat([("user", [sample(SOUND), sample(PICTURE), b"", "What is this?"])])
+    request.chat.messages[0].parts[2].media.data = wav(zeros(7))
+    failure = error(lambda: decoder.start(request))
+    assert failure[0] == "INVALID_ARGUMENT"
+    assert failure[3] == "chat.messages[0].parts[2].media.data", failure
+
+
+@pytest.mark.parametrize("kind, name", [("Image", PICTURE), ("Audio", SOUND)])
+def test_unknown_data_type(encoder, kind, name):
+    request = encoder.type(f"Encode{kind}Request")(data=sample(name), data_type=7)
+    failure = error(lambda: encoder.method(ENCODER, f"Encode{kind}")(request))
     assert failure[0] == "INVALID_ARGUMENT" and failure[3] == "data_type"
 
 
@@ -193,10 +263,6 @@ def test_prompt_over_the_context(decoder):
         ("session_id: 'x'", "session_id"),
         ("chat { tools { name: 'f' } }", "chat.tools"),
         ("chat { messages { parts { tool_call { name: 'f' } } } }", "chat.messages[1].parts[0]"),
-        (
-            "chat { messages { parts { media { data: 'x' mime_type: 'audio/wav' } } } }",
-            "chat.messages[1].parts[0].media",
-        ),
     ],
 )
 def test_what_is_not_there_yet(decoder, text, field):
@@ -296,6 +362,53 @@ def test_bad_soft_tokens(decoder, soft, spoil, code, reason, field):
     assert failure[2:] == (reason, f"chat.messages[0].parts[0].soft_tokens.{field}"), failure
 
 
+def segments(*rows):
+    def spoil(soft):
+        del soft.header.audio.segments[:]
+        for first, count in rows:
+            soft.header.audio.segments.add(first_row=first, rows=count)
+
+    return spoil
+
+
+def spoil_time(soft):
+    soft.header.audio.segments[0].duration.seconds = -1
+
+
+def spoil_kind(soft):
+    soft.header.modality = 1
+
+
+# Of 775 rows in segments of 750 and 25.
+SPOILED_SEGMENTS = {
+    "too few": (segments((0, 750)), "header.audio.segments"),
+    "too many": (segments((0, 750), (750, 26)), "header.audio.segments[1].rows"),
+    "overflow": (segments((0, 750), (750, 2**32 - 725)), "header.audio.segments[1].rows"),
+    "empty": (segments((0, 775), (775, 0)), "header.audio.segments[1].rows"),
+    "gap": (segments((0, 749), (750, 25)), "header.audio.segments[1].first_row"),
+    "overlap": (segments((0, 750), (749, 26)), "header.audio.segments[1].first_row"),
+    "time": (spoil_time, "header.audio.segments[0].duration"),
+    "picture": (spoil_kind, "header.audio"),
+}
+
+
+@pytest.fixture(scope="module")
+def long_sound(pair):
+    return pair[0].soft_tokens(audio=True, data=wav(noise(31)))
+
+
+@pytest.mark.parametrize("name", SPOILED_SEGMENTS)
+def test_bad_segments(decoder, long_sound, name):
+    spoil, field = SPOILED_SEGMENTS[name]
+    spoiled = type(long_sound)()
+    spoiled.CopyFrom(long_sound)
+    assert decoder.ask(spoiled, "Transcribe the audio.")
+    spoil(spoiled)
+    failure = error(lambda: decoder.start(decoder.chat([("user", [spoiled, "What is this?"])])))
+    assert (failure[0], failure[2]) == ("INVALID_ARGUMENT", "INVALID_FIELD"), failure
+    assert failure[3] == f"chat.messages[0].parts[0].soft_tokens.{field}", failure
+
+
 def test_foreign_soft_tokens_may_be_allowed(tmp_path, soft):
     foreign = soft()
     spoil_fingerprint(foreign)
@@ -310,7 +423,7 @@ def test_foreign_soft_tokens_may_be_allowed(tmp_path, soft):
 def test_without_an_encoder(tmp_path, soft):
     with start_decoder(tmp_path, None) as service, Client(service) as client:
         assert client.ask("What is two plus three?") == "Five."
-        for part in (sample(PICTURE), soft()):
+        for part in (sample(PICTURE), sample(SOUND), soft()):
             failure = error(lambda part=part: client.start(client.chat([("user", [part, "x"])])))
             assert failure[0] == "FAILED_PRECONDITION", failure
         assert client.info(DECODER).encoder_fingerprint == b""
@@ -362,6 +475,8 @@ def test_message_over_the_limit(tmp_path, pair):
             assert error(lambda: client.start(request))[0] == "RESOURCE_EXHAUSTED"
             assert client.ask("What is two plus three?") == "Five."
     with start_encoder(tmp_path, "--max-media-bytes", 1000) as service, Client(service) as client:
-        request = client.type("EncodeImageRequest")(data=sample(PICTURE))
-        failure = error(lambda: client.method(ENCODER, "EncodeImage")(request))
-        assert failure[0] == "RESOURCE_EXHAUSTED" and failure[2:] == ("OVER_LIMIT", "data")
+        for kind, name in (("Image", PICTURE), ("Audio", SOUND)):
+            request = client.type(f"Encode{kind}Request")(data=sample(name))
+            call = client.method(ENCODER, f"Encode{kind}")
+            failure = error(lambda call=call, request=request: call(request))
+            assert failure[0] == "RESOURCE_EXHAUSTED" and failure[2:] == ("OVER_LIMIT", "data")

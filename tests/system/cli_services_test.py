@@ -12,6 +12,7 @@ import grpc
 import pytest
 import support
 from google.protobuf import json_format
+from sounds import noise, wav
 from support import MMPROJ, MODEL, SAMPLES, Running, run_cli
 
 PICTURE = SAMPLES / "circle-square.png"
@@ -57,11 +58,76 @@ def test_chat_in_json(runtime):
     assert events[-1]["finished"]["reason"] == "FINISH_REASON_STOP"
 
 
-@pytest.mark.parametrize("name", ["conversation", "conversation-three", "new-picture-later"])
+SOUND = SAMPLES / "digits-314.wav"
+TRANSCRIBE = "Transcribe the audio."
+HEARD = "three one four\n"
+
+
+@pytest.mark.parametrize("name", ["digits-314.wav", "digits-314.mp3", "digits-314.flac"])
+def test_chat_about_a_sound(runtime, name):
+    done = run_cli(runtime, "chat", "--audio", SAMPLES / name, *GREEDY, TRANSCRIBE)
+    assert (done.returncode, done.stdout) == (0, HEARD), done.stderr
+    data = (SAMPLES / name).read_bytes()
+    done = run_cli(runtime, "chat", "--audio", "-", *GREEDY, TRANSCRIBE, stdin=data)
+    assert (done.returncode, done.stdout) == (0, HEARD), done.stderr
+
+
+def test_chat_about_a_picture_and_a_sound(runtime):
+    media = ("--image", SAMPLES / "small.png", "--audio", SAMPLES / "digits-86.wav")
+    question = "Describe the picture and transcribe the audio."
+    done = run_cli(runtime, "chat", *media, *GREEDY, question)
+    expected = next(c["expected_text"] for c in CASES if c["name"] == "picture-and-sound")
+    assert (done.returncode, done.stdout) == (0, expected + "\n"), done.stderr
+
+
+def test_encoded_sounds_answer_as_sounds_do(runtime, tmp_path):
+    file = tmp_path / "x.soft"
+    done = run_cli(runtime, "encode", SOUND, "-o", file)
+    assert done.returncode == 0, done.stderr
+    soft = support.soft_tokens_pb2.SoftTokens.FromString(file.read_bytes())
+    seconds = (len(SOUND.read_bytes()) - 44) / 32000
+    assert done.stdout == f"{file}: {soft.header.rows} rows of 192 bf16, sound of {seconds:.2f} s\n"
+    done = run_cli(runtime, "chat", "--soft", file, *GREEDY, TRANSCRIBE)
+    assert (done.returncode, done.stdout) == (0, HEARD), done.stderr
+    done = run_cli(runtime, "encode", SOUND, "-o", file, "--budget", "70")
+    assert done.returncode == 2 and "--budget is for pictures" in done.stderr
+
+
+def test_encode_lists_the_segments_of_a_long_sound(runtime, tmp_path):
+    long, file = tmp_path / "long", tmp_path / "x.soft"
+    long.write_bytes(wav(noise(65)))
+    done = run_cli(runtime, "encode", long, "-o", file, "--data-type", "f16")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        f"{file}: 1625 rows of 192 f16, sound of 65.00 s in 3 segments",
+        "  0.00 s to 30.00 s: rows 0 to 749",
+        "  30.00 s to 60.00 s: rows 750 to 1499",
+        "  60.00 s to 65.00 s: rows 1500 to 1624",
+    ]
+
+
+def test_a_sound_that_is_too_long_says_what_can_be_done(runtime, tmp_path):
+    long = tmp_path / "long.wav"
+    long.write_bytes(wav(noise(360, rate=4000), rate=4000))
+    done = run_cli(runtime, "chat", "--audio", long, TRANSCRIBE)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "OUT_OF_RANGE" in done.stderr and "shorten the prompt or its sounds" in done.stderr
+
+
+COMMANDS = {"image": "/image", "audio": "/audio"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("conversation", "conversation-three", "new-picture-later"),
+        *("digits-86", "picture-and-sound", "sound-after-picture"),
+    ],
+)
 def test_conversations(runtime, name):
     turns = next(c["turns"] for c in CASES if c["name"] == name)
     lines = [
-        f"/image {SAMPLES / part['file']}" if part["type"] == "image" else part["text"]
+        f"{COMMANDS[part['type']]} {SAMPLES / part['file']}" if "file" in part else part["text"]
         for turn in turns
         for part in turn["parts"]
     ]
@@ -81,6 +147,18 @@ def test_encoded_pictures_answer_as_pictures_do(runtime, tmp_path, data_type):
     assert os.listdir(tmp_path) == ["x.soft"]
     done = run_cli(runtime, "chat", "--soft", file, *GREEDY, QUESTION)
     assert (done.returncode, done.stdout) == (0, ANSWER), done.stderr
+
+
+def test_a_file_that_is_no_sound(runtime, tmp_path):
+    file = tmp_path / "x.wav"
+    file.write_bytes(MODEL.read_bytes()[:1000])
+    done = run_cli(runtime, "encode", file, "-o", tmp_path / "x.soft")
+    assert done.returncode == 1
+    assert "INVALID_ARGUMENT" in done.stderr and "field: " in done.stderr
+    done = run_cli(runtime, "chat", "--audio", file, TRANSCRIBE)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "INVALID_ARGUMENT" in done.stderr and "chat.messages[0].parts[0]" in done.stderr
+    assert os.listdir(tmp_path) == ["x.wav"]
 
 
 def test_a_file_that_is_no_picture(runtime, tmp_path):
@@ -105,9 +183,13 @@ def test_info_tells_what_both_services_are(runtime):
     fingerprint = info["encoder"]["info"]["encoder_fingerprint"]
     assert fingerprint
     assert info["decoder"]["info"]["encoder_fingerprint"] == fingerprint
+    assert info["encoder"]["info"]["has_audio_tower"] is True
     text = run_cli(runtime, "info")
     assert text.returncode == 0
     assert text.stdout.count(": serving\n") == 2
+    assert "for pictures and sounds" in text.stdout
+    assert "600 s of sound" in text.stdout
+    assert "0 media in work" in text.stdout
 
 
 def test_a_second_up_does_not_disturb_the_first(runtime):
@@ -189,6 +271,9 @@ def test_inspect(tmp_path):
         text = run_cli(tmp_path, "inspect", file)
         assert text.returncode == 0, text.stderr
         assert "gemma4" in text.stdout
+        if file == MMPROJ:
+            assert "an image and an audio tower" in text.stdout
+            assert "Audio tower" in text.stdout
         done = run_cli(tmp_path, "inspect", "--json", file)
         assert done.returncode == 0
         json.loads(done.stdout)

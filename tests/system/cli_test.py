@@ -111,18 +111,94 @@ def test_what_is_not_asked_for_is_left_to_the_server(tmp_path, decoder):
 
 
 def test_media_keep_the_order_of_the_command_line(tmp_path, decoder):
+    sound = SAMPLES / "digits-7.wav"
     soft = support.soft_tokens_pb2.SoftTokens(data=b"1234")
     soft.header.rows = 1
     file = tmp_path / "x.soft"
     file.write_bytes(soft.SerializeToString())
     first, last = SAMPLES / "small.png", SAMPLES / "three.png"
-    done = chat(tmp_path, decoder, "--image", first, "--soft", file, "--image", last, "Which?")
+    done = chat(
+        tmp_path, decoder, "--image", first, "--soft", file, "--audio", sound, "--budget", "140",
+        "--image", last, "--audio", "-", "Which?", stdin=sound.read_bytes()[:99],
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    parts = decoder.requests[0].chat.messages[0].parts
-    assert [p.WhichOneof("part") for p in parts] == ["media", "soft_tokens", "media", "text"]
-    assert parts[0].media.data == first.read_bytes()
-    assert parts[1].soft_tokens == soft
-    assert parts[2].media.data == last.read_bytes()
+    *parts, text = decoder.requests[0].chat.messages[0].parts
+    assert parts[1].soft_tokens == soft and text.text == "Which?"
+    assert [p.media.data for p in parts] == [
+        first.read_bytes(),
+        b"",
+        sound.read_bytes(),
+        last.read_bytes(),
+        sound.read_bytes()[:99],
+    ]
+    # A budget is for pictures.
+    assert [p.media.max_soft_tokens for p in parts] == [140, 0, 0, 140, 0]
+    assert {p.media.mime_type for p in parts} == {""}
+
+
+def test_a_sound_that_begins_oddly_is_told_by_its_name(tmp_path, decoder):
+    file = tmp_path / "x.MP3"
+    file.write_bytes(bytes(1000) + (SAMPLES / "digits-314.mp3").read_bytes())
+    assert chat(tmp_path, decoder, "--audio", file, "What?").returncode == 0
+    assert decoder.requests[0].chat.messages[0].parts[0].media.mime_type == "audio/mpeg"
+    # The content counts more than the name.
+    file.write_bytes((SAMPLES / "digits-7.wav").read_bytes())
+    assert chat(tmp_path, decoder, "--audio", file, "What?").returncode == 0
+    assert decoder.requests[1].chat.messages[0].parts[0].media.mime_type == ""
+
+
+def wrong_media(tmp_path, decoder, text, *arguments, **more):
+    done = chat(tmp_path, decoder, *arguments, "What?", **more)
+    assert done.returncode == 2 and decoder.requests == [], done
+    assert text in (done.stdout if "--json" in arguments else done.stderr), done
+
+
+def test_media_of_another_kind_are_told_at_once(tmp_path, decoder):
+    picture, sound = SAMPLES / "small.png", SAMPLES / "digits-7.wav"
+    wrong_media(tmp_path, decoder, "is a sound; give it with --audio", "--image", sound)
+    wrong_media(tmp_path, decoder, "small.png is no sound; WAV, FLAC", "--audio", picture)
+    wrong_media(tmp_path, decoder, "is no sound", "--audio", "-", stdin=picture.read_bytes())
+    wrong_media(tmp_path, decoder, "standard input is empty", "--audio", "-")
+    wrong_media(tmp_path, decoder, '"message":"what came on', "--json", "--audio", "-")
+    wrong_media(tmp_path, decoder, "nowhere.wav", "--audio", "nowhere.wav")
+
+
+def test_standard_input_has_limits(tmp_path, decoder):
+    sound = (SAMPLES / "digits-7.wav").read_bytes()
+    endless = sound + bytes(32 << 20)
+    wrong_media(tmp_path, decoder, "more than 32 MiB", "--audio", "-", stdin=endless)
+    wrong_media(tmp_path, decoder, "once", "--audio", "-", "--audio", "-", stdin=sound)
+    exact = sound + bytes((32 << 20) - len(sound))
+    assert chat(tmp_path, decoder, "--audio", "-", "What?", stdin=exact).returncode == 0
+    assert decoder.requests[0].chat.messages[0].parts[0].media.data == exact
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_standard_input_is_not_a_sound_and_the_conversation(tmp_path, decoder, flags):
+    done = chat(tmp_path, decoder, "--audio", "-", *flags, stdin="Hello\n")
+    assert (done.returncode, done.stdout, decoder.requests) == (2, "", [])
+    assert "needs the question on the command line" in done.stderr
+
+
+def test_a_terminal_is_no_sound(tmp_path, decoder):
+    ours, theirs = pty.openpty()
+    arguments = ("chat", "--server", decoder.address, "--audio", "-", "What?")
+    with Running(tmp_path, *arguments, stdin=theirs) as running:
+        assert running.process.wait(support.PATIENCE) == 2
+        assert b"pipe a sound into it" in running.process.stderr.read()
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_ctrl_c_ends_the_wait_for_standard_input(tmp_path, decoder):
+    silent, never = os.pipe()
+    arguments = ("chat", "--server", decoder.address, "--audio", "-", "What?")
+    with Running(tmp_path, *arguments, stdin=silent) as running:
+        support.wait_until(lambda: support.waits_in(running.process.pid, "poll"))
+        assert running.stop() == 130
+    os.close(silent)
+    os.close(never)
+    assert decoder.requests == []
 
 
 def test_json_is_one_event_per_line(tmp_path, decoder):
@@ -200,6 +276,22 @@ def test_a_conversation_sends_its_history(tmp_path, decoder):
     ]
     assert decoder.requests[1].chat.messages[3].parts[0].media.data
     assert decoder.requests[1].chat.messages[2].role == decoder_pb2.ROLE_MODEL
+
+
+def test_a_conversation_takes_sounds(tmp_path, decoder):
+    picture, sound = SAMPLES / "small.png", SAMPLES / "digits-7.wav"
+    lines = f"/audio {sound}\n/image {picture}\nWhat?\n/image {sound}\n/audio -\n/audio {sound}\nAnd?\n"
+    done = chat(tmp_path, decoder, "--budget", "70", stdin=lines)
+    assert (done.returncode, done.stdout) == (0, "Yes.\n" * 2)
+    turns = decoder.requests[1].chat.messages
+    assert [[p.media.data for p in turn.parts] for turn in turns] == [
+        [sound.read_bytes(), picture.read_bytes(), b""],
+        [b""],
+        [sound.read_bytes(), b""],
+    ]
+    assert [p.media.max_soft_tokens for p in turns[0].parts] == [0, 70, 0]
+    assert "is a sound" in done.stderr
+    assert "/audio takes a file" in done.stderr
 
 
 def test_a_failed_turn_leaves_the_conversation_as_it_was(tmp_path, decoder):

@@ -78,12 +78,14 @@ def test_calls_every_method(pair):
         assert (info.dim, info.has_image_tower) == (header.dim, True)
         assert info.encoder_fingerprint == header.encoder_fingerprint
         assert len(info.encoder_fingerprint) == 32 and info.model_name and info.backend
-        audio = client.type("EncodeAudioRequest")(data=b"x")
-        code, message, *_ = services.error(lambda: client.method(ENCODER, "EncodeAudio")(audio))
-        assert (code, message) == (
-            "UNIMPLEMENTED",
-            "this version encodes pictures, not sounds",
-        )
+        sound = services.sample("digits-9025.wav")
+        heard, data, summary = client.encode(audio=True, data=sound)
+        assert len(data) == heard.rows * heard.dim * 2 and heard.modality == 2
+        assert summary.crc32c == services.crc32c(data)
+        (segment,) = heard.audio.segments
+        assert (segment.first_row, segment.rows) == (0, heard.rows)
+        assert heard.encoder_fingerprint == header.encoder_fingerprint
+        assert info.has_audio_tower and info.limits.max_audio_duration.seconds == 600
         methods = {m.name for m in client.pool.FindServiceByName(ENCODER).methods}
         assert methods == {"EncodeImage", "EncodeAudio", "GetEncoderInfo"}
     with Client(decoder) as client:
@@ -110,17 +112,23 @@ def test_calls_every_method(pair):
         }
 
 
-def test_counts_pictures_without_reading_them(pair):
+@pytest.mark.parametrize(
+    "name, kind, question",
+    [
+        ("circle-square.png", "image", "What is in this picture?"),
+        ("digits-314.mp3", "audio", "Transcribe the audio."),
+    ],
+)
+def test_counts_media_without_reading_them(pair, name, kind, question):
     _, decoder = pair
-    picture = services.sample("circle-square.png")
     with Client(decoder) as client:
-        request = client.chat([("user", [picture, "What is in this picture?"])])
+        request = client.chat([("user", [services.sample(name), question])])
         started, _, _ = client.generate(request)
         count = client.type("CountTokensRequest")(chat=request.chat)
         counted = client.method(DECODER, "CountTokens")(count)
         assert counted.tokens == started.prompt_tokens
         rows = started.media[0].header.rows
-        assert f"<|image>… {rows} soft tokens …<image|>" in counted.rendered
+        assert f"<|{kind}>… {rows} soft tokens …<{kind}|>" in counted.rendered
 
 
 def test_default_client_gets_all_rows_at_every_budget(tmp_path):

@@ -140,10 +140,11 @@ class Client:
             response_deserializer=message_factory.GetMessageClass(method.output_type).FromString,
         )
 
-    def encode(self, timeout=PATIENCE, **fields):
-        """EncodeImage: (header, bytes of all rows, summary)."""
-        request = self.type("EncodeImageRequest")(**fields)
-        messages = list(self.method(ENCODER, "EncodeImage")(request, timeout=timeout))
+    def encode(self, audio=False, timeout=PATIENCE, **fields):
+        """EncodeImage or EncodeAudio: (header, bytes of all rows, summary)."""
+        name = "EncodeAudio" if audio else "EncodeImage"
+        request = self.type(f"{name}Request")(**fields)
+        messages = list(self.method(ENCODER, name)(request, timeout=timeout))
         assert messages[0].WhichOneof("event") == "header"
         assert messages[-1].WhichOneof("event") == "summary"
         data = b""
@@ -154,7 +155,7 @@ class Client:
         return messages[0].header, data, messages[-1].summary
 
     def soft_tokens(self, **fields):
-        """A picture as a client keeps it."""
+        """A picture (or with audio=True a sound) as a client keeps it."""
         header, data, summary = self.encode(**fields)
         soft = self.type("SoftTokens")(data=data, crc32c=summary.crc32c)
         soft.header.CopyFrom(header)
@@ -173,7 +174,7 @@ class Client:
         return messages[0].started, text, messages[-1].finished
 
     def ask(self, *parts, **options):
-        """The greedy answer to one user turn of text (str) and pictures (bytes, soft tokens)."""
+        """The greedy answer to one user turn of text (str) and media (bytes, soft tokens)."""
         return self.generate(self.chat([("user", parts)]), **options)[1]
 
     def chat(self, turns):

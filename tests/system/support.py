@@ -34,16 +34,17 @@ def environment(runtime):
 
 
 def run_cli(runtime, *arguments, stdin="", **more_environment):
-    """Runs `softsplice` to its end."""
-    return subprocess.run(
+    """Runs `softsplice` to its end; stdin: text or bytes."""
+    done = subprocess.run(
         [BIN / "softsplice", *map(str, arguments)],
         env={**environment(runtime), **more_environment},
-        input=stdin,
+        input=stdin if isinstance(stdin, bytes) else stdin.encode(),
         capture_output=True,
-        text=True,
         timeout=PATIENCE,
         check=False,
     )
+    done.stdout, done.stderr = done.stdout.decode(), done.stderr.decode()
+    return done
 
 
 class Running:
@@ -95,6 +96,11 @@ def alive(pid):
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def waits_in(pid, call):
+    """Whether a process' main thread waits in a system call with `call` in its name."""
+    return call in Path(f"/proc/{pid}/wchan").read_text()
 
 
 def wait_until(condition):

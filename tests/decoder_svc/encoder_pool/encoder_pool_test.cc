@@ -30,13 +30,16 @@ Pending Start(EncoderPool& pool, EncodeJob job = {.data = "picture", .request_id
   auto promise = std::make_shared<std::promise<absl::StatusOr<EncodedMedium>>>();
   Pending pending;
   pending.result = promise->get_future();
-  pending.call = pool.EncodeImage(std::move(job), [promise](absl::StatusOr<EncodedMedium> medium) {
+  pending.call = pool.Encode(std::move(job), [promise](absl::StatusOr<EncodedMedium> medium) {
     promise->set_value(std::move(medium));
   });
   return pending;
 }
 
 absl::StatusOr<EncodedMedium> Encode(EncoderPool& pool) { return Start(pool).result.get(); }
+absl::StatusOr<EncodedMedium> EncodeSound(EncoderPool& pool) {
+  return Start(pool, {.wanted = {.modality = v1::MODALITY_AUDIO}, .data = "sound"}).result.get();
+}
 
 std::unique_ptr<EncoderPool> MakePool(const std::vector<std::string>& addresses,
                                       absl::Duration limit = absl::Seconds(20)) {
@@ -87,10 +90,10 @@ TEST_F(Pool, PassesTheJobOn) {
     return encoder_.Good(*request, writer);
   };
   const auto pool = MakePool({address_});
-  const auto medium = Start(*pool, {.data = "bytes",
+  const auto medium = Start(*pool, {.wanted = {.header_only = true},
+                                    .data = "bytes",
                                     .mime_type = "image/png",
                                     .max_soft_tokens = 140,
-                                    .header_only = true,
                                     .deadline = absl::Now() + absl::Seconds(6),
                                     .request_id = "id-1",
                                     .traceparent = "trace"})
@@ -98,6 +101,103 @@ TEST_F(Pool, PassesTheJobOn) {
   ASSERT_TRUE(medium.ok()) << medium.status();
   EXPECT_EQ(medium->values, nullptr);
   EXPECT_EQ(seen, "bytes image/png 140 id-1 trace in time");
+}
+
+TEST_F(Pool, BringsTheRowsOfASoundWithItsSegments) {
+  encoder_.segments = {2, 3};
+  encoder_.encode_audio = [&](grpc::ServerContext* context, const v1::EncodeAudioRequest* request,
+                              FakeEncoderService::AudioWriter* writer) {
+    EXPECT_EQ(request->data(), "bytes");
+    EXPECT_EQ(request->mime_type(), "audio/wav");
+    EXPECT_EQ(context->client_metadata().count("x-request-id"), 1u);
+    return encoder_.Good(*request, writer);
+  };
+  const auto pool = MakePool({address_});
+  EncodeJob job{
+      .wanted = {.modality = v1::MODALITY_AUDIO}, .data = "bytes", .mime_type = "audio/wav"};
+  auto medium = Start(*pool, job).result.get();
+  ASSERT_TRUE(medium.ok()) << medium.status();
+  EXPECT_EQ(medium->header.modality(), v1::MODALITY_AUDIO);
+  ASSERT_EQ(medium->header.audio().segments_size(), 2);
+  EXPECT_EQ(medium->header.audio().segments(1).first_row(), 2u);
+  ASSERT_EQ(medium->values->size(), 20u);
+  for (int i = 0; i < 20; ++i) EXPECT_EQ((*medium->values)[i], i / 4);
+  job.wanted.header_only = true;
+  medium = Start(*pool, job).result.get();
+  ASSERT_TRUE(medium.ok()) << medium.status();
+  EXPECT_EQ(medium->values, nullptr);
+  EXPECT_EQ(medium->header.rows(), 5u);
+}
+
+TEST_F(Pool, RefusesSoundsWhoseSegmentsContradictTheRows) {
+  const auto pool = MakePool({address_});
+  encoder_.segments = {2, 2};
+  absl::Status status = EncodeSound(*pool).status();
+  EXPECT_EQ(GetErrorDetail(status).reason, "BAD_ENCODER_ANSWER") << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("segments end at row 4; header.rows is 5"));
+  // A picture where a sound was asked for.
+  encoder_.segments.clear();
+  encoder_.encode_audio = [&](grpc::ServerContext*, const v1::EncodeAudioRequest*,
+                              FakeEncoderService::AudioWriter* writer) {
+    auto header = encoder_.Header<v1::EncodeAudioResponse>();
+    header.mutable_header()->set_modality(v1::MODALITY_IMAGE);
+    writer->Write(header);
+    return grpc::Status::OK;
+  };
+  status = EncodeSound(*pool).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("MODALITY_IMAGE where MODALITY_AUDIO"));
+}
+
+TEST_F(Pool, StopsAtAHeaderOfMoreRowsThanAreWanted) {
+  std::atomic<bool> cancelled = false;
+  encoder_.encode_audio = [&](grpc::ServerContext* context, const v1::EncodeAudioRequest*,
+                              FakeEncoderService::AudioWriter* writer) {
+    writer->Write(encoder_.Header<v1::EncodeAudioResponse>());
+    for (int i = 0; i < 2000 && !context->IsCancelled(); ++i) absl::SleepFor(absl::Milliseconds(5));
+    cancelled = context->IsCancelled();
+    return grpc::Status::CANCELLED;
+  };
+  const auto pool = MakePool({address_});
+  EncodeJob job{.wanted = {.modality = v1::MODALITY_AUDIO, .max_rows = 4}, .data = "sound"};
+  const absl::Status status = Start(*pool, job).result.get().status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("it takes 5 tokens; the context holds 4"));
+  EXPECT_TRUE(Eventually([&] { return cancelled.load(); }));
+  encoder_.encode_audio = [&](grpc::ServerContext*, const v1::EncodeAudioRequest* request,
+                              FakeEncoderService::AudioWriter* writer) {
+    return encoder_.Good(*request, writer);
+  };
+  job.wanted.max_rows = 5;
+  EXPECT_TRUE(Start(*pool, job).result.get().ok());
+}
+
+TEST_F(Pool, RetriesASoundAndPassesItsErrorsOn) {
+  std::atomic<int> tries = 0;
+  encoder_.encode_audio = [&](grpc::ServerContext*, const v1::EncodeAudioRequest* request,
+                              FakeEncoderService::AudioWriter* writer) {
+    if (++tries == 1) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "draining");
+    return encoder_.Good(*request, writer);
+  };
+  const auto pool = MakePool({address_});
+  EXPECT_TRUE(EncodeSound(*pool).ok());
+  EXPECT_EQ(tries, 2);
+  const absl::Status no_tower =
+      MakeError(absl::StatusCode::kFailedPrecondition, "this encoder has no audio tower",
+                {.reason = "NO_AUDIO_TOWER"});
+  encoder_.encode_audio = [&](grpc::ServerContext*, const v1::EncodeAudioRequest*,
+                              FakeEncoderService::AudioWriter*) { return ToGrpcStatus(no_tower); };
+  EXPECT_EQ(EncodeSound(*pool).status(), no_tower);
+  // It still serves pictures.
+  EXPECT_TRUE(Encode(*pool).ok());
+  // One that has no such call at all.
+  encoder_.encode_audio = [&](grpc::ServerContext*, const v1::EncodeAudioRequest*,
+                              FakeEncoderService::AudioWriter*) {
+    return grpc::Status(grpc::StatusCode::UNIMPLEMENTED, "no such method");
+  };
+  const absl::Status status = EncodeSound(*pool).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(GetErrorDetail(status).reason, "NO_ENCODER");
 }
 
 TEST_F(Pool, RefusesBrokenAnswers) {
@@ -149,7 +249,7 @@ TEST_F(Pool, RefusesBrokenAnswers) {
        }},
       {"a message after the summary",
        [](auto& e, Writer* w) {
-         e.Good({}, w);
+         e.Good(v1::EncodeImageRequest(), w);
          w->Write(e.Rows(0, 1));
        }},
       {"an empty message",

@@ -12,6 +12,8 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <type_traits>
+#include <vector>
 
 #include "common/hash/crc32c.h"
 #include "softsplice/v1/encoder.grpc.pb.h"
@@ -26,14 +28,31 @@ class FakeEncoderService final : public v1::EncoderService::Service {
       [this](grpc::ServerContext*, const v1::EncodeImageRequest* request, Writer* writer) {
         return Good(*request, writer);
       };
+  // The same for EncodeAudio.
+  using AudioWriter = grpc::ServerWriter<v1::EncodeAudioResponse>;
+  std::function<grpc::Status(grpc::ServerContext*, const v1::EncodeAudioRequest*, AudioWriter*)>
+      encode_audio = [this](grpc::ServerContext*, const v1::EncodeAudioRequest* request,
+                            AudioWriter* writer) { return Good(*request, writer); };
   uint32_t rows = 5;
+  std::vector<uint32_t> segments;  // rows of each segment of a sound; none: no layout
   uint32_t dim = 4;
   std::string fingerprint = std::string(32, 'f');
   std::atomic<int> calls = 0;
 
-  v1::EncodeImageResponse Header() const {
-    v1::EncodeImageResponse message;
-    message.mutable_header()->set_modality(v1::MODALITY_IMAGE);
+  template <class Response = v1::EncodeImageResponse>
+  Response Header() const {
+    Response message;
+    if constexpr (std::is_same_v<Response, v1::EncodeImageResponse>) {
+      message.mutable_header()->set_modality(v1::MODALITY_IMAGE);
+    } else {
+      message.mutable_header()->set_modality(v1::MODALITY_AUDIO);
+      for (uint32_t first = 0; const uint32_t count : segments) {
+        v1::AudioSegment* segment = message.mutable_header()->mutable_audio()->add_segments();
+        segment->set_first_row(first);
+        segment->set_rows(count);
+        first += count;
+      }
+    }
     message.mutable_header()->set_rows(rows);
     message.mutable_header()->set_dim(dim);
     message.mutable_header()->set_data_type(v1::DATA_TYPE_F32);
@@ -45,25 +64,28 @@ class FakeEncoderService final : public v1::EncoderService::Service {
     const std::vector<float> values(dim, static_cast<float>(row));
     return std::string(reinterpret_cast<const char*>(values.data()), dim * sizeof(float));
   }
-  v1::EncodeImageResponse Rows(uint32_t first, uint32_t count) const {
-    v1::EncodeImageResponse message;
+  template <class Response = v1::EncodeImageResponse>
+  Response Rows(uint32_t first, uint32_t count) const {
+    Response message;
     message.mutable_rows()->set_first_row(first);
     for (uint32_t i = 0; i < count; ++i) *message.mutable_rows()->mutable_data() += Row(first + i);
     return message;
   }
-  v1::EncodeImageResponse Summary(uint32_t count) const {
+  template <class Response = v1::EncodeImageResponse>
+  Response Summary(uint32_t count) const {
     std::string data;
     for (uint32_t i = 0; i < count; ++i) data += Row(i);
-    v1::EncodeImageResponse message;
+    Response message;
     message.mutable_summary()->set_crc32c(Crc32c(data));
     return message;
   }
-  grpc::Status Good(const v1::EncodeImageRequest& request, Writer* writer) const {
-    writer->Write(Header());
+  template <class Request, class Response>
+  grpc::Status Good(const Request& request, grpc::ServerWriter<Response>* writer) const {
+    writer->Write(Header<Response>());
     for (uint32_t i = 0; i < rows && !request.header_only(); i += 2) {
-      writer->Write(Rows(i, std::min(2u, rows - i)));
+      writer->Write(Rows<Response>(i, std::min(2u, rows - i)));
     }
-    writer->Write(Summary(request.header_only() ? 0 : rows));
+    writer->Write(Summary<Response>(request.header_only() ? 0 : rows));
     return grpc::Status::OK;
   }
 
@@ -72,11 +94,17 @@ class FakeEncoderService final : public v1::EncoderService::Service {
     ++calls;
     return encode(context, request, writer);
   }
+  grpc::Status EncodeAudio(grpc::ServerContext* context, const v1::EncodeAudioRequest* request,
+                           AudioWriter* writer) override {
+    ++calls;
+    return encode_audio(context, request, writer);
+  }
   grpc::Status GetEncoderInfo(grpc::ServerContext*, const v1::GetEncoderInfoRequest*,
                               v1::GetEncoderInfoResponse* response) override {
     response->set_dim(dim);
     response->set_encoder_fingerprint(fingerprint);
     response->set_has_image_tower(true);
+    response->set_has_audio_tower(true);
     return grpc::Status::OK;
   }
 };

@@ -94,6 +94,69 @@ TEST(SoftTokens, RefusesALayoutThatContradicts) {
   ExpectError(soft, absl::StatusCode::kInvalidArgument, "header.audio");
 }
 
+v1::SoftTokens Sound(const std::vector<std::pair<uint32_t, uint32_t>>& segments) {
+  v1::SoftTokens soft = Make(5, v1::DATA_TYPE_F32, std::string(60, '\0'));
+  soft.mutable_header()->set_modality(v1::MODALITY_AUDIO);
+  soft.mutable_header()->mutable_audio();
+  for (const auto& [first, rows] : segments) {
+    v1::AudioSegment* segment = soft.mutable_header()->mutable_audio()->add_segments();
+    segment->set_first_row(first);
+    segment->set_rows(rows);
+  }
+  return soft;
+}
+
+TEST(SoftTokens, ReadsSoundsOfOneAndOfSeveralSegments) {
+  EXPECT_TRUE(ReadSoftTokens(Sound({}), kRules).ok());
+  EXPECT_TRUE(ReadSoftTokens(Sound({{0, 5}}), kRules).ok());
+  EXPECT_TRUE(ReadSoftTokens(Sound({{0, 1}, {1, 3}, {4, 1}}), kRules).ok());
+  v1::SoftTokens soft = Sound({});
+  soft.mutable_header()->clear_audio();
+  EXPECT_TRUE(ReadSoftTokens(soft, kRules).ok());
+}
+
+TEST(SoftTokens, RefusesSegmentsThatDoNotCoverTheRows) {
+  const std::pair<std::vector<std::pair<uint32_t, uint32_t>>, const char*> cases[] = {
+      {{{0, 4}}, ""},                            // too few
+      {{{0, 2}, {2, 2}}, ""},                    //
+      {{{0, 6}}, "[0].rows"},                    // too many
+      {{{0, 2}, {2, 4}}, "[1].rows"},            //
+      {{{0, 2}, {2, 0xffffffffu}}, "[1].rows"},  // 1 in 32 bits
+      {{{0, 2}, {2, 0}, {2, 3}}, "[1].rows"},    // an empty one
+      {{{0, 2}, {3, 2}}, "[1].first_row"},       // a gap
+      {{{0, 3}, {2, 3}}, "[1].first_row"},       // an overlap
+      {{{1, 4}}, "[0].first_row"},               //
+      {{{2, 3}, {0, 2}}, "[0].first_row"},       // another order
+  };
+  for (const auto& [segments, field] : cases) {
+    ExpectError(Sound(segments), absl::StatusCode::kInvalidArgument,
+                std::string("header.audio.segments") + field);
+  }
+  v1::SoftTokens soft = Sound({{0, 5}});
+  soft.mutable_header()->set_modality(v1::MODALITY_IMAGE);
+  ExpectError(soft, absl::StatusCode::kInvalidArgument, "header.audio");
+}
+
+TEST(SoftTokens, RefusesTimesThatAreNone) {
+  using Change = void (*)(google::protobuf::Duration*);
+  constexpr Change kBad[] = {
+      [](auto* time) { time->set_seconds(-1); }, [](auto* time) { time->set_nanos(-1); },
+      [](auto* time) { time->set_nanos(1'000'000'000); },
+      [](auto* time) { time->set_seconds(std::numeric_limits<int64_t>::max()); }};
+  for (const Change change : kBad) {
+    v1::SoftTokens soft = Sound({{0, 2}, {2, 3}});
+    v1::AudioSegment* segment = soft.mutable_header()->mutable_audio()->mutable_segments(1);
+    change(segment->mutable_start());
+    ExpectError(soft, absl::StatusCode::kInvalidArgument, "header.audio.segments[1].start");
+    segment->mutable_start()->Clear();
+    change(segment->mutable_duration());
+    ExpectError(soft, absl::StatusCode::kInvalidArgument, "header.audio.segments[1].duration");
+  }
+  v1::SoftTokens soft = Sound({{0, 5}});
+  soft.mutable_header()->mutable_audio()->mutable_segments(0)->mutable_duration()->set_seconds(30);
+  EXPECT_TRUE(ReadSoftTokens(soft, kRules).ok());
+}
+
 TEST(SoftTokens, RefusesASizeThatIsNotRowsTimesDim) {
   for (const uint32_t rows : {1u, 3u, 0x55555556u, 0x80000002u, 0xffffffffu}) {
     v1::SoftTokens soft = Good();

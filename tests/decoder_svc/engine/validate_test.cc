@@ -34,7 +34,8 @@ TEST(ValidateTest, TakesWhatIsValid) {
   EXPECT_TRUE(ValidateRequest(request, kLimits).ok());
   request.prompt.tokens[1] = request.prompt.tokens[2] = -1;  // under soft tokens
   const auto row = std::make_shared<const std::vector<float>>(kDim, 1.0f);
-  request.prompt.soft = {{1, 1, row}, {2, 1, row}};
+  const auto rows = std::make_shared<const std::vector<float>>(3 * kDim, 1.0f);
+  request.prompt.soft = {{0, 1, rows, 2}, {1, 1, row}, {2, 2, rows}};
   request.sampling = {.temperature = 0, .top_k = 0, .top_p = 0, .min_p = 1};
   request.sampling.logit_bias = {{3, -std::numeric_limits<float>::infinity()}, {799, 5}};
   request.alternatives = 20;
@@ -85,6 +86,18 @@ TEST(ValidateTest, NamesTheFieldTheValueAndTheLimit) {
          r.prompt.soft = {{0, 2, values(1)}};
        },
        "160 values; 2 rows of width 160"},
+      {[&](auto& r) {
+         r.prompt.soft = {{0, 2, values(3), 2}};
+       },
+       "480 values; 2 rows of width 160 from row 2 on need 640"},
+      {[&](auto& r) {
+         r.prompt.soft = {{0, 1, values(1), -1}};
+       },
+       "from row -1"},
+      {[&](auto& r) {
+         r.prompt.soft = {{0, 1, std::make_shared<const std::vector<float>>(kDim + 1)}};
+       },
+       "161 values"},
       {[&](auto& r) {
          r.prompt.soft = {{0, 1, nullptr}};
        },
