@@ -31,8 +31,8 @@ struct Memory {
   static size_t Read(void* out, size_t size, size_t count, void* self) {
     auto* memory = static_cast<Memory*>(self);
     if (size == 0) return 0;
-    const size_t taken = memory->bytes.copy(static_cast<char*>(out), size * count,
-                                            static_cast<size_t>(memory->at));
+    const size_t taken =
+        memory->bytes.copy(static_cast<char*>(out), size * count, static_cast<size_t>(memory->at));
     memory->at += static_cast<int64_t>(taken);
     return taken / size;
   }

@@ -229,8 +229,9 @@ TEST(DecodeSound, ReadsAllOfAnMp3OfUnknownLength) {
 }
 
 TEST(DecodeSound, ReadsAllOfChainedOggStreams) {
-  for (const auto& [first, second] : {std::pair{"vorbis-44k-stereo.ogg", "second-44k-stereo.ogg"},
-                                      std::pair{"opus-48k-stereo.opus", "second-48k-stereo.opus"}}) {
+  for (const auto& [first, second] :
+       {std::pair{"vorbis-44k-stereo.ogg", "second-44k-stereo.ogg"},
+        std::pair{"opus-48k-stereo.opus", "second-48k-stereo.opus"}}) {
     const auto alone = Decode(File(first));
     const auto both = Decode(File(first) + File(second));
     SCOPED_TRACE(first);
