@@ -20,13 +20,13 @@ def widen(source, target):
             continue
         kind = field.types[0]
         value = field.contents()
-        if field.name == "clip.vision.projection_dim":
+        if field.name in ("clip.vision.projection_dim", "clip.audio.projection_dim"):
             value = WIDTH
         sub_type = field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
         writer.add_key_value(field.name, value, kind, sub_type)
     for tensor in reader.tensors:
         data = tensor.data
-        if tensor.name == "mm.input_projection.weight":
+        if tensor.name in ("mm.input_projection.weight", "mm.a.input_projection.weight"):
             data = np.resize(data, (WIDTH, data.shape[1]))
         writer.add_tensor(tensor.name, data, raw_dtype=tensor.tensor_type)
     writer.write_header_to_file()
