@@ -5,10 +5,14 @@
 
 #include <CLI/CLI.hpp>
 #include <condition_variable>
+#include <fstream>
+#include <functional>
+#include <future>
 #include <iostream>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <random>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/status/macros.h"
@@ -22,7 +26,8 @@ namespace {
 using Json = nlohmann::json;
 
 struct Options {
-  std::string model, mmproj, image;
+  std::string model, mmproj;
+  std::string image, sound;  // bytes of the files
   int threads = 0;
   std::vector<int> prefill;
   std::vector<int> decode_depths;
@@ -100,21 +105,43 @@ absl::Status MeasureText(const Options& options, Json& out) {
   return absl::OkStatus();
 }
 
-absl::Status MeasureImage(const Options& options, Json& out) {
+absl::Status MeasureImage(Encoder& encoder, const std::string& data, Json& out) {
+  std::promise<absl::StatusOr<EncodedImage>> done;
+  const absl::Time start = absl::Now();
+  encoder.EncodeImage(
+      {.data = data, .max_soft_tokens = 280},
+      [&](absl::StatusOr<EncodedImage> result) { done.set_value(std::move(result)); });
+  ASSIGN_OR_RETURN(const EncodedImage image, done.get_future().get());
+  out["image_s"] = absl::ToDoubleSeconds(absl::Now() - start);
+  out["image_tokens"] = image.rows;
+  return absl::OkStatus();
+}
+
+absl::Status MeasureSound(Encoder& encoder, const std::string& data, Json& out) {
+  std::promise<absl::Status> done;
+  const absl::Time start = absl::Now();
+  encoder.EncodeAudio(
+      {.data = data},
+      {.layout = [&](const AudioLayout& layout) { out["sound_tokens"] = layout.rows; },
+       .rows =
+           [](const std::vector<float>&, const std::function<void()>& next) {
+             if (next) next();
+           },
+       .done = [&](const absl::Status& status, const EncodeTimings&) { done.set_value(status); }});
+  RETURN_IF_ERROR(done.get_future().get());
+  out["sound_s"] = absl::ToDoubleSeconds(absl::Now() - start);
+  return absl::OkStatus();
+}
+
+absl::Status MeasureMedia(const Options& options, Json& out) {
   const absl::Time start = absl::Now();
   EncoderOptions encoder_options;
   encoder_options.mmproj_path = options.mmproj;
   encoder_options.backend.threads = options.threads;
   ASSIGN_OR_RETURN(auto encoder, Encoder::Load(encoder_options));
   out["mmproj_load_s"] = absl::ToDoubleSeconds(absl::Now() - start);
-  absl::StatusOr<EncodedImage> image = absl::UnknownError("not done");
-  const absl::Time encode_start = absl::Now();
-  encoder->EncodeImage({.data = options.image, .max_soft_tokens = 280},
-                       [&](absl::StatusOr<EncodedImage> result) { image = std::move(result); });
-  encoder->Shutdown();
-  RETURN_IF_ERROR(image.status());
-  out["image_s"] = absl::ToDoubleSeconds(absl::Now() - encode_start);
-  out["image_tokens"] = image->rows;
+  if (!options.image.empty()) RETURN_IF_ERROR(MeasureImage(*encoder, options.image, out));
+  if (!options.sound.empty()) RETURN_IF_ERROR(MeasureSound(*encoder, options.sound, out));
   out["peak_mb"] = PeakMegabytes();
   return absl::OkStatus();
 }
@@ -122,7 +149,7 @@ absl::Status MeasureImage(const Options& options, Json& out) {
 absl::Status Run(const Options& options) {
   Json out;
   if (!options.model.empty()) RETURN_IF_ERROR(MeasureText(options, out));
-  if (!options.mmproj.empty()) RETURN_IF_ERROR(MeasureImage(options, out));
+  if (!options.mmproj.empty()) RETURN_IF_ERROR(MeasureMedia(options, out));
   std::cout << out.dump() << std::endl;
   return absl::OkStatus();
 }
@@ -132,20 +159,22 @@ absl::Status Run(const Options& options) {
 
 int main(int argc, char** argv) {
   softsplice::Options options;
-  std::string image_path;
+  std::string image_path, sound_path;
   CLI::App app("Measures Softsplice on given files; prints JSON.");
   app.add_option("--model", options.model, "text GGUF")->check(CLI::ExistingFile);
   app.add_option("--mmproj", options.mmproj, "mmproj GGUF")->check(CLI::ExistingFile);
   app.add_option("--image", image_path, "picture to encode at 280 soft tokens")
       ->check(CLI::ExistingFile);
+  app.add_option("--sound", sound_path, "sound to encode")->check(CLI::ExistingFile);
   app.add_option("--threads", options.threads, "0: all");
   app.add_option("--prefill", options.prefill, "prompt lengths")->delimiter(',');
   app.add_option("--decode", options.decode_depths, "context lengths to decode at")->delimiter(',');
   app.add_option("--steps", options.steps, "tokens per decode measurement");
   CLI11_PARSE(app, argc, argv);
-  if (!image_path.empty()) {
-    std::ifstream file(image_path, std::ios::binary);
-    options.image.assign(std::istreambuf_iterator<char>(file), {});
+  for (const auto& [path, bytes] :
+       {std::pair(&image_path, &options.image), std::pair(&sound_path, &options.sound)}) {
+    std::ifstream file(*path, std::ios::binary);
+    bytes->assign(std::istreambuf_iterator<char>(file), {});
   }
   const absl::Status status = softsplice::Run(options);
   if (!status.ok()) std::cerr << status.message() << std::endl;
