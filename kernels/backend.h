@@ -94,8 +94,7 @@ class Backend {
   // x[i] += w; x[i][c] *= w[c mod w.cols], x.cols being a multiple of w.cols.
   virtual void AddVector(Mat x, const Weight& w) = 0;
   virtual void MulVector(Mat x, const Weight& w) = 0;
-  // y[i][c] = sum over j < width of kernel[c][j] * x[i - (width - 1) + j][c] inside each run of
-  // rows
+  // y[i][c] = sum over j < width of kernel[c][j] * x[i - (width - 1) + j][c] in each run of rows
   // (`starts` as SelfAttention's; rows before the run are zero). kernel: a kVector, [cols, width].
   virtual void DepthwiseConv(Mat y, Mat x, const Weight& kernel, Mat starts) = 0;
   // Attention of each row to itself and the `left` rows before it, inside each run of rows: y[i] =

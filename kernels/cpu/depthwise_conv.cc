@@ -1,7 +1,7 @@
-// Causal convolution of every column by itself: y[i][c] = sum over j of taps[j][c] x[i - (width -
-// 1)
-// + j][c], rows before the run being zero. Reads x and writes y once (a row is read again from
-// cache for each tap). Compiled once per instruction set.
+// Causal convolution of every column by itself, rows before the run being zero:
+// y[i][c] = sum over j of taps[j][c] x[i - (width - 1) + j][c].
+// Reads x and writes y once (a row is read again from cache for each tap). Compiled once per
+// instruction set.
 #include "kernels/cpu/families.h"
 #include "kernels/cpu/simd.h"
 
