@@ -64,8 +64,10 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
   void Queue(std::vector<v1::Delta> deltas);
   // Nothing more comes: the call ends with `status` once the queue is written.
   void End(const absl::Status& status);
-  // Writes the next message, or ends the call, if it is time to.
-  void Pump();
+  // Writes the next message, or ends the call, if it is time to. `lock` has been held since what is
+  // new was noted: were it let go in between, another thread could end the call, and this object
+  // with it. It may be gone afterwards.
+  void Pump(std::unique_lock<std::mutex> lock);
   void Stop();
 
   Call call_;
@@ -132,19 +134,17 @@ absl::Status GenerateCall::Submit(const std::vector<EncodedMedium>& media) {
   }
   const auto handle =
       decoder_.engine.Submit(std::move(engine_request_), std::make_shared<Sink>(this));
-  bool stopped = false;
-  {
-    const std::lock_guard lock(mutex_);
-    held_ = false;
-    if (!handle.ok()) {
-      queue_.clear();
-      return handle.status();
-    }
-    handle_ = *handle;
-    stopped = stopped_;
+  std::unique_lock lock(mutex_);
+  held_ = false;
+  if (!handle.ok()) {
+    queue_.clear();
+    return handle.status();
   }
-  if (stopped) decoder_.engine.Cancel(*handle);
-  Pump();
+  handle_ = *handle;
+  const bool stopped = stopped_;
+  Engine& engine = decoder_.engine;
+  Pump(std::move(lock));
+  if (stopped) engine.Cancel(*handle);
   return absl::OkStatus();
 }
 
@@ -199,23 +199,18 @@ v1::GenerateResponse GenerateCall::FinishedMessage(const EngineResult& result) {
 
 void GenerateCall::Queue(std::vector<v1::Delta> deltas) {
   if (deltas.empty()) return;
-  {
-    const std::lock_guard lock(mutex_);
-    for (v1::Delta& delta : deltas) *queue_.emplace_back().mutable_delta() = std::move(delta);
-  }
-  Pump();
+  std::unique_lock lock(mutex_);
+  for (v1::Delta& delta : deltas) *queue_.emplace_back().mutable_delta() = std::move(delta);
+  Pump(std::move(lock));
 }
 
 void GenerateCall::End(const absl::Status& status) {
-  {
-    const std::lock_guard lock(mutex_);
-    status_ = status;
-  }
-  Pump();
+  std::unique_lock lock(mutex_);
+  status_ = status;
+  Pump(std::move(lock));
 }
 
-void GenerateCall::Pump() {
-  std::unique_lock lock(mutex_);
+void GenerateCall::Pump(std::unique_lock<std::mutex> lock) {
   if (held_ || writing_) return;
   if (stopped_) queue_.clear();
   if (!queue_.empty()) {
@@ -233,12 +228,11 @@ void GenerateCall::Pump() {
 }
 
 void GenerateCall::OnWriteDone(bool ok) {
-  {
-    const std::lock_guard lock(mutex_);
-    writing_ = false;
-  }
+  // gRPC calls OnDone only after this returned.
   if (!ok) Stop();
-  Pump();
+  std::unique_lock lock(mutex_);
+  writing_ = false;
+  Pump(std::move(lock));
 }
 
 void GenerateCall::OnCancel() { Stop(); }

@@ -30,14 +30,12 @@ class EncodeCall : public grpc::ServerWriteReactor<Response> {
         fingerprint_(fingerprint) {}
 
   void OnWriteDone(bool ok) final {
-    {
-      const std::lock_guard lock(mutex_);
-      busy_ = false;
-      if (!ok) cancelled_ = true;
-      if (!ok && !end_) end_ = absl::CancelledError("the client is gone");
-      if (summarised_ && !end_) end_ = absl::OkStatus();
-    }
-    GoOn();
+    std::unique_lock lock(mutex_);
+    busy_ = false;
+    if (!ok) cancelled_ = true;
+    if (!ok && !end_) end_ = absl::CancelledError("the client is gone");
+    if (summarised_ && !end_) end_ = absl::OkStatus();
+    GoOn(std::move(lock));
   }
   void OnCancel() final { cancelled_ = true; }
   void OnDone() final { delete this; }
@@ -52,63 +50,55 @@ class EncodeCall : public grpc::ServerWriteReactor<Response> {
   // The caller has filled in the medium's own part of `header`.
   void SendHeader(v1::SoftTokensHeader header, int rows, int dim, const Digest& content_digest) {
     FillHeader(rows, dim, type_, fingerprint_, content_digest, &header);
-    {
-      const std::lock_guard lock(mutex_);
-      call_.Note({"rows", rows});
-      chunks_.emplace(dim, type_);
-      header_ = std::move(header);
-    }
-    GoOn();
+    std::unique_lock lock(mutex_);
+    call_.Note({"rows", rows});
+    chunks_.emplace(dim, type_);
+    header_ = std::move(header);
+    GoOn(std::move(lock));
   }
 
   // `next` may be null; else the encoder waits until it is called, which it is once few enough rows
   // lie here.
   void SendRows(std::vector<float> values, std::function<void()> next) {
-    {
-      const std::lock_guard lock(mutex_);
-      chunks_->Add(std::move(values));
-      encoding_ = next == nullptr;
-      next_ = std::move(next);
-    }
-    GoOn();
+    std::unique_lock lock(mutex_);
+    chunks_->Add(std::move(values));
+    encoding_ = next == nullptr;
+    next_ = std::move(next);
+    GoOn(std::move(lock));
   }
 
   // The encoder's last word.
   void EndEncoding(const absl::Status& status, const EncodeTimings& timings) {
-    {
-      const std::lock_guard lock(mutex_);
-      encoding_ = false;
-      if (!status.ok() && !end_) end_ = status;
-      if (status.ok()) {
-        call_.Note(DurationField("queued", timings.queued));
-        call_.Note(DurationField("preprocess", timings.preprocess));
-        call_.Note(DurationField("forward", timings.forward));
-        timings_ = timings;
-      }
+    std::unique_lock lock(mutex_);
+    encoding_ = false;
+    if (!status.ok() && !end_) end_ = status;
+    if (status.ok()) {
+      call_.Note(DurationField("queued", timings.queued));
+      call_.Note(DurationField("preprocess", timings.preprocess));
+      call_.Note(DurationField("forward", timings.forward));
+      timings_ = timings;
     }
-    GoOn();
+    GoOn(std::move(lock));
   }
 
  private:
   // Runs of rows that may lie here, one of them being written: the next one is encoded meanwhile.
   static constexpr size_t kMaxRuns = 2;
 
-  // Starts what can start: a write or the end of the call, and the encoder. This object may be gone
-  // afterwards.
-  void GoOn() {
-    bool write = false;
+  // Starts what can start: a write or the end of the call, and the encoder. `lock` has been held
+  // since what is new was noted: were it let go in between, another thread could end the call, and
+  // this object with it. It may be gone afterwards.
+  void GoOn(std::unique_lock<std::mutex> lock) {
     std::optional<absl::Status> end;
+    if (!busy_ && end_ && !encoding_) end = end_;
+    const bool write = !busy_ && !end_ && FillMessage();
+    busy_ = busy_ || end || write;
     std::function<void()> next;
-    {
-      const std::lock_guard lock(mutex_);
-      if (!busy_ && end_ && !encoding_) end = end_;
-      if (!busy_ && !end_) write = FillMessage();
-      busy_ = busy_ || end || write;
-      if (next_ != nullptr && !end_ && chunks_->runs() < kMaxRuns) {
-        next = std::exchange(next_, nullptr);
-        encoding_ = true;
-      }
+    if (next_ != nullptr && !end_ && chunks_->runs() < kMaxRuns) {
+      next = std::exchange(next_, nullptr);
+      encoding_ = true;
     }
+    lock.unlock();
     if (write) this->StartWrite(&message_);
     if (end) this->Finish(call_.End(*end));
     if (next != nullptr) next();
