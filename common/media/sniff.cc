@@ -1,6 +1,8 @@
 // See sniff.h.
 #include "common/media/sniff.h"
 
+#include <cstdint>
+
 #include "absl/strings/ascii.h"
 
 namespace softsplice {
@@ -63,6 +65,15 @@ constexpr NamedFormat kFormats[] = {
 bool HasMagic(absl::string_view bytes, const Magic& magic) {
   return bytes.size() >= magic.offset + magic.bytes.size() &&
          bytes.substr(magic.offset, magic.bytes.size()) == magic.bytes;
+}
+
+bool IsMpegFrame(absl::string_view bytes) {
+  if (bytes.size() < 4) return false;
+  const auto byte = [&](size_t i) { return static_cast<uint8_t>(bytes[i]); };
+  const int version = byte(1) >> 3 & 3, layer = byte(1) >> 1 & 3;
+  const int bit_rate = byte(2) >> 4, sample_rate = byte(2) >> 2 & 3;
+  return byte(0) == 0xFF && (byte(1) & 0xE0) == 0xE0 && version != 1 && layer != 0 &&
+         bit_rate != 15 && sample_rate != 3;
 }
 
 absl::string_view LooksLike(absl::string_view bytes) {

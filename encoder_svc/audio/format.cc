@@ -45,17 +45,6 @@ absl::string_view SkipId3(absl::string_view bytes) {
   return length < bytes.size() - kHeader ? bytes.substr(kHeader + length) : absl::string_view();
 }
 
-// The header of an MPEG audio frame: 11 ones, then a version, a layer, a bit rate and a sample rate
-// that exist.
-bool IsMpegFrame(absl::string_view bytes) {
-  if (bytes.size() < 4) return false;
-  const auto byte = [&](size_t i) { return static_cast<uint8_t>(bytes[i]); };
-  const int version = byte(1) >> 3 & 3, layer = byte(1) >> 1 & 3;
-  const int bit_rate = byte(2) >> 4, sample_rate = byte(2) >> 2 & 3;
-  return byte(0) == 0xFF && (byte(1) & 0xE0) == 0xE0 && version != 1 && layer != 0 &&
-         bit_rate != 15 && sample_rate != 3;
-}
-
 std::optional<SoundFormat> Sniff(absl::string_view bytes) {
   const bool riff =
       HasMagic(bytes, {0, "RIFF"}) || HasMagic(bytes, {0, "RIFX"}) || HasMagic(bytes, {0, "RF64"});
