@@ -12,6 +12,7 @@
 #include "common/gguf/file.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
+#include "common/status/reasons.h"
 #include "encoder_svc/audio/decode.h"
 #include "encoder_svc/audio/format.h"
 #include "encoder_svc/fingerprint.h"
@@ -55,13 +56,13 @@ absl::Status CheckFinite(const std::vector<float>& values, absl::string_view tow
   }
   return MakeError(absl::StatusCode::kInternal,
                    absl::StrCat("the ", tower, " tower gave values that are not finite"),
-                   {.reason = "NOT_FINITE"});
+                   {.reason = reason::kModelNotFinite});
 }
 
 absl::Status NoTower(absl::string_view medium) {
   return MakeError(absl::StatusCode::kFailedPrecondition,
                    absl::StrCat("this encoder's mmproj file has no ", medium, " tower"),
-                   {.reason = "NO_TOWER", .field = "data"});
+                   {.reason = reason::kNoTower, .field = "data"});
 }
 
 // What decides a sound's samples besides its bytes.

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status/error.h"
+#include "common/status/reasons.h"
 
 namespace softsplice {
 namespace {
@@ -24,13 +25,13 @@ absl::Status JobQueue::Enqueue(Job job, bool whole) {
   const std::lock_guard lock(mutex_);
   if (stopping_) {
     return MakeError(absl::StatusCode::kUnavailable, "the encoder is shutting down",
-                     {.reason = "DRAINING", .retry_after = kRetryDelay});
+                     {.reason = reason::kDraining, .retry_after = kRetryDelay});
   }
   if (whole && static_cast<int>(jobs_.size()) + held_ >= max_waiting_) {
     return MakeError(
         absl::StatusCode::kResourceExhausted,
         absl::StrCat("the encoder's queue is full (", max_waiting_, " pictures and sounds wait)"),
-        {.reason = "QUEUE_FULL", .retry_after = kRetryDelay});
+        {.reason = reason::kQueueFull, .retry_after = kRetryDelay});
   }
   jobs_.push_back(std::move(job));
   changed_.notify_one();

@@ -20,6 +20,7 @@
 #include "absl/strings/strip.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
+#include "common/status/reasons.h"
 
 namespace softsplice::gguf {
 namespace {
@@ -28,7 +29,7 @@ absl::Status OpenError(const std::string& path, int error) {
   const auto code = error == EACCES || error == EPERM ? absl::StatusCode::kPermissionDenied
                                                       : absl::StatusCode::kNotFound;
   return MakeError(code, absl::StrCat(path, ": can't be read: ", std::strerror(error)),
-                   {.reason = "FILE_UNREADABLE"});
+                   {.reason = reason::kFileUnreadable});
 }
 
 // Maps the whole of `path`. An empty file gives an empty span.
@@ -43,7 +44,7 @@ absl::StatusOr<absl::Span<const uint8_t>> Map(const std::string& path) {
     return MakeError(absl::StatusCode::kNotFound,
                      absl::StrCat(path, S_ISDIR(info.st_mode) ? ": is a directory, not a file"
                                                               : ": is not a regular file"),
-                     {.reason = "FILE_UNREADABLE"});
+                     {.reason = reason::kFileUnreadable});
   }
   const auto bytes = static_cast<size_t>(info.st_size);
   if (bytes == 0) return absl::Span<const uint8_t>();

@@ -3,6 +3,7 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "common/status/reasons.h"
 
 namespace softsplice {
 namespace {
@@ -50,22 +51,22 @@ absl::Status Annotate(const absl::Status& status, absl::string_view prefix,
 
 absl::Status InvalidField(absl::string_view field, absl::string_view message) {
   return MakeError(absl::StatusCode::kInvalidArgument, message,
-                   {.reason = "INVALID_FIELD", .field = std::string(field)});
+                   {.reason = reason::kInvalidField, .field = std::string(field)});
 }
 
 absl::Status InvalidMedia(absl::string_view message) {
   return MakeError(absl::StatusCode::kInvalidArgument, message,
-                   {.reason = "INVALID_MEDIA", .field = "data"});
+                   {.reason = reason::kInvalidMedia, .field = "data"});
 }
 
 absl::Status OverLimit(absl::string_view field, absl::string_view message) {
   return MakeError(absl::StatusCode::kResourceExhausted, message,
-                   {.reason = "OVER_LIMIT", .field = std::string(field)});
+                   {.reason = reason::kOverLimit, .field = std::string(field)});
 }
 
 absl::Status InvalidFile(absl::string_view path, absl::string_view message) {
   return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat(path, ": ", message),
-                   {.reason = "INVALID_FILE"});
+                   {.reason = reason::kInvalidFile});
 }
 
 }  // namespace softsplice

@@ -6,6 +6,7 @@
 #include "common/hash/crc32c.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
+#include "common/status/reasons.h"
 
 namespace softsplice {
 namespace {
@@ -13,13 +14,13 @@ namespace {
 absl::Status BadAnswer(absl::string_view message) {
   return MakeError(absl::StatusCode::kInternal,
                    absl::StrCat("the encoder's answer is broken: ", message),
-                   {.reason = "BAD_ENCODER_ANSWER"});
+                   {.reason = reason::kBadEncoderAnswer});
 }
 
 absl::Status OfAnotherModel(absl::string_view message) {
   return MakeError(absl::StatusCode::kFailedPrecondition,
                    absl::StrCat("the encoder is of another model: ", message),
-                   {.reason = "FOREIGN_ENCODER"});
+                   {.reason = reason::kForeignEncoder});
 }
 
 }  // namespace
@@ -56,7 +57,7 @@ absl::Status Collector::AddHeader(const v1::SoftTokensHeader& header) {
     return MakeError(
         absl::StatusCode::kOutOfRange,
         absl::StrCat("it takes ", header.rows(), " tokens; the context holds ", wanted_.max_rows),
-        {.reason = "PROMPT_TOO_LONG"});
+        {.reason = reason::kPromptTooLong});
   }
   header_ = header;
   has_header_ = true;

@@ -12,6 +12,7 @@
 #include "absl/time/clock.h"
 #include "common/server/status.h"
 #include "common/status/error.h"
+#include "common/status/reasons.h"
 #include "decoder_svc/encoder_pool/target.h"
 
 namespace softsplice {
@@ -127,7 +128,7 @@ absl::Status EncoderPool::Judge(const Target& target, const v1::GetEncoderInfoRe
   const auto foreign = [&](absl::string_view why) {
     return MakeError(absl::StatusCode::kFailedPrecondition,
                      absl::StrCat("the encoder at ", target.address, " is of another model: ", why),
-                     {.reason = "FOREIGN_ENCODER"});
+                     {.reason = reason::kForeignEncoder});
   };
   if (info.dim() != static_cast<uint32_t>(options_.dim)) {
     return foreign(absl::StrCat("its width is ", info.dim(), ", the decoder's ", options_.dim));

@@ -13,6 +13,7 @@
 #include "common/server/call.h"
 #include "common/server/status.h"
 #include "common/status/error.h"
+#include "common/status/reasons.h"
 #include "decoder_svc/encoder_pool/encoder_pool.h"
 #include "decoder_svc/encoder_pool/target.h"
 
@@ -40,13 +41,13 @@ absl::Status ForClient(const std::string& address, const absl::Status& status) {
       return status;
     case absl::StatusCode::kUnavailable:
     case absl::StatusCode::kCancelled:
-      return error(absl::StatusCode::kUnavailable, "is not available: ", "ENCODER_UNAVAILABLE",
-                   kClientRetryDelay);
+      return error(absl::StatusCode::kUnavailable,
+                   "is not available: ", reason::kEncoderUnavailable, kClientRetryDelay);
     case absl::StatusCode::kDeadlineExceeded:
-      return error(absl::StatusCode::kDeadlineExceeded, "took too long: ", "ENCODER_TOO_SLOW");
+      return error(absl::StatusCode::kDeadlineExceeded, "took too long: ", reason::kEncoderTooSlow);
     case absl::StatusCode::kUnimplemented:
       return error(absl::StatusCode::kFailedPrecondition,
-                   "does not encode such media: ", "NO_ENCODER");
+                   "does not encode such media: ", reason::kNoEncoder);
     default:
       return error(absl::StatusCode::kInternal, "failed: ", GetErrorDetail(status).reason);
   }

@@ -10,6 +10,7 @@
 #include "common/hash/crc32c.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
+#include "common/status/reasons.h"
 
 namespace softsplice {
 namespace {
@@ -40,12 +41,12 @@ absl::Status CheckFingerprint(const std::string& fingerprint, const SoftTokensRu
                      {.reason = std::string(reason), .field = "header.encoder_fingerprint"});
   };
   if (rules.fingerprint.empty()) {
-    return error("this decoder knows no encoder yet to compare with", "NO_ENCODER_KNOWN");
+    return error("this decoder knows no encoder yet to compare with", reason::kNoEncoderKnown);
   }
   if (fingerprint == rules.fingerprint) return absl::OkStatus();
   return error(absl::StrCat("this decoder takes those of ",
                             absl::BytesToHexString(rules.fingerprint), " only"),
-               "FOREIGN_SOFT_TOKENS");
+               reason::kForeignSoftTokens);
 }
 
 // As protobuf says a duration must be, and not negative.
@@ -135,7 +136,7 @@ absl::StatusOr<std::vector<float>> UnpackValues(absl::string_view bytes, v1::Dat
     if (std::isfinite(values[i])) continue;
     return MakeError(absl::StatusCode::kInvalidArgument,
                      absl::StrCat("number ", i, " of data is ", values[i], ", not finite"),
-                     {.reason = "NOT_FINITE", .field = "data"});
+                     {.reason = reason::kNotFinite, .field = "data"});
   }
   return values;
 }
@@ -177,7 +178,7 @@ absl::StatusOr<std::vector<float>> ReadSoftTokens(const v1::SoftTokens& soft_tok
   if (crc != soft_tokens.crc32c()) {
     return MakeError(absl::StatusCode::kInvalidArgument,
                      absl::StrCat("crc32c is ", soft_tokens.crc32c(), "; that of data is ", crc),
-                     {.reason = "BAD_CHECKSUM", .field = "crc32c"});
+                     {.reason = reason::kBadChecksum, .field = "crc32c"});
   }
   return UnpackValues(soft_tokens.data(), header.data_type());
 }

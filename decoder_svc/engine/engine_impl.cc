@@ -9,6 +9,7 @@
 #include "absl/time/clock.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
+#include "common/status/reasons.h"
 #include "decoder_svc/engine/validate.h"
 
 namespace softsplice {
@@ -23,17 +24,17 @@ bool Contains(const std::vector<int32_t>& tokens, int32_t token) {
 
 absl::Status Cancelled() {
   return MakeError(absl::StatusCode::kCancelled, "the request was cancelled",
-                   {.reason = "CANCELLED"});
+                   {.reason = reason::kCancelled});
 }
 
 absl::Status DeadlineExceeded() {
   return MakeError(absl::StatusCode::kDeadlineExceeded, "the request's deadline has passed",
-                   {.reason = "DEADLINE_EXCEEDED"});
+                   {.reason = reason::kDeadlineExceeded});
 }
 
 absl::Status ShuttingDown() {
   return MakeError(absl::StatusCode::kUnavailable, "the decoder is shutting down",
-                   {.reason = "SHUTTING_DOWN", .retry_after = absl::Seconds(1)});
+                   {.reason = reason::kDraining, .retry_after = absl::Seconds(1)});
 }
 
 }  // namespace
@@ -69,7 +70,7 @@ absl::StatusOr<Engine::Handle> EngineImpl::Submit(EngineRequest request,
     return MakeError(
         absl::StatusCode::kResourceExhausted,
         absl::StrCat(queue_.size(), " requests are waiting; the queue holds ", options_.max_queue),
-        {.reason = "QUEUE_FULL", .retry_after = retry_after_});
+        {.reason = reason::kQueueFull, .retry_after = retry_after_});
   }
   const Handle handle = next_handle_++;
   sequence->handle = handle;
@@ -212,7 +213,7 @@ void EngineImpl::RunStep() {
     Sequence& sequence = *work_[i].sequence;
     if (!logits.ok()) {
       End(sequence, MakeError(absl::StatusCode::kInternal, logits.status().message(),
-                              {.reason = "DEVICE_ERROR"}));
+                              {.reason = reason::kDeviceError}));
       continue;
     }
     Advance(sequence, work_[i].rows);

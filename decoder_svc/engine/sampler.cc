@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status/error.h"
+#include "common/status/reasons.h"
 #include "decoder_svc/engine/logits.h"
 
 namespace softsplice {
@@ -42,7 +43,7 @@ absl::StatusOr<SampledToken> Sampler::Sample(absl::Span<float> logits) {
   const float max = FiniteMax(logits);
   if (std::isnan(max)) {
     return MakeError(absl::StatusCode::kInternal, "the model's logits are not finite",
-                     {.reason = "NOT_FINITE"});
+                     {.reason = reason::kModelNotFinite});
   }
   const double normalizer = max + std::log(SumExp(logits, max, 1));
   const auto entry = [&](int32_t token) {

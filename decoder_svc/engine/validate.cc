@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
+#include "common/status/reasons.h"
 
 namespace softsplice {
 namespace {
@@ -42,7 +43,7 @@ absl::Status CheckPrompt(const Prompt& prompt, const RequestLimits& limits) {
     return MakeError(absl::StatusCode::kOutOfRange,
                      absl::StrCat("the prompt has ", prompt.tokens.size(),
                                   " tokens; the context holds ", limits.context_length),
-                     {.reason = "PROMPT_TOO_LONG", .field = "prompt"});
+                     {.reason = reason::kPromptTooLong, .field = "prompt"});
   }
   const int tokens = static_cast<int>(prompt.tokens.size());
   int position = 0;

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
+#include "common/status/reasons.h"
 #include "decoder_svc/engine/validate.h"
 
 namespace softsplice {
@@ -64,7 +65,7 @@ absl::StatusOr<EngineRequest> ReadOptions(const v1::GenerateRequest& request,
     return MakeError(absl::StatusCode::kUnimplemented,
                      "this version has no sessions; leave session_id empty and send the whole "
                      "conversation",
-                     {.reason = "NOT_SUPPORTED", .field = "session_id"});
+                     {.reason = reason::kNotSupported, .field = "session_id"});
   }
   RETURN_IF_ERROR(CheckStops(request));
   const ModelInfo& model = context.engine.info();

@@ -8,13 +8,14 @@
 #include "common/media/sound.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
+#include "common/status/reasons.h"
 
 namespace softsplice {
 namespace {
 
 absl::Status NotSupported(const std::string& field, absl::string_view message) {
   return MakeError(absl::StatusCode::kUnimplemented, message,
-                   {.reason = "NOT_SUPPORTED", .field = field});
+                   {.reason = reason::kNotSupported, .field = field});
 }
 
 // Collects the media of a request in its order.
@@ -40,7 +41,7 @@ class MediaList {
       return MakeError(
           absl::StatusCode::kFailedPrecondition,
           absl::StrCat(path, " needs an encoder; this decoder was started without one"),
-          {.reason = "NO_ENCODER", .field = path});
+          {.reason = reason::kNoEncoder, .field = path});
     }
     return Add(
         {.field = path, .kind = sound ? MediaKind::kAudio : MediaKind::kImage, .media = &media});
@@ -246,7 +247,7 @@ absl::Status CheckMayFit(const PromptPlan& plan, int context_length) {
   return MakeError(absl::StatusCode::kOutOfRange,
                    absl::StrCat("the prompt has at least ", tokens, " tokens; the context holds ",
                                 context_length),
-                   {.reason = "PROMPT_TOO_LONG", .field = "prompt"});
+                   {.reason = reason::kPromptTooLong, .field = "prompt"});
 }
 
 }  // namespace softsplice

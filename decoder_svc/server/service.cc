@@ -4,6 +4,7 @@
 
 #include "common/server/call.h"
 #include "common/status/error.h"
+#include "common/status/reasons.h"
 #include "decoder_svc/server/count_tokens.h"
 #include "decoder_svc/server/generate.h"
 #include "softsplice/v1/decoder.grpc.pb.h"
@@ -58,7 +59,7 @@ class DecoderServiceImpl final : public v1::DecoderService::CallbackService {
     reactor->Finish(
         call.End(MakeError(absl::StatusCode::kUnimplemented,
                            "this version has no sessions; send the whole conversation to Generate",
-                           {.reason = "NOT_SUPPORTED"})));
+                           {.reason = reason::kNotSupported})));
     return reactor;
   }
 

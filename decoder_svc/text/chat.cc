@@ -10,6 +10,7 @@
 #include "common/hash/sha256.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
+#include "common/status/reasons.h"
 #include "decoder_svc/text/utf8.h"
 
 namespace softsplice {
@@ -110,7 +111,7 @@ absl::Status Require(const Tokenizer& tokenizer, std::initializer_list<absl::str
     if (tokenizer.Find(token) >= 0) continue;
     return MakeError(absl::StatusCode::kFailedPrecondition,
                      absl::StrCat("the model's vocabulary has no token ", token),
-                     {.reason = "MISSING_TOKEN"});
+                     {.reason = reason::kMissingToken});
   }
   return absl::OkStatus();
 }
