@@ -7,6 +7,7 @@
 #include "common/status/error.h"
 #include "common/status/macros.h"
 #include "common/status/reasons.h"
+#include "decoder_svc/engine/sampler.h"
 #include "decoder_svc/engine/validate.h"
 
 namespace softsplice {
@@ -44,7 +45,12 @@ absl::StatusOr<SamplingOptions> ReadSampling(const v1::Sampling& from, int vocab
   if (from.has_repetition_penalty()) to.repetition_penalty = from.repetition_penalty();
   if (from.has_frequency_penalty()) to.frequency_penalty = from.frequency_penalty();
   if (from.has_presence_penalty()) to.presence_penalty = from.presence_penalty();
-  if (from.has_seed()) to.seed = from.seed();
+  to.seed = from.has_seed() ? from.seed() : DrawSeed();
+  if (from.logit_bias_size() > vocabulary) {
+    return InvalidField("sampling.logit_bias",
+                        absl::StrCat("sampling.logit_bias has ", from.logit_bias_size(),
+                                     " entries; at most ", vocabulary, " are taken"));
+  }
   for (int i = 0; i < from.logit_bias_size(); ++i) {
     const v1::LogitBias& bias = from.logit_bias(i);
     if (bias.token_id() >= static_cast<uint32_t>(vocabulary)) {

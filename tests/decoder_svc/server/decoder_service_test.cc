@@ -92,7 +92,9 @@ TEST_F(DecoderService, PassesSamplingOn) {
   EXPECT_EQ(engine_.last().sampling.temperature, 1.0f);
   EXPECT_EQ(engine_.last().sampling.top_k, 64);
   EXPECT_EQ(engine_.last().sampling.top_p, 0.95f);
-  EXPECT_FALSE(engine_.last().sampling.seed.has_value());
+  const uint64_t drawn = engine_.last().sampling.seed;
+  Generate(Hello());
+  EXPECT_NE(engine_.last().sampling.seed, drawn);
   v1::GenerateRequest request = Hello();
   request.MergeFrom(
       Parse("max_tokens: 4294967295 sampling { temperature: 0 top_k: 0 top_p: 0.5 min_p: 0.1 "
