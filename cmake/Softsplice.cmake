@@ -3,7 +3,8 @@
 add_library(softsplice_options INTERFACE)
 target_include_directories(softsplice_options INTERFACE ${PROJECT_SOURCE_DIR})
 target_compile_options(softsplice_options INTERFACE -Wall -Wextra -Wshadow -Wno-missing-field-initializers -Werror)
-target_compile_definitions(softsplice_options INTERFACE SOFTSPLICE_VERSION="${PROJECT_VERSION}")
+target_compile_definitions(softsplice_options INTERFACE SOFTSPLICE_VERSION="${PROJECT_VERSION}"
+  _GLIBCXX_ASSERTIONS)  # an index out of range ends the process instead of going on with garbage
 if(SOFTSPLICE_SANITIZE)
   target_compile_options(softsplice_options INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_link_options(softsplice_options INTERFACE -fsanitize=address,undefined)

@@ -22,6 +22,7 @@
 #include "encoder_svc/job_queue.h"
 #include "encoder_svc/model/conformer.h"
 #include "encoder_svc/model/vit.h"
+#include "kernels/backend_factory.h"
 
 namespace softsplice {
 namespace {

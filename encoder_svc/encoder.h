@@ -14,7 +14,7 @@
 #include "absl/time/time.h"
 #include "encoder_svc/audio/mel.h"
 #include "encoder_svc/audio/segments.h"
-#include "kernels/backend_factory.h"
+#include "kernels/backend_options.h"
 
 namespace softsplice {
 

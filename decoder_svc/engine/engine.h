@@ -13,7 +13,7 @@
 #include "absl/time/time.h"
 #include "common/gguf/file.h"
 #include "decoder_svc/engine/request.h"
-#include "kernels/backend_factory.h"
+#include "kernels/backend_options.h"
 
 namespace softsplice {
 

@@ -305,6 +305,21 @@ TEST_P(RowsTest, EmbedFromFloatAndQuantisedTables) {
   }
 }
 
+// The file may change after it was read.
+TEST_P(RowsTest, SmallTablesAreCopied) {
+  HostMat numbers = HostMat::Normal(random_, 5, 30);
+  HostMat want = numbers;
+  HostMat ids = HostMat::Ints({4});
+  for (Backend* b : {static_cast<Backend*>(&ref_), cpu_.get()}) {
+    HostMat file = numbers;
+    const Weight table = *b->Pack(FloatTensor(file), Use::kTable);
+    for (int c = 0; c < 30; ++c) file(4, c) = 0;
+    HostMat y(1, 30);
+    b->Embed(y.view(), ids.view(), table, 1);
+    for (int c = 0; c < 30; ++c) EXPECT_EQ(y(0, c), want(4, c));
+  }
+}
+
 TEST_P(RowsTest, GatherAndScatter) {
   HostMat x = HostMat::Normal(random_, 40, 1000, 1);
   std::vector<int> order(40);
