@@ -65,6 +65,14 @@ void AddModelFlags(CLI::App& app, DecoderFlags* flags) {
       ->check(CLI::Range(1, 1 << 20))
       ->type_name("N")
       ->capture_default_str();
+  app.add_option_function<double>(
+         "--max-wait-seconds",
+         [flags](const double& seconds) { flags->engine.max_wait = absl::Seconds(seconds); },
+         "Longest wait that a request may have to expect, from the pace of those before; one that "
+         "would wait longer is refused with a retry delay")
+      ->check(CLI::Range(0.0, 1e6))
+      ->type_name("SECONDS")
+      ->default_str("120");
   app.add_option("--threads", flags->engine.backend.threads,
                  "CPU threads; 0 is as many as the process may use")
       ->check(CLI::Range(0, 1024))
@@ -129,13 +137,11 @@ absl::StatusOr<Model> LoadModel(const DecoderFlags& flags, const Logger& logger)
                {{"template", std::string(model.chat_template->name())}});
   }
   const Tokenizer& tokenizer = *model.tokenizer;
-  std::vector<int32_t> placeholders;
-  for (const char* token : {"<|image|>", "<|audio|>", "<|video|>"}) {
-    if (const int32_t id = tokenizer.Find(token); id >= 0) placeholders.push_back(id);
-  }
-  ASSIGN_OR_RETURN(model.engine,
-                   Engine::Load(*model.file, flags.engine, tokenizer.StopTokens(),
-                                tokenizer.BannedTokens(), tokenizer.pad(), placeholders));
+  ASSIGN_OR_RETURN(model.engine, Engine::Load(*model.file, flags.engine,
+                                              {.stop = tokenizer.StopTokens(),
+                                               .banned = tokenizer.BannedTokens(),
+                                               .placeholders = tokenizer.PlaceholderTokens(),
+                                               .pad = tokenizer.pad()}));
   return model;
 }
 
@@ -170,8 +176,8 @@ absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const
   ASSIGN_OR_RETURN(const std::unique_ptr<Server> server,
                    Server::Start(service.server, {MakeDecoderService(context)}));
   ServeUntilStopped(*server, stop, service.server, logger,
-                    [&] { return absl::Now() - engine.last_step() < kStalled; });
-  engine.Shutdown(absl::Now());
+                    [&] { return engine.since_last_step() < kStalled && engine.health().ok(); });
+  engine.Shutdown();
   return absl::OkStatus();
 }
 

@@ -90,8 +90,8 @@ struct EngineRequest {
   SamplingOptions sampling;
   int max_tokens = 0;  // 0: until the model stops or the context is full
   int alternatives = 0;
-  bool ignore_stop_tokens = false;  // for measuring
-  absl::Time deadline = absl::InfiniteFuture();
+  bool ignore_stop_tokens = false;                       // for measuring
+  absl::Duration time_limit = absl::InfiniteDuration();  // from Submit to the end of the answer
 };
 
 }  // namespace softsplice

@@ -75,6 +75,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
   const DecoderContext& decoder_;
   Answer answer_;  // the engine's thread's, once submitted
   EngineRequest engine_request_;
+  Engine::Place place_;
   std::vector<PromptPiece> pieces_;
   int prompt_tokens_ = 0;
   absl::Duration encode_;
@@ -102,6 +103,8 @@ absl::Status GenerateCall::Prepare() {
                    PlanPrompt(request_.has_chat() ? &request_.chat() : nullptr,
                               request_.has_raw() ? &request_.raw() : nullptr, decoder_));
   RETURN_IF_ERROR(CheckMayFit(plan, decoder_.engine.info().context_length));
+  // Before the media are encoded, which costs the most.
+  ASSIGN_OR_RETURN(place_, decoder_.engine.Reserve(call_.deadline() - absl::Now()));
   pieces_ = std::move(plan.pieces);
   call_.Note({"media", static_cast<int64_t>(plan.media.size())});
   media_ =
@@ -123,7 +126,7 @@ absl::Status GenerateCall::Submit(const std::vector<EncodedMedium>& media) {
   std::vector<MediumRows> rows;
   for (const EncodedMedium& medium : media) rows.push_back(RowsOf(medium));
   engine_request_.prompt = BuildPrompt(pieces_, rows, decoder_.tokenizer);
-  engine_request_.deadline = call_.deadline();
+  engine_request_.time_limit = call_.deadline() - absl::Now();
   prompt_tokens_ = static_cast<int>(engine_request_.prompt.tokens.size());
   call_.Note({"prompt_tokens", prompt_tokens_});
   {
@@ -132,8 +135,8 @@ absl::Status GenerateCall::Submit(const std::vector<EncodedMedium>& media) {
     held_ = true;
     queue_.push_back(StartedMessage(media));
   }
-  const auto handle =
-      decoder_.engine.Submit(std::move(engine_request_), std::make_shared<Sink>(this));
+  const auto handle = decoder_.engine.Submit(std::move(place_), std::move(engine_request_),
+                                             std::make_shared<Sink>(this));
   std::unique_lock lock(mutex_);
   held_ = false;
   if (!handle.ok()) {

@@ -25,6 +25,7 @@ class FakeEngine final : public Engine {
   // Tokens of every answer; then the stop token, or CANCELLED once `endless` and cancelled.
   std::vector<int32_t> script;
   bool endless = false;
+  absl::Status reserve_error;
   absl::Status submit_error;
   absl::Status result_error;
   EngineFinish finish = EngineFinish::kStopToken;
@@ -35,7 +36,14 @@ class FakeEngine final : public Engine {
     return last_;
   }
 
-  absl::StatusOr<Handle> Submit(EngineRequest request, std::shared_ptr<TokenSink> sink) override {
+  absl::StatusOr<Place> Reserve(absl::Duration /*patience*/) override {
+    if (!reserve_error.ok()) return reserve_error;
+    const std::lock_guard lock(mutex_);
+    ++load_.reserved;
+    return MakePlace();
+  }
+  absl::StatusOr<Handle> Submit(Place /*place*/, EngineRequest request,
+                                std::shared_ptr<TokenSink> sink) override {
     if (!submit_error.ok()) return submit_error;
     const std::lock_guard lock(mutex_);
     last_ = request;
@@ -61,10 +69,17 @@ class FakeEngine final : public Engine {
     const std::lock_guard lock(mutex_);
     return load_;
   }
-  absl::Time last_step() const override { return absl::Now(); }
-  void Shutdown(absl::Time /*deadline*/) override {}
+  int Position(Handle /*handle*/) const override { return 0; }
+  absl::Duration since_last_step() const override { return absl::ZeroDuration(); }
+  absl::Status health() const override { return absl::OkStatus(); }
+  void Drain() override {}
+  void Shutdown() override {}
 
  private:
+  void GiveBack() override {
+    const std::lock_guard lock(mutex_);
+    --load_.reserved;
+  }
   absl::StatusOr<EngineResult> Run(Handle handle, TokenSink& sink, int alternatives) {
     EngineResult result{.finish = finish, .stop_token = stop_token};
     result.timings = {.queued = absl::Milliseconds(1),
