@@ -1,4 +1,4 @@
-// The clock for spans and limits: it goes on evenly when somebody sets the wall clock.
+// A clock for spans and limits: nobody sets it, and it never goes back.
 #pragma once
 
 #include <chrono>
@@ -7,7 +7,7 @@
 
 namespace softsplice {
 
-// The time since a fixed moment before the process began. Thread-safe.
+// Since a start that is the same for the whole process.
 inline absl::Duration SteadyNow() {
   return absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
 }
