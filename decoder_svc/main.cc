@@ -10,6 +10,7 @@
 #include "absl/time/clock.h"
 #include "common/config/text_config.h"
 #include "common/gguf/file.h"
+#include "common/gguf/lost_pages.h"
 #include "common/log/log.h"
 #include "common/server/address.h"
 #include "common/server/flags.h"
@@ -17,6 +18,7 @@
 #include "common/server/server.h"
 #include "common/server/signals.h"
 #include "common/status/macros.h"
+#include "common/time/steady.h"
 #include "decoder_svc/encoder_pool/encoder_pool.h"
 #include "decoder_svc/engine/engine.h"
 #include "decoder_svc/server/service.h"
@@ -145,6 +147,12 @@ absl::StatusOr<Model> LoadModel(const DecoderFlags& flags, const Logger& logger)
   return model;
 }
 
+// Not OK once the model can't be served any more.
+absl::Status Check(const Model& model) {
+  RETURN_IF_ERROR(model.file->CheckUnchanged());
+  return model.engine->health();
+}
+
 absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const Logger& logger) {
   StopSignal stop;
   RETURN_IF_ERROR(PrepareListenAddress(service.server.listen));
@@ -175,8 +183,9 @@ absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const
                                   .allow_foreign_soft_tokens = flags.allow_foreign_soft_tokens};
   ASSIGN_OR_RETURN(const std::unique_ptr<Server> server,
                    Server::Start(service.server, {MakeDecoderService(context)}));
-  ServeUntilStopped(*server, stop, service.server, logger,
-                    [&] { return engine.since_last_step() < kStalled && engine.health().ok(); });
+  ServeUntilStopped(*server, stop, service.server, logger, [&] {
+    return SteadyNow() - engine.last_step() < kStalled && Check(model).ok();
+  });
   engine.Shutdown();
   return absl::OkStatus();
 }
@@ -190,6 +199,7 @@ int Run(int argc, char** argv) {
   AddMediaFlags(app, &flags);
   AddServiceFlags(app, "localhost:50052", &service);
   if (const auto exit_code = ParseFlags(app, "SOFTSPLICE_DECODER_", argc, argv)) return *exit_code;
+  gguf::EndOnLostPages("softsplice-decoder", kExitFailed);
   const Logger logger(service.log_format, service.log_level);
   SetGrpcLogger(&logger);
   const absl::Status status = Serve(service, flags, logger);

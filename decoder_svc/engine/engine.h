@@ -103,8 +103,8 @@ class Engine {
 
   virtual const ModelInfo& info() const = 0;
   virtual EngineLoad load() const = 0;
-  // Since the engine thread last came round (it beats also when idle): the liveness signal.
-  virtual absl::Duration since_last_step() const = 0;
+  // SteadyNow() when the engine thread last came round (it beats also when idle).
+  virtual absl::Duration last_step() const = 0;
   // Not OK, for good, once the device does not recover or several requests in a row failed for no
   // fault of theirs: the engine takes nothing more, and the process had better begin anew.
   virtual absl::Status health() const = 0;

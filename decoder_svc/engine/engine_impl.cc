@@ -194,10 +194,6 @@ EngineLoad EngineImpl::load() const {
   return load;
 }
 
-absl::Duration EngineImpl::since_last_step() const {
-  return SteadyNow() - absl::Nanoseconds(last_step_.load());
-}
-
 absl::Status EngineImpl::health() const {
   const std::lock_guard lock(mutex_);
   return health_;

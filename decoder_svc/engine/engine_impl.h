@@ -30,7 +30,7 @@ class EngineImpl final : public Engine {
   int Position(Handle handle) const override;
   const ModelInfo& info() const override { return info_; }
   EngineLoad load() const override;
-  absl::Duration since_last_step() const override;
+  absl::Duration last_step() const override { return absl::Nanoseconds(last_step_.load()); }
   absl::Status health() const override;
   void Drain() override;
   void Shutdown() override;

@@ -118,7 +118,7 @@ absl::Status GenerateCall::Prepare() {
 
 void GenerateCall::OnMedia(absl::StatusOr<std::vector<EncodedMedium>> media) {
   if (!media.ok()) return End(media.status());
-  encode_ = absl::Now() - call_.start();
+  encode_ = call_.elapsed();
   if (const absl::Status status = Submit(*media); !status.ok()) End(status);
 }
 
@@ -191,7 +191,7 @@ v1::GenerateResponse GenerateCall::FinishedMessage(const EngineResult& result) {
   SetDuration(result.timings.prefill, timings->mutable_prefill());
   const absl::Duration to_first = encode_ + result.timings.time_to_first_token;
   SetDuration(to_first, timings->mutable_time_to_first_token());
-  SetDuration(absl::Now() - call_.start(), timings->mutable_total());
+  SetDuration(call_.elapsed(), timings->mutable_total());
   call_.Note({"completion_tokens", result.completion_tokens});
   call_.Note(DurationField("queued", result.timings.queued));
   call_.Note(DurationField("encode", encode_));

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/time/clock.h"
+#include "common/time/steady.h"
 #include "decoder_svc/engine/engine.h"
 
 namespace softsplice {
@@ -70,7 +71,7 @@ class FakeEngine final : public Engine {
     return load_;
   }
   int Position(Handle /*handle*/) const override { return 0; }
-  absl::Duration since_last_step() const override { return absl::ZeroDuration(); }
+  absl::Duration last_step() const override { return SteadyNow(); }
   absl::Status health() const override { return absl::OkStatus(); }
   void Drain() override {}
   void Shutdown() override {}
