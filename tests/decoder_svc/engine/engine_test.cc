@@ -12,11 +12,11 @@
 #include <string>
 #include <vector>
 
-#include "absl/synchronization/notification.h"
 #include "common/status/error.h"
 #include "common/time/steady.h"
 #include "tests/decoder_svc/engine/sink.h"
 #include "tests/decoder_svc/goldens.h"
+#include "tests/support/event.h"
 
 namespace softsplice {
 namespace {
@@ -52,9 +52,9 @@ class EngineTest : public testing::Test {
     return sink;
   }
   // Holds the engine inside the request's first token until `gate` is notified.
-  std::shared_ptr<Sink> Block(absl::Notification& gate) {
+  std::shared_ptr<Sink> Block(Event& gate) {
     auto sink = std::make_shared<Sink>();
-    auto entered = std::make_shared<absl::Notification>();
+    auto entered = std::make_shared<Event>();
     sink->on_token = [&gate, entered](const SampledToken&) {
       if (!entered->HasBeenNotified()) entered->Notify();
       gate.WaitForNotification();
@@ -273,7 +273,7 @@ TEST_F(EngineTest, CancelWhileItReadsThePrompt) {
   options.chunk = 8;
   Start(options);
   auto sink = std::make_shared<Sink>();
-  absl::Notification submitted;
+  Event submitted;
   sink->on_prefill = [&](int read) {
     submitted.WaitForNotification();
     if (read == 16) engine_->Cancel(handle_);
@@ -290,7 +290,7 @@ TEST_F(EngineTest, CancelWhileItReadsThePrompt) {
 TEST_F(EngineTest, CancelWhileItWrites) {
   Start(Options());
   auto sink = std::make_shared<Sink>();
-  absl::Notification submitted;
+  Event submitted;
   sink->on_token = [&](const SampledToken&) {
     submitted.WaitForNotification();
     if (sink->tokens.size() == 3) engine_->Cancel(handle_);
@@ -306,7 +306,7 @@ TEST_F(EngineTest, CancelWhileItWrites) {
 
 TEST_F(EngineTest, CancelWhileItWaits) {
   Start(Options());
-  absl::Notification gate;
+  Event gate;
   const auto first = Block(gate);
   const auto waiting = Submit(Greedy({2, 5}, 4));
   engine_->Cancel(handle_);
@@ -341,7 +341,7 @@ TEST_F(EngineTest, RefusesWhenTheQueueIsFull) {
   EngineOptions options = Options();
   options.max_queue = 2;
   Start(options);
-  absl::Notification gate;
+  Event gate;
   const auto running = Block(gate);
   const auto second = Submit(Greedy({2, 5}, 1)), third = Submit(Greedy({2, 5}, 1));
   EXPECT_EQ(engine_->load().queued, 2);
@@ -360,7 +360,7 @@ TEST_F(EngineTest, APlaceIsKeptUntilItIsUsedOrGivenBack) {
   EngineOptions options = Options();
   options.max_queue = 1;
   Start(options);
-  absl::Notification gate;
+  Event gate;
   const auto running = Block(gate);
   auto place = engine_->Reserve();
   ASSERT_TRUE(place.ok());
@@ -384,7 +384,7 @@ TEST_F(EngineTest, APlaceIsKeptUntilItIsUsedOrGivenBack) {
 
 TEST_F(EngineTest, TellsWhoIsBefore) {
   Start(Options());
-  absl::Notification gate;
+  Event gate;
   const auto running = Block(gate);
   EXPECT_EQ(engine_->Position(handle_), 0);
   Submit(Greedy({2, 5}, 1));
@@ -404,7 +404,7 @@ TEST_F(EngineTest, RefusesWhoWouldWaitTooLong) {
   Start(options);
   ASSERT_TRUE(Submit(Greedy({2, 5}, 4))->Wait().ok());  // measured
   EXPECT_TRUE(engine_->Reserve().ok()) << "nobody is before it";
-  absl::Notification gate;
+  Event gate;
   const auto running = Block(gate);
   EXPECT_GT(engine_->load().expected_wait, absl::ZeroDuration());
   const absl::Status status = engine_->Reserve().status();
@@ -418,7 +418,7 @@ TEST_F(EngineTest, RefusesWhoWouldWaitTooLong) {
   options.max_wait = absl::Hours(1);
   Start(options);
   ASSERT_TRUE(Submit(Greedy({2, 5}, 4))->Wait().ok());
-  absl::Notification second_gate;
+  Event second_gate;
   const auto second = Block(second_gate);
   EXPECT_FALSE(engine_->Reserve(absl::Nanoseconds(1)).ok()) << "its own patience counts, too";
   EXPECT_TRUE(engine_->Reserve(absl::Hours(1)).ok());
@@ -428,9 +428,9 @@ TEST_F(EngineTest, RefusesWhoWouldWaitTooLong) {
 
 TEST_F(EngineTest, DrainEndsWhatWaitsAndLetsTheRestGoOn) {
   Start(Options());
-  absl::Notification gate;
+  Event gate;
   auto running = std::make_shared<Sink>();
-  auto entered = std::make_shared<absl::Notification>();
+  auto entered = std::make_shared<Event>();
   running->on_token = [&gate, entered](const SampledToken&) {
     if (!entered->HasBeenNotified()) entered->Notify();
     gate.WaitForNotification();
@@ -456,7 +456,7 @@ TEST_F(EngineTest, DrainEndsWhatWaitsAndLetsTheRestGoOn) {
 
 TEST_F(EngineTest, ShutdownEndsWhatIsLeft) {
   Start(Options());
-  absl::Notification gate;
+  Event gate;
   auto endless = std::make_shared<Sink>();
   endless->on_token = [&](const SampledToken&) {
     if (!gate.HasBeenNotified()) gate.Notify();

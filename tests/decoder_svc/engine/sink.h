@@ -4,8 +4,8 @@
 #include <functional>
 #include <vector>
 
-#include "absl/synchronization/notification.h"
 #include "decoder_svc/engine/request.h"
+#include "tests/support/event.h"
 
 namespace softsplice {
 
@@ -36,7 +36,7 @@ class Sink : public TokenSink {
   std::vector<int32_t> tokens;
   std::vector<SampledToken> sampled;
   absl::StatusOr<EngineResult> result = absl::UnknownError("not done");
-  absl::Notification done;
+  Event done;
 };
 
 }  // namespace softsplice
