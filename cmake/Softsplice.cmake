@@ -9,12 +9,16 @@ if(SOFTSPLICE_SANITIZE)
   target_compile_options(softsplice_options INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_link_options(softsplice_options INTERFACE -fsanitize=address,undefined)
 endif()
+# Targets with this property are loops over numbers, which neither fuzz targets nor threads of their own
+# reach: sanitizers would make their build and their tests many times as long.
+set(not_loops $<NOT:$<BOOL:$<TARGET_PROPERTY:SOFTSPLICE_LOOPS>>>)
 if(SOFTSPLICE_TSAN)
-  target_compile_options(softsplice_options INTERFACE -fsanitize=thread -fno-omit-frame-pointer)
+  target_compile_options(softsplice_options INTERFACE $<${not_loops}:-fsanitize=thread> -fno-omit-frame-pointer)
   target_link_options(softsplice_options INTERFACE -fsanitize=thread)
 endif()
 if(SOFTSPLICE_FUZZ)
-  target_compile_options(softsplice_options INTERFACE -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_compile_options(softsplice_options INTERFACE
+    $<${not_loops}:-fsanitize=fuzzer-no-link,address,undefined> -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_link_options(softsplice_options INTERFACE -fsanitize=address,undefined)
 endif()
 
