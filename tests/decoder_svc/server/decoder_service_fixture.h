@@ -39,7 +39,7 @@ class DecoderService : public testing::Test {
   DecoderService() {
     const std::string address = TestAddress("decoder");
     pool_.WaitForFirstAnswers(absl::Seconds(10));
-    auto server = Server::Start({.listen = address}, {MakeDecoderService(context_)});
+    auto server = Server::Start({.listen = address}, border_, {MakeDecoderService(context_)});
     EXPECT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
     stub_ = v1::DecoderService::NewStub(
@@ -142,6 +142,7 @@ class DecoderService : public testing::Test {
                           .encoders = &pool_,
                           .logger = kQuiet,
                           .limits = {.max_media_bytes = 1000, .max_media = 3}};
+  Border border_{BorderOptions()};
   std::unique_ptr<Server> server_;
   std::unique_ptr<v1::DecoderService::Stub> stub_;
 };

@@ -335,7 +335,7 @@ class DecoderAlone : public DecoderService {
     DecoderContext alone{
         .engine = engine_, .tokenizer = tokenizer_, .chat_template = template_, .logger = kQuiet};
     const std::string address = TestAddress("alone");
-    server_ = *Server::Start({.listen = address}, {MakeDecoderService(alone)});
+    server_ = *Server::Start({.listen = address}, border_, {MakeDecoderService(alone)});
     stub_ = v1::DecoderService::NewStub(
         grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
   }

@@ -124,7 +124,7 @@ class EncoderService : public testing::Test {
   EncoderService() {
     const std::string address = absl::StrCat("unix:", testing::TempDir(), "/enc", getpid());
     auto server =
-        Server::Start({.listen = address}, {MakeEncoderService(encoder_, options_, logger_)});
+        Server::Start({.listen = address}, border_, {MakeEncoderService(encoder_, options_, logger_)});
     EXPECT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
     // As a default client: no options at all.
@@ -150,6 +150,7 @@ class EncoderService : public testing::Test {
                                 .max_audio_duration = absl::Seconds(90),
                                 .max_queue = 5};
   const Logger logger_{LogFormat::kText, LogLevel::kError};
+  Border border_{BorderOptions()};
   std::unique_ptr<Server> server_;
   std::unique_ptr<v1::EncoderService::Stub> stub_;
 };
