@@ -22,6 +22,11 @@ void AddSeconds(CLI::App& app, const std::string& name, absl::Duration* duration
 }
 
 void AddLimitFlags(CLI::App& app, ServiceFlags* flags) {
+  app.add_option("--max-request-bytes", flags->border.max_request_bytes,
+                 "Largest message that is taken")
+      ->check(CLI::Range(uint64_t{1} << 10, uint64_t{1} << 30))
+      ->type_name("BYTES")
+      ->capture_default_str();
   app.add_option("--max-live-calls", flags->border.max_calls,
                  "Calls that may be in the service at once; one more is refused with a retry delay")
       ->check(CLI::Range(1, 1 << 20))
@@ -59,11 +64,6 @@ void AddServiceFlags(CLI::App& app, const std::string& default_listen, ServiceFl
          "Where to listen: host:port ([::]:PORT for all interfaces, 0.0.0.0:PORT for those of "
          "IPv4) or unix:PATH")
       ->type_name("ADDRESS")
-      ->capture_default_str();
-  app.add_option("--max-request-bytes", flags->server.max_request_bytes,
-                 "Largest message that is taken")
-      ->check(CLI::Range(1 << 10, 1 << 30))
-      ->type_name("BYTES")
       ->capture_default_str();
   AddLimitFlags(app, flags);
   AddSeconds(app, "--lame-duck-seconds", &flags->serve.lame_duck,

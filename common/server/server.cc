@@ -38,7 +38,7 @@ constexpr absl::Duration kGoodbye = absl::Milliseconds(500);
 
 void AddArguments(const ServerOptions& options, const Border& border,
                   grpc::ServerBuilder* builder) {
-  builder->SetMaxReceiveMessageSize(options.max_request_bytes);
+  builder->SetMaxReceiveMessageSize(-1);  // calls look themselves
   builder->SetMaxSendMessageSize(-1);
   // A compressed message is handed over as it came, and refused: inflated, it could be any size.
   builder->AddChannelArgument(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);

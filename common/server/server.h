@@ -26,9 +26,8 @@ class ExternalConnectionAcceptor;
 namespace softsplice {
 
 struct ServerOptions {
-  std::string listen;                // host:port (port 0: a free one) or unix:PATH
-  int max_request_bytes = 64 << 20;  // of one message
-  int max_connections = 4096;        // fewer if the process may not have as many descriptors
+  std::string listen;          // host:port (port 0: a free one) or unix:PATH
+  int max_connections = 4096;  // fewer if the process may not have as many descriptors
   absl::Duration max_connection_age = absl::Minutes(30);  // zero: no limit
 };
 
