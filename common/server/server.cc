@@ -27,8 +27,8 @@ constexpr int kMinClientPingMs = 10'000;
 constexpr int kHandshakeMs = 20'000;
 constexpr int kIdleMs = 300'000;
 constexpr int kAgeGraceMs = 3'600'000;
-// Of one connection. More than calls may be in the process: those over its limits are told so.
-constexpr int kMaxStreams = 1000;
+// Of one connection, at least; else half of all calls that may be live, so that none fills them.
+constexpr int kMinStreams = 100;
 // Descriptors for all else: files, the encoders' connections, gRPC's own.
 constexpr size_t kOtherDescriptors = 64;
 
@@ -46,7 +46,8 @@ void AddArguments(const ServerOptions& options, const Border& border,
   // calls and idle connections are ended.
   grpc::ResourceQuota quota("softsplice");
   builder->SetResourceQuota(quota.Resize(border.options().max_bytes));
-  builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreams);
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
+                              std::max(kMinStreams, border.options().max_calls / 2));
   // Windows stay small but for a message that is being read.
   builder->AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);

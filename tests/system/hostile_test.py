@@ -122,17 +122,16 @@ def victim(pair, name):
 
 
 def answers_still_right(pair):
-    with Client(pair[DECODER]) as client:
-
-        def answer():
-            try:
+    def answer():
+        try:
+            with Client(pair[DECODER]) as client:
                 return client.ask(sample("circle-square.png"), "What is in this picture?")
-            except grpc.RpcError as busy:  # with what was given up a moment ago
-                assert busy.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-                return None
+        except grpc.RpcError as busy:  # with what was given up a moment ago
+            assert busy.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+            return None
 
-        right = "A red circle on the left and a blue square on the right."
-        wait_until(lambda: answer() == right)
+    right = "A red circle on the left and a blue square on the right."
+    wait_until(lambda: answer() == right)
 
 
 def reason(headers):

@@ -123,8 +123,8 @@ class EncoderService : public testing::Test {
  protected:
   EncoderService() {
     const std::string address = absl::StrCat("unix:", testing::TempDir(), "/enc", getpid());
-    auto server =
-        Server::Start({.listen = address}, border_, {MakeEncoderService(encoder_, options_, logger_)});
+    auto server = Server::Start({.listen = address}, border_,
+                                {MakeEncoderService(encoder_, options_, logger_)});
     EXPECT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
     // As a default client: no options at all.
