@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/config/text_config.h"
 #include "common/gguf/file.h"
@@ -15,6 +16,7 @@
 #include "common/server/address.h"
 #include "common/server/flags.h"
 #include "common/server/grpc_log.h"
+#include "common/server/serve.h"
 #include "common/server/server.h"
 #include "common/server/signals.h"
 #include "common/status/macros.h"
@@ -28,8 +30,8 @@
 namespace softsplice {
 namespace {
 
-// A step takes seconds at most: an engine that does not come round for so long hangs.
-constexpr absl::Duration kStalled = absl::Minutes(2);
+// Prompts that are tokenised at the same time; the engine keeps most of the machine.
+constexpr int kWorkers = 2;
 // An encoder that is there says so at once; one that is not need not be waited for.
 constexpr absl::Duration kFirstAnswers = absl::Seconds(2);
 
@@ -157,7 +159,11 @@ absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const
   StopSignal stop;
   RETURN_IF_ERROR(PrepareListenAddress(service.server.listen));
   logger.Log(LogLevel::kInfo, "loading", {{"file", flags.model}});
-  const absl::Time start = absl::Now();
+  const absl::Duration start = SteadyNow();
+  // In this order: calls may outlive the server for as long as the engine or the encoders hold
+  // them.
+  Border border(service.border);
+  CallCounts counts;
   ASSIGN_OR_RETURN(const Model model, LoadModel(flags, logger));
   Engine& engine = *model.engine;
   logger.Log(LogLevel::kInfo, "loaded",
@@ -165,7 +171,8 @@ absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const
               {"backend", engine.info().backend},
               {"template", std::string(model.chat_template->name())},
               {"context", engine.info().context_length},
-              DurationField("load", absl::Now() - start)});
+              DurationField("load", SteadyNow() - start)});
+  Workers workers(kWorkers);
   std::unique_ptr<EncoderPool> encoders;
   if (!flags.encoders.empty()) {
     EncoderPoolOptions options = flags.pool;
@@ -174,20 +181,22 @@ absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const
     encoders = std::make_unique<EncoderPool>(options, logger);
     encoders->WaitForFirstAnswers(kFirstAnswers);
   }
+  const Calls calls{logger, border, workers};
   const DecoderContext context = {.engine = engine,
                                   .tokenizer = *model.tokenizer,
                                   .chat_template = *model.chat_template,
                                   .encoders = encoders.get(),
-                                  .logger = logger,
+                                  .calls = calls,
+                                  .counts = counts,
                                   .limits = flags.media,
                                   .allow_foreign_soft_tokens = flags.allow_foreign_soft_tokens};
   ASSIGN_OR_RETURN(const std::unique_ptr<Server> server,
-                   Server::Start(service.server, {MakeDecoderService(context)}));
-  ServeUntilStopped(*server, stop, service.server, logger, [&] {
-    return SteadyNow() - engine.last_step() < kStalled && Check(model).ok();
+                   Server::Start(service.server, border, {MakeDecoderService(context)}));
+  const absl::Status status = ServeUntilStopped(*server, stop, service.serve, logger, [&] {
+    return Vitality{.failure = Check(model), .heartbeat = engine.last_step()};
   });
   engine.Shutdown();
-  return absl::OkStatus();
+  return status;
 }
 
 int Run(int argc, char** argv) {
@@ -205,7 +214,7 @@ int Run(int argc, char** argv) {
   const absl::Status status = Serve(service, flags, logger);
   SetGrpcLogger(nullptr);
   if (status.ok()) return kExitStopped;
-  std::cerr << "softsplice-decoder: " << status.message() << std::endl;
+  logger.Print(absl::StrCat("softsplice-decoder: ", status.message()));
   return kExitFailed;
 }
 

@@ -109,9 +109,8 @@ class Engine {
   // fault of theirs: the engine takes nothing more, and the process had better begin anew.
   virtual absl::Status health() const = 0;
 
-  // Takes no more requests; those that wait end with UNAVAILABLE (DRAINING), those that run go on.
-  virtual void Drain() = 0;
-  // Drains, ends what runs with UNAVAILABLE (DRAIN_DEADLINE) within one step, joins the thread.
+  // Takes no more requests, ends within one step those that wait with UNAVAILABLE (DRAINING) and
+  // those that run with UNAVAILABLE (DRAIN_DEADLINE), joins the thread.
   virtual void Shutdown() = 0;
 
  protected:

@@ -82,7 +82,9 @@ absl::StatusOr<Engine::Place> EngineImpl::Reserve(absl::Duration patience) {
     return QueueFull(absl::StrCat(waiting, " requests are waiting; the queue holds ", places),
                      wait / waiting);
   }
-  if (const absl::Duration most = std::min(options_.max_wait, patience); wait > most) {
+  if (const absl::Duration most =
+          std::max(std::min(options_.max_wait, patience), absl::ZeroDuration());
+      wait > most) {
     return QueueFull(
         absl::StrCat("a request would wait about ", absl::ToInt64Seconds(wait),
                      " s before it is read; at most ", absl::ToInt64Seconds(most), " s are taken"),
@@ -197,12 +199,6 @@ EngineLoad EngineImpl::load() const {
 absl::Status EngineImpl::health() const {
   const std::lock_guard lock(mutex_);
   return health_;
-}
-
-void EngineImpl::Drain() {
-  const std::lock_guard lock(mutex_);
-  draining_ = true;
-  wake_.notify_one();
 }
 
 void EngineImpl::Shutdown() {

@@ -32,7 +32,6 @@ class EngineImpl final : public Engine {
   EngineLoad load() const override;
   absl::Duration last_step() const override { return absl::Nanoseconds(last_step_.load()); }
   absl::Status health() const override;
-  void Drain() override;
   void Shutdown() override;
 
  private:
@@ -86,8 +85,8 @@ class EngineImpl final : public Engine {
   Pace pace_;
   absl::Duration running_left_;  // what those that run will take, all together
   absl::Status health_;
-  bool draining_ = false;
-  bool stopping_ = false;
+  bool draining_ = false;  // nothing new is taken, nothing waits
+  bool stopping_ = false;  // nothing runs on
 
   std::mutex join_mutex_;
   std::thread thread_;

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <limits>
 
+#include "absl/random/random.h"
 #include "absl/strings/str_cat.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
 #include "common/status/reasons.h"
-#include "decoder_svc/engine/sampler.h"
 #include "decoder_svc/engine/validate.h"
 
 namespace softsplice {
@@ -16,9 +16,35 @@ namespace {
 constexpr int kMaxStops = 16;
 constexpr size_t kMaxStopBytes = 256;
 
+uint64_t DrawSeed() {
+  absl::BitGen random;
+  return absl::Uniform<uint64_t>(random);
+}
+
 // The engine counts in int; what is larger means no limit either way.
 int ToInt(uint32_t value) {
   return static_cast<int>(std::min<uint32_t>(value, std::numeric_limits<int>::max()));
+}
+
+absl::Status NotSupported(const std::string& field, absl::string_view message) {
+  return MakeError(absl::StatusCode::kUnimplemented, message,
+                   {.reason = reason::kNotSupported, .field = field});
+}
+
+// What the contract has and this version has not.
+absl::Status CheckServed(const v1::GenerateRequest& request) {
+  if (!request.session_id().empty()) {
+    return NotSupported("session_id",
+                        "this version has no sessions; leave session_id empty and send the whole "
+                        "conversation");
+  }
+  if (!request.json_schema().empty()) {
+    return NotSupported("json_schema", "this version can't hold an answer to a schema");
+  }
+  if (request.priority() == v1::PRIORITY_UNSPECIFIED || request.priority() == v1::PRIORITY_NORMAL) {
+    return absl::OkStatus();
+  }
+  return NotSupported("priority", "this version has no priorities but the normal one");
 }
 
 absl::Status CheckStops(const v1::GenerateRequest& request) {
@@ -49,7 +75,7 @@ absl::StatusOr<SamplingOptions> ReadSampling(const v1::Sampling& from, int vocab
   if (from.logit_bias_size() > vocabulary) {
     return InvalidField("sampling.logit_bias",
                         absl::StrCat("sampling.logit_bias has ", from.logit_bias_size(),
-                                     " entries; at most ", vocabulary, " are taken"));
+                                     " entries; the vocabulary has ", vocabulary, " tokens"));
   }
   for (int i = 0; i < from.logit_bias_size(); ++i) {
     const v1::LogitBias& bias = from.logit_bias(i);
@@ -67,12 +93,7 @@ absl::StatusOr<SamplingOptions> ReadSampling(const v1::Sampling& from, int vocab
 
 absl::StatusOr<EngineRequest> ReadOptions(const v1::GenerateRequest& request,
                                           const DecoderContext& context) {
-  if (!request.session_id().empty()) {
-    return MakeError(absl::StatusCode::kUnimplemented,
-                     "this version has no sessions; leave session_id empty and send the whole "
-                     "conversation",
-                     {.reason = reason::kNotSupported, .field = "session_id"});
-  }
+  RETURN_IF_ERROR(CheckServed(request));
   RETURN_IF_ERROR(CheckStops(request));
   const ModelInfo& model = context.engine.info();
   EngineRequest engine_request;

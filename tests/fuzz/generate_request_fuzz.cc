@@ -60,10 +60,15 @@ struct Decoder {
   const ChatTemplate chat_template{tokenizer, ""};
   FakeEngine engine{{.dim = 4, .vocabulary_size = tokenizer.size(), .context_length = 200}};
   const Logger logger{LogFormat::kText, LogLevel::kError};
+  Border border{{}};
+  Workers workers{1};
+  const Calls calls{logger, border, workers};
+  CallCounts counts;
   const DecoderContext context{.engine = engine,
                                .tokenizer = tokenizer,
                                .chat_template = chat_template,
-                               .logger = logger,
+                               .calls = calls,
+                               .counts = counts,
                                .limits = {.max_media_bytes = 1000, .max_media = 3}};
 };
 

@@ -426,34 +426,6 @@ TEST_F(EngineTest, RefusesWhoWouldWaitTooLong) {
   second->Wait();
 }
 
-TEST_F(EngineTest, DrainEndsWhatWaitsAndLetsTheRestGoOn) {
-  Start(Options());
-  Event gate;
-  auto running = std::make_shared<Sink>();
-  auto entered = std::make_shared<Event>();
-  running->on_token = [&gate, entered](const SampledToken&) {
-    if (!entered->HasBeenNotified()) entered->Notify();
-    gate.WaitForNotification();
-    return true;
-  };
-  Submit(Greedy(text_.Ints("medium.tokens"), 24), running);
-  entered->WaitForNotification();
-  const auto waiting = Submit(Greedy({2, 5}, 1));
-  auto place = engine_->Reserve();
-  engine_->Drain();
-  EXPECT_EQ(GetErrorDetail(engine_->Reserve().status()).reason, "DRAINING");
-  EXPECT_EQ(GetErrorDetail(engine_->Submit(*std::move(place), Greedy({2, 5}, 1), waiting).status())
-                .reason,
-            "DRAINING");
-  gate.Notify();
-  EXPECT_EQ(GetErrorDetail(waiting->Wait().status()).reason, "DRAINING");
-  EXPECT_GT(GetErrorDetail(waiting->Wait().status()).retry_after, absl::ZeroDuration());
-  ASSERT_TRUE(running->Wait().ok()) << running->Wait().status();
-  EXPECT_EQ(running->tokens, text_.Ints("medium.greedy"));
-  ExpectIdle();
-  EXPECT_TRUE(engine_->health().ok());
-}
-
 TEST_F(EngineTest, ShutdownEndsWhatIsLeft) {
   Start(Options());
   Event gate;
@@ -465,12 +437,17 @@ TEST_F(EngineTest, ShutdownEndsWhatIsLeft) {
   Submit(Greedy({2, 5}, 0), endless);
   gate.WaitForNotification();
   const auto waiting = Submit(Greedy({2, 5}, 0));
+  auto place = engine_->Reserve();
   engine_->Shutdown();
   ASSERT_TRUE(endless->done.HasBeenNotified());
   ASSERT_TRUE(waiting->done.HasBeenNotified());
   EXPECT_EQ(GetErrorDetail(endless->result.status()).reason, "DRAIN_DEADLINE");
   EXPECT_EQ(GetErrorDetail(waiting->result.status()).reason, "DRAINING");
+  EXPECT_GT(GetErrorDetail(waiting->result.status()).retry_after, absl::ZeroDuration());
   EXPECT_EQ(GetErrorDetail(engine_->Reserve().status()).reason, "DRAINING");
+  const auto late = engine_->Submit(*std::move(place), Greedy({2, 5}, 1), waiting);
+  EXPECT_EQ(GetErrorDetail(late.status()).reason, "DRAINING");
+  ExpectIdle();
   engine_->Shutdown();  // once more changes nothing
 }
 

@@ -73,7 +73,6 @@ class FakeEngine final : public Engine {
   int Position(Handle /*handle*/) const override { return 0; }
   absl::Duration last_step() const override { return SteadyNow(); }
   absl::Status health() const override { return absl::OkStatus(); }
-  void Drain() override {}
   void Shutdown() override {}
 
  private:
