@@ -38,6 +38,7 @@ class SmallTokenizer final : public Tokenizer {
   absl::string_view Bytes(int32_t) const override { return "x"; }
   bool IsControl(int32_t) const override { return false; }
   int size() const override { return kVocabulary; }
+  int longest() const override { return 1; }
   int32_t Find(absl::string_view) const override { return -1; }
   int32_t bos() const override { return 2; }
   int32_t pad() const override { return 0; }
