@@ -21,6 +21,9 @@
 namespace softsplice {
 namespace {
 
+// Requests that are parsed at the same time.
+constexpr int kWorkers = 2;
+
 void AddFlags(CLI::App& app, EncoderOptions* options) {
   app.add_option("--mmproj", options->mmproj_path,
                  "The mmproj GGUF file: the model's encoder of pictures, sounds or both")
@@ -71,15 +74,17 @@ absl::Status Serve(const ServiceFlags& flags, const EncoderOptions& options, con
   RETURN_IF_ERROR(PrepareListenAddress(flags.server.listen));
   logger.Log(LogLevel::kInfo, "loading", {{"file", options.mmproj_path}});
   const absl::Duration start = SteadyNow();
+  Border border(flags.border);  // outlives the encoder, which may hold calls
   ASSIGN_OR_RETURN(const std::unique_ptr<Encoder> encoder, Encoder::Load(options));
   logger.Log(LogLevel::kInfo, "loaded",
              {{"model", encoder->info().model_name},
               {"backend", encoder->info().backend},
               DurationField("load", SteadyNow() - start)});
-  Border border(flags.border);
-  ASSIGN_OR_RETURN(
-      const std::unique_ptr<Server> server,
-      Server::Start(flags.server, border, {MakeEncoderService(*encoder, options, logger)}));
+  Workers workers(kWorkers);
+  const Calls calls{logger, border, workers};
+  const EncoderContext context = {.encoder = *encoder, .options = options, .calls = calls};
+  ASSIGN_OR_RETURN(const std::unique_ptr<Server> server,
+                   Server::Start(flags.server, border, {MakeEncoderService(context)}));
   const absl::Status status = ServeUntilStopped(*server, stop, flags.serve, logger,
                                                 [] { return Vitality{.heartbeat = SteadyNow()}; });
   encoder->Shutdown();
