@@ -109,6 +109,8 @@ absl::Status AddPart(const v1::Part& part, const std::string& field, MediaList* 
     case v1::Part::kToolCall:
     case v1::Part::kToolResponse:
       return NotSupported(field, absl::StrCat(field, ": this version has no tool calls"));
+    case v1::Part::kThought:
+      return NotSupported(field, absl::StrCat(field, ": this version takes no thoughts"));
     case v1::Part::PART_NOT_SET:
       break;
   }

@@ -81,7 +81,10 @@ class DecoderServiceImpl final : public v1::DecoderService::CallbackService {
     for (const EncoderTargetInfo& info : context_.encoders->targets()) {
       v1::EncoderTarget* target = response->add_encoders();
       target->set_address(info.address);
-      target->set_healthy(info.healthy);
+      target->set_name(info.name);
+      target->set_healthy(info.state == v1::ENCODER_STATE_HEALTHY);
+      target->set_state(info.state);
+      target->set_reason(info.reason);
       target->set_in_flight(info.in_flight);
     }
   }
