@@ -32,17 +32,14 @@ bool MayTry(const PoolCall& call, const Target& target) {
   return !target.retired && FailuresAt(call, target) < kTriesEach;
 }
 
-bool IsSound(const Target& target, absl::Duration now) {
-  return target.health.state(now) == v1::ENCODER_STATE_HEALTHY && !target.health.on_trial(now);
-}
-
-// Media that `target` takes at once, beside others that are sound or not.
-int Room(const Target& target, bool others_are_sound, absl::Duration now) {
+// Media that `target` takes at once, beside others that are healthy or not.
+int Room(const Target& target, bool others_are_healthy, absl::Duration now) {
   switch (target.health.state(now)) {
     case v1::ENCODER_STATE_HEALTHY:
-      return others_are_sound && target.health.on_trial(now) ? 1 : target.health.room();
+      return target.health.room();
     case v1::ENCODER_STATE_FAILING:
-      return others_are_sound ? 0 : target.health.room();
+      if (!others_are_healthy) return target.health.room();
+      return target.health.resting(now) ? 0 : 1;
     default:
       return 0;
   }
@@ -93,19 +90,19 @@ void EncoderPool::Advance(absl::Duration now, Work* work) {
 
 EncoderPool::TargetPtr EncoderPool::Choose(const PoolCall& call, absl::Duration now) {
   if (call.cancelled()) return nullptr;
-  const bool sound = std::any_of(targets_.begin(), targets_.end(), [&](const TargetPtr& target) {
-    return MayTry(call, *target) && IsSound(*target, now);
+  const bool healthy = std::any_of(targets_.begin(), targets_.end(), [&](const TargetPtr& target) {
+    return MayTry(call, *target) && target->health.state(now) == v1::ENCODER_STATE_HEALTHY;
   });
   const auto cost = [&](const Target& target) {
-    return std::make_tuple(
-        FailuresAt(call, target), target.health.state(now) == v1::ENCODER_STATE_FAILING,
-        static_cast<int>(target.busy.size()) + target.others, target.expected_wait);
+    return std::make_tuple(FailuresAt(call, target), target.health.resting(now),
+                           static_cast<int>(target.busy.size()) + target.others,
+                           target.expected_wait);
   };
   TargetPtr best;
   for (size_t i = 0; i < targets_.size(); ++i) {
     const TargetPtr& target = targets_[(next_ + i) % targets_.size()];
     if (!MayTry(call, *target)) continue;
-    if (static_cast<int>(target->busy.size()) >= Room(*target, sound, now)) continue;
+    if (static_cast<int>(target->busy.size()) >= Room(*target, healthy, now)) continue;
     if (best == nullptr || cost(*target) < cost(*best)) best = target;
   }
   if (best != nullptr) ++next_;

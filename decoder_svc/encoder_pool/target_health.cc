@@ -31,9 +31,10 @@ void TargetHealth::Missed(absl::Duration now) {
   if (silent()) Lost(absl::UnavailableError("it does not answer"), now);
 }
 
-void TargetHealth::Lost(const absl::Status& status, absl::Duration now) {
+void TargetHealth::Lost(const absl::Status& cause, absl::Duration now) {
   if (away_.ok()) away_since_ = now;
-  away_ = status;
+  away_ = absl::UnavailableError(cause.message().empty() ? absl::StatusCodeToString(cause.code())
+                                                         : cause.message());
   foreign_ = absl::OkStatus();
 }
 
@@ -46,9 +47,9 @@ void TargetHealth::Failed(const absl::Status& status, absl::Duration now) {
   error_rate_ += (1 - error_rate_) * kNewest;
   failure_ = status;
   // Those that fail together fail for one cause.
-  if (now < failing_until_) return;
+  if (now < rests_until_) return;
   back_off_ = std::clamp(2 * back_off_, kMinBackOff, kMaxBackOff);
-  failing_until_ = now + back_off_;
+  rests_until_ = now + back_off_;
 }
 
 void TargetHealth::Full(const absl::Status& status, absl::Duration delay, absl::Duration now) {
@@ -60,7 +61,7 @@ v1::EncoderState TargetHealth::state(absl::Duration now) const {
   if (!away_.ok()) return v1::ENCODER_STATE_AWAY;
   if (!foreign_.ok()) return v1::ENCODER_STATE_FOREIGN;
   if (now < full_until_) return v1::ENCODER_STATE_FULL;
-  if (now < failing_until_) return v1::ENCODER_STATE_FAILING;
+  if (back_off_ > absl::ZeroDuration()) return v1::ENCODER_STATE_FAILING;
   return v1::ENCODER_STATE_HEALTHY;
 }
 
@@ -81,10 +82,6 @@ absl::Status TargetHealth::why(absl::Duration now) const {
 
 bool TargetHealth::just_lost(absl::Duration now) const {
   return !away_.ok() && now - away_since_ < kGrace;
-}
-
-bool TargetHealth::on_trial(absl::Duration now) const {
-  return back_off_ > absl::ZeroDuration() && now >= failing_until_;
 }
 
 int TargetHealth::room() const { return max_queue_ > 0 ? max_queue_ : kRoom; }

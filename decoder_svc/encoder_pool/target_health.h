@@ -21,7 +21,7 @@ class TargetHealth {
   // It did not say so in time: a busy machine may answer late, so it takes several.
   void Missed(absl::Duration now);
   // It can't be reached.
-  void Lost(const absl::Status& status, absl::Duration now);
+  void Lost(const absl::Status& cause, absl::Duration now);
   // How a medium ended there.
   void Succeeded();
   void Failed(const absl::Status& status, absl::Duration now);
@@ -36,8 +36,8 @@ class TargetHealth {
   bool silent() const { return missed_ >= kMaxMissed; }
   // It may be back in a moment.
   bool just_lost(absl::Duration now) const;
-  // Its last failures are not outweighed yet: one medium at a time is enough to find out.
-  bool on_trial(absl::Duration now) const;
+  // Failing, and left alone for a while; afterwards a medium at a time finds out how it does.
+  bool resting(absl::Duration now) const { return now < rests_until_; }
   // Media that it may have at once.
   int room() const;
 
@@ -51,10 +51,10 @@ class TargetHealth {
   absl::Status full_;
   absl::Duration full_until_ = -absl::InfiniteDuration();
   absl::Status failure_;  // the last one
-  absl::Duration failing_until_ = -absl::InfiniteDuration();
-  absl::Duration back_off_ = absl::ZeroDuration();
-  double error_rate_ = 0;  // of the latest media, the newest counting most
-  int max_queue_ = 0;      // 0: it did not say
+  absl::Duration rests_until_ = -absl::InfiniteDuration();
+  absl::Duration back_off_ = absl::ZeroDuration();  // more than that: it is failing
+  double error_rate_ = 0;                           // of the latest media, the newest counting most
+  int max_queue_ = 0;                               // 0: it did not say
 };
 
 }  // namespace softsplice

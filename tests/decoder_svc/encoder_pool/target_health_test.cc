@@ -58,27 +58,26 @@ TEST_F(Health, FailuresMakeItWaitLongerAndLonger) {
     EXPECT_EQ(state(second), v1::ENCODER_STATE_FAILING);
     EXPECT_EQ(health_.why(At(second)), kOops);
     double pause = 0;
-    while (state(second + pause) == v1::ENCODER_STATE_FAILING) pause += 0.5;
+    while (health_.resting(At(second + pause))) pause += 0.5;
     EXPECT_GE(pause, last);
     EXPECT_LE(pause, 61);
     last = pause;
     second += pause;
-    EXPECT_TRUE(health_.on_trial(At(second)));
   }
   EXPECT_GE(last, 59);
   // One success of many failures proves little, some in a row do.
   health_.Succeeded();
-  EXPECT_TRUE(health_.on_trial(At(second)));
+  EXPECT_EQ(state(second), v1::ENCODER_STATE_FAILING);
   for (int i = 0; i < 8; ++i) health_.Succeeded();
-  EXPECT_FALSE(health_.on_trial(At(second)));
+  EXPECT_EQ(state(second), v1::ENCODER_STATE_HEALTHY);
   health_.Failed(kOops, At(second));
-  EXPECT_EQ(state(second + 1.5), v1::ENCODER_STATE_HEALTHY);
+  EXPECT_FALSE(health_.resting(At(second + 1.5)));
 }
 
 TEST_F(Health, FailuresAtOnceAreOneFailure) {
   Answer();
   for (int i = 0; i < 8; ++i) health_.Failed(kOops, At(0));
-  EXPECT_EQ(state(1.5), v1::ENCODER_STATE_HEALTHY);
+  EXPECT_FALSE(health_.resting(At(1.5)));
 }
 
 TEST_F(Health, HonoursTheDelayOfAFullQueueWithinReason) {
