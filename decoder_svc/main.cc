@@ -107,6 +107,7 @@ void AddMediaFlags(CLI::App& app, DecoderFlags* flags) {
          "The encoders, separated by commas: HOST:PORT or dns:///NAME:PORT (all replicas behind "
          "the name), dns://SERVER/NAME:PORT (as that DNS server knows it) or unix:PATH. None: text "
          "and the clients' own soft tokens only")
+      ->allow_extra_args(false)
       ->type_name("ADDRESS");
   app.add_option_function<std::string>(
          "--encoder-fingerprint",

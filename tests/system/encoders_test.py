@@ -228,6 +228,22 @@ def test_a_replaced_encoder_is_found_at_its_new_address(tmp_path):
             encoder = replacement
 
 
+def test_a_name_of_ipv6_addresses_only(tmp_path):
+    try:
+        encoder = start_encoder(tmp_path, listen="[::1]:0")
+    except AssertionError:
+        pytest.skip("no IPv6 here")
+    port = encoder.address.rsplit(":", 1)[1]
+    with (
+        encoder,
+        Names(encoders_test=["::1"]) as names,
+        start_decoder(tmp_path, f"dns://{names.address}/encoders.test:{port}") as decoder,
+        Client(decoder) as client,
+    ):
+        assert client.ask(sample(PICTURE), QUESTION) == ANSWER
+        assert client.info(DECODER).encoders[0].address == f"[::1]:{port}"
+
+
 def failing(code, text="oops"):
     return lambda context: context.abort(code, text)
 

@@ -14,7 +14,7 @@ class Names:
     """Answers for addresses by name until it is closed; `records` may be changed at any time."""
 
     def __init__(self, **records):
-        self.records = records  # name with "_" for "." -> IPv4 addresses
+        self.records = records  # name with "_" for "." -> addresses
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self.socket.getsockname()[1]}"
@@ -52,11 +52,14 @@ class Names:
             end += 1 + question[end]
         (kind,) = struct.unpack_from("!H", question, end + 1)
         addresses = self.records.get("_".join(labels), None)
-        found = (addresses or []) if kind == 1 else []
+        family = {1: socket.AF_INET, 28: socket.AF_INET6}.get(kind)
+        found = [a for a in addresses or [] if (":" in a) == (family == socket.AF_INET6)]
         code = 3 if addresses is None else 0
         header = question[:2] + struct.pack("!HHHHH", 0x8580 | code, 1, len(found), 0, 0)
-        record = struct.pack("!HHHIH", 0xC00C, 1, 1, 0, 4)
-        answers = b"".join(record + socket.inet_aton(address) for address in found)
+        answers = b""
+        for address in found:
+            packed = socket.inet_pton(family, address)
+            answers += struct.pack("!HHHIH", 0xC00C, kind, 1, 0, len(packed)) + packed
         return header + question[12 : end + 5] + answers
 
 
