@@ -20,8 +20,6 @@ namespace {
 constexpr int kTriesEach = 2;
 constexpr int kTries = 4;
 constexpr absl::Duration kRetryDelay = absl::Seconds(1);
-// What an unresolved name gets before media are given up.
-constexpr absl::Duration kGrace = absl::Seconds(2);
 
 int FailuresAt(const PoolCall& call, const Target& target) {
   const auto found = call.failures.find(target.address);
@@ -29,7 +27,7 @@ int FailuresAt(const PoolCall& call, const Target& target) {
 }
 
 bool MayTry(const PoolCall& call, const Target& target) {
-  return !target.retired && FailuresAt(call, target) < kTriesEach;
+  return !target.retired && call.tries < kTries && FailuresAt(call, target) < kTriesEach;
 }
 
 // Media that `target` takes at once, beside others that are healthy or not.
@@ -113,9 +111,8 @@ absl::Status EncoderPool::WhyNotWait(PoolCall* call, absl::Duration now) {
   if (call->cancelled()) return absl::CancelledError("the request was cancelled");
   if (now >= call->deadline()) return TooLate();
   if (absl::Status hopeless = WhyHopeless(*call, now); !hopeless.ok()) return hopeless;
+  if (call->admitted && now < call->wait_until) return absl::OkStatus();
   const absl::Duration wait = pace_.Wait(line_.Place(call->request()));
-  if (now >= call->wait_until) return Busy(line_.size(), wait);
-  if (call->admitted) return absl::OkStatus();
   if (line_.size() > options_.max_waiting ||
       now + wait > std::min(call->deadline(), call->wait_until)) {
     return Busy(line_.size() - 1, wait);
@@ -128,7 +125,7 @@ absl::Status EncoderPool::WhyHopeless(const PoolCall& call, absl::Duration now) 
   absl::Status away;
   absl::Status foreign;
   for (const TargetPtr& target : targets_) {
-    if (call.tries >= kTries || !MayTry(call, *target)) continue;
+    if (!MayTry(call, *target)) continue;
     if (target->health.usable() || target->health.just_lost(now)) return absl::OkStatus();
     const absl::Status why = target->health.why(now);
     if (target->health.state(now) == v1::ENCODER_STATE_FOREIGN) {
@@ -140,7 +137,7 @@ absl::Status EncoderPool::WhyHopeless(const PoolCall& call, absl::Duration now) 
   if (!call.last_failure.ok()) return call.last_failure;
   for (const auto& name : names_) {
     if (!name->addresses.empty()) continue;
-    if (now - name->since < kGrace) return absl::OkStatus();
+    if (now - name->since < TargetHealth::kGrace) return absl::OkStatus();
     away = MakeError(absl::StatusCode::kUnavailable, name->failure.message(),
                      {.reason = reason::kEncoderUnavailable, .retry_after = kRetryDelay});
   }

@@ -16,8 +16,9 @@
 namespace softsplice {
 namespace {
 
-constexpr absl::Duration kProbeUsed = absl::Seconds(3);
-constexpr absl::Duration kProbeUnused = absl::Milliseconds(300);
+// From an encoder's answer to the next question: if all is well, and if not.
+constexpr absl::Duration kProbeCalm = absl::Seconds(3);
+constexpr absl::Duration kProbeKeen = absl::Milliseconds(300);
 // How late a time in the pool may be noticed, with media in its line and without.
 constexpr auto kTickBusy = std::chrono::milliseconds(20);
 constexpr auto kTickIdle = std::chrono::milliseconds(200);
@@ -172,7 +173,7 @@ void EncoderPool::OnProbe(const TargetPtr& target, const absl::Status& status,
       }
       AskAgain(target.get());
     }
-    target->next_probe = now + (target->health.usable() ? kProbeUsed : kProbeUnused);
+    target->next_probe = now + (status.ok() && target->health.usable() ? kProbeCalm : kProbeKeen);
     target->answered = true;
   });
   const std::lock_guard lock(mutex_);

@@ -5,8 +5,6 @@
 namespace softsplice {
 namespace {
 
-// What one that was lost gets to come back, or to be replaced, before media are given up.
-constexpr absl::Duration kGrace = absl::Seconds(2);
 // Enough to keep it busy; the rest waits here, where it can go elsewhere.
 constexpr int kRoom = 8;
 constexpr absl::Duration kMinBackOff = absl::Seconds(1);

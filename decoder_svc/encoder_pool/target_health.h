@@ -13,6 +13,9 @@ namespace softsplice {
 // Not thread-safe. Times are SteadyNow()'s.
 class TargetHealth {
  public:
+  // What one that was lost gets to come back, or to be replaced, before media are given up.
+  static constexpr absl::Duration kGrace = absl::Seconds(2);
+
   // Away, not having answered yet.
   explicit TargetHealth(absl::Duration now) : away_since_(now) {}
 

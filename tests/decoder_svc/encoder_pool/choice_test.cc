@@ -353,6 +353,17 @@ TEST(EncoderPool, FindsAnEncoderByItsHostName) {
   EXPECT_EQ(encoder.authority, name);
 }
 
+TEST(EncoderPool, LosesNothingWhenConnectionsEndByAge) {
+  FakeEncoderService encoder;
+  const std::string address = TestAddress("aging");
+  FakeEncoderServer server(address, &encoder, std::chrono::milliseconds(20));
+  const auto pool = MakePool({address});
+  for (int i = 0; i < 1000; ++i) {
+    const auto medium = Encode(*pool);
+    ASSERT_TRUE(medium.ok()) << i << ": " << medium.status();
+  }
+}
+
 TEST(EncoderPool, TakesIpv6Addresses) {
   FakeEncoderService encoder;
   FakeEncoderServer server("[::1]:0", &encoder);

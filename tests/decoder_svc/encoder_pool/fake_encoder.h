@@ -126,11 +126,16 @@ inline std::string TestAddress(const std::string& name) {
 // A server of it. Stop() ends it as a crash would: what runs is cut off.
 class FakeEncoderServer {
  public:
-  FakeEncoderServer(const std::string& address, FakeEncoderService* service) {
+  // With a `max_age` connections end by their age, as at a service behind a balancer.
+  FakeEncoderServer(const std::string& address, FakeEncoderService* service,
+                    std::chrono::milliseconds max_age = {}) {
     grpc::EnableDefaultHealthCheckService(true);
     grpc::ServerBuilder builder;
     builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port_);
     builder.RegisterService(service);
+    if (max_age.count() > 0) {
+      builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, static_cast<int>(max_age.count()));
+    }
     server_ = builder.BuildAndStart();
     if (server_ == nullptr) return;
     server_->GetHealthCheckService()->SetServingStatus(true);
