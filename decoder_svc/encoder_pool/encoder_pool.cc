@@ -84,12 +84,7 @@ void EncoderPool::Do(Work work) {
   for (const Work::Line& line : work.lines) logger_.Log(line.level, line.event, line.fields);
   for (const auto& [call, target] : work.leaves) call->Leave(*target);
   for (auto& [call, target] : work.starts) call->Start(std::move(target));
-  for (const TargetPtr& target : work.probes) {
-    target->probe->Start(target->stub.get(),
-                         [this, target](const absl::Status& status, const auto& info) {
-                           OnProbe(target, status, info);
-                         });
-  }
+  for (const TargetPtr& target : work.probes) target->probe->Start();
   // Last: with the last medium's end the pool may end too.
   for (auto& [call, medium] : work.ends) call->End(std::move(medium));
 }
@@ -141,7 +136,11 @@ void EncoderPool::BeginProbes(absl::Duration now, Work* work) {
   if (stopping_) return;
   for (const TargetPtr& target : targets_) {
     if (target->probe != nullptr || now < target->next_probe) continue;
-    target->probe = std::make_unique<Probe>();
+    target->probe = std::make_unique<Probe>(
+        *target,
+        [this, target](const absl::Status& status, const v1::GetEncoderInfoResponse& info) {
+          OnProbe(target, status, info);
+        });
     work->probes.push_back(target);
   }
 }

@@ -42,7 +42,9 @@ Target::Target(const std::string& target_address, const EncoderName& encoder_nam
                absl::Duration now)
     : address(target_address),
       name(encoder_name.text),
-      stub(v1::EncoderService::NewStub(OpenChannel(target_address, encoder_name))),
+      channel(OpenChannel(target_address, encoder_name)),
+      stub(v1::EncoderService::NewStub(channel)),
+      health_stub(grpc::health::v1::Health::NewStub(channel)),
       health(now) {}
 
 Target::~Target() = default;

@@ -1,6 +1,8 @@
 // One encoder as the pool sees it.
 #pragma once
 
+#include <grpcpp/channel.h>
+
 #include <memory>
 #include <string>
 #include <vector>
@@ -8,6 +10,7 @@
 #include "absl/time/time.h"
 #include "decoder_svc/encoder_pool/encoder_name.h"
 #include "decoder_svc/encoder_pool/target_health.h"
+#include "grpc/health/v1/health.grpc.pb.h"
 #include "softsplice/v1/encoder.grpc.pb.h"
 
 namespace softsplice {
@@ -22,7 +25,9 @@ struct Target {
 
   const std::string address;
   const std::string name;
+  const std::shared_ptr<grpc::Channel> channel;
   const std::unique_ptr<v1::EncoderService::Stub> stub;
+  const std::unique_ptr<grpc::health::v1::Health::Stub> health_stub;
 
   // Guarded by the pool's mutex.
   TargetHealth health;

@@ -293,6 +293,17 @@ TEST_F(Pair, LeavesAnEncoderThatDoesNotAnswer) {
   EXPECT_TRUE(Eventually([&] { return IsHealthy(*pool); }));
 }
 
+TEST_F(Pair, LeavesOutWhoSaysThatItDoesNotServe) {
+  server_.SetServing(false);
+  const auto pool = MakePool({address_, other_address_});
+  EXPECT_EQ(pool->targets()[0].state, v1::ENCODER_STATE_AWAY);
+  EXPECT_THAT(pool->targets()[0].reason, HasSubstr("does not serve"));
+  for (int i = 0; i < 4; ++i) EXPECT_TRUE(Encode(*pool).ok());
+  EXPECT_EQ(encoder_.calls, 0);
+  server_.SetServing(true);
+  EXPECT_TRUE(Eventually([&] { return IsHealthy(*pool); }));
+}
+
 TEST_F(Pair, DoesNotMixEncodersOfDifferentModels) {
   other_.fingerprint = std::string(32, 'o');
   other_server_.Stop();

@@ -138,11 +138,14 @@ class FakeEncoderServer {
     }
     server_ = builder.BuildAndStart();
     if (server_ == nullptr) return;
-    server_->GetHealthCheckService()->SetServingStatus(true);
-    server_->GetHealthCheckService()->SetServingStatus(v1::EncoderService::service_full_name(),
-                                                       true);
+    SetServing(true);
   }
   ~FakeEncoderServer() { Stop(); }
+  // What its health says.
+  void SetServing(bool serving) {
+    server_->GetHealthCheckService()->SetServingStatus(v1::EncoderService::service_full_name(),
+                                                       serving);
+  }
   int port() const { return port_; }  // 0: it could not listen
   void Stop() {
     if (server_ == nullptr) return;
