@@ -107,14 +107,25 @@ EncoderPool::TargetPtr EncoderPool::Choose(const PoolCall& call, absl::Duration 
   return best;
 }
 
+absl::Duration EncoderPool::AllFullFor(const PoolCall& call, absl::Duration now) const {
+  absl::Duration least = absl::InfiniteDuration();
+  for (const TargetPtr& target : targets_) {
+    if (!MayTry(call, *target) || !target->health.usable()) continue;
+    least = std::min(least, target->health.full_for(now));
+  }
+  // Who is waited for while none is there may come back with an empty queue.
+  return least == absl::InfiniteDuration() ? absl::ZeroDuration() : least;
+}
+
 absl::Status EncoderPool::WhyNotWait(PoolCall* call, absl::Duration now) {
   if (call->cancelled()) return absl::CancelledError("the request was cancelled");
   if (now >= call->deadline()) return TooLate();
   if (absl::Status hopeless = WhyHopeless(*call, now); !hopeless.ok()) return hopeless;
-  if (call->admitted && now < call->wait_until) return absl::OkStatus();
-  const absl::Duration wait = pace_.Wait(line_.Place(call->request()));
-  if (line_.size() > options_.max_waiting ||
-      now + wait > std::min(call->deadline(), call->wait_until)) {
+  const absl::Duration end = std::min(call->deadline(), call->wait_until);
+  const absl::Duration full = AllFullFor(*call, now);
+  if (call->admitted && now + full < end) return absl::OkStatus();
+  const absl::Duration wait = std::max(full, pace_.Wait(line_.Place(call->request())));
+  if (line_.size() > options_.max_waiting || now + wait >= end) {
     return Busy(line_.size() - 1, wait);
   }
   call->admitted = true;

@@ -119,6 +119,7 @@ class EncoderPool {
   void BeginProbes(absl::Duration now, Work* work);
   void AskAgain(Target* target);
   TargetPtr Choose(const PoolCall& call, absl::Duration now);
+  absl::Duration AllFullFor(const PoolCall& call, absl::Duration now) const;
   absl::Status WhyNotWait(PoolCall* call, absl::Duration now);
   absl::Status WhyHopeless(const PoolCall& call, absl::Duration now) const;
   void LeaveSilent(Work* work);

@@ -1,6 +1,7 @@
 // How one encoder does, from what it answers: whether it is used, for how many calls at once.
 #pragma once
 
+#include <algorithm>
 #include <string>
 
 #include "absl/status/status.h"
@@ -41,6 +42,10 @@ class TargetHealth {
   bool just_lost(absl::Duration now) const;
   // Failing, and left alone for a while; afterwards a medium at a time finds out how it does.
   bool resting(absl::Duration now) const { return now < rests_until_; }
+  // How long it takes nothing.
+  absl::Duration full_for(absl::Duration now) const {
+    return std::max(full_until_ - now, absl::ZeroDuration());
+  }
   // Media that it may have at once.
   int room() const;
 

@@ -260,6 +260,20 @@ TEST_F(Pool, RefusesWhatCanNotBeServedInTime) {
   EXPECT_TRUE(pending[1].result.get().ok());
 }
 
+TEST_F(Pool, DoesNotWaitInVainForAnEncoderThatIsFull) {
+  encoder_.encode = [](grpc::ServerContext*, const v1::EncodeImageRequest*, Writer*) {
+    return ToGrpcStatus(MakeError(absl::StatusCode::kResourceExhausted, "the queue is full",
+                                  {.reason = "QUEUE_FULL", .retry_after = absl::Minutes(10)}));
+  };
+  const auto pool = MakePool({address_});
+  const EncodeJob job{.data = "x", .deadline = absl::Now() + absl::Seconds(4)};
+  const absl::Status status = Start(*pool, job).result.get().status();
+  EXPECT_LT(absl::Now(), job.deadline);
+  EXPECT_EQ(GetErrorDetail(status).reason, "QUEUE_FULL") << status;
+  EXPECT_GT(GetErrorDetail(status).retry_after, absl::Seconds(3));
+  EXPECT_EQ(pool->targets()[0].state, v1::ENCODER_STATE_FULL);
+}
+
 TEST_F(Pool, OurOwnLimitOnWaitingSaysSo) {
   Gate gate;
   gate.Hold(&encoder_);
