@@ -124,7 +124,7 @@ absl::Status EncoderPool::WhyNotWait(PoolCall* call, absl::Duration now) {
   const absl::Duration end = std::min(call->deadline(), call->wait_until);
   const absl::Duration full = AllFullFor(*call, now);
   if (call->admitted && now + full < end) return absl::OkStatus();
-  const absl::Duration wait = std::max(full, pace_.Wait(line_.Place(call->request())));
+  const absl::Duration wait = std::max(full, pace_.Wait(line_.Place(call->request()), now));
   if (line_.size() > options_.max_waiting || now + wait >= end) {
     return Busy(line_.size() - 1, wait);
   }

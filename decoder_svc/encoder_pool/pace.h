@@ -15,21 +15,28 @@ class Pace {
   void Served(absl::Duration now, bool others_wait) {
     if (last_.has_value()) {
       const absl::Duration span = now - *last_;
-      each_ = each_ == absl::ZeroDuration() ? span : each_ + (span - each_) * kNewest;
+      each_ = Wait(1, now) == absl::ZeroDuration() ? span : each_ + (span - each_) * kNewest;
+      measured_ = now;
     }
     last_ = others_wait ? std::optional(now) : std::nullopt;
   }
   // The line is empty: what comes next says nothing about how fast it moves.
   void Rest() { last_.reset(); }
 
-  // Until the one in this place is served; zero as long as nothing was measured.
-  absl::Duration Wait(size_t place) const { return each_ * static_cast<double>(place); }
+  // Until the one in this place is served; zero if nothing was measured of late: who then turns
+  // away because of another hour's line will never measure its own.
+  absl::Duration Wait(size_t place, absl::Duration now) const {
+    if (now - measured_ > kRemembered) return absl::ZeroDuration();
+    return each_ * static_cast<double>(place);
+  }
 
  private:
   static constexpr double kNewest = 0.1;
+  static constexpr absl::Duration kRemembered = absl::Seconds(60);
 
   std::optional<absl::Duration> last_;
   absl::Duration each_ = absl::ZeroDuration();
+  absl::Duration measured_ = -absl::InfiniteDuration();
 };
 
 }  // namespace softsplice

@@ -68,19 +68,26 @@ TEST(FairLine, SkipsWhatDoesNotFit) {
 }
 
 TEST(Pace, IsMeasuredWhileOthersWait) {
+  const auto at = [](int seconds) { return absl::Seconds(seconds); };
   Pace pace;
-  EXPECT_EQ(pace.Wait(10), absl::ZeroDuration());
-  pace.Served(absl::Seconds(1), false);
-  pace.Served(absl::Seconds(100), true);
-  EXPECT_EQ(pace.Wait(10), absl::ZeroDuration());
-  pace.Served(absl::Seconds(102), true);
-  EXPECT_EQ(pace.Wait(10), absl::Seconds(20));
-  // An idle hour is no slow encoder.
+  EXPECT_EQ(pace.Wait(10, at(0)), absl::ZeroDuration());
+  pace.Served(at(1), false);
+  pace.Served(at(10), true);
+  EXPECT_EQ(pace.Wait(10, at(10)), absl::ZeroDuration());
+  pace.Served(at(12), true);
+  EXPECT_EQ(pace.Wait(10, at(12)), at(20));
+  // An idle time is no slow encoder.
   pace.Rest();
-  pace.Served(absl::Seconds(3702), true);
-  EXPECT_EQ(pace.Wait(10), absl::Seconds(20));
-  for (int i = 1; i < 100; ++i) pace.Served(absl::Seconds(3702 + 4 * i), true);
-  EXPECT_NEAR(absl::ToDoubleSeconds(pace.Wait(10)), 40, 0.1);
+  pace.Served(at(50), true);
+  EXPECT_EQ(pace.Wait(10, at(50)), at(20));
+  for (int i = 1; i < 100; ++i) pace.Served(at(50 + 4 * i), true);
+  EXPECT_NEAR(absl::ToDoubleSeconds(pace.Wait(10, at(446))), 40, 0.1);
+  // The next hour's line is another one.
+  EXPECT_EQ(pace.Wait(10, at(3600)), absl::ZeroDuration());
+  pace.Rest();
+  pace.Served(at(3600), true);
+  pace.Served(at(3601), true);
+  EXPECT_EQ(pace.Wait(10, at(3601)), at(10));
 }
 
 }  // namespace
