@@ -1,5 +1,6 @@
 // `softsplice-decoder`: serves a text model's GGUF file over gRPC.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <exception>
 #include <iostream>
 #include <memory>
@@ -7,7 +8,11 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "common/config/text_config.h"
 #include "common/gguf/file.h"
@@ -37,7 +42,6 @@ constexpr absl::Duration kFirstAnswers = absl::Seconds(2);
 
 struct DecoderFlags {
   std::string model;
-  std::vector<std::string> encoders;
   EngineOptions engine;
   EncoderPoolOptions pool;
   MediaLimits media;
@@ -91,16 +95,42 @@ void AddModelFlags(CLI::App& app, DecoderFlags* flags) {
                "Expand quantised weights to float32: slower and larger, exact");
 }
 
+// CLI11 reports a usage error by an exception.
+void ReadEncoders(const std::vector<std::string>& values, EncoderPoolOptions* pool) {
+  for (const absl::string_view value : absl::StrSplit(absl::StrJoin(values, ","), ',')) {
+    auto name = ParseEncoderName(value);
+    if (!name.ok()) throw CLI::ValidationError("--encoder", std::string(name.status().message()));
+    pool->encoders.push_back(*std::move(name));
+  }
+}
+
+void ReadFingerprint(const std::string& value, EncoderPoolOptions* pool) {
+  const bool digits = std::all_of(value.begin(), value.end(), absl::ascii_isxdigit);
+  if (!digits || value.size() != 64) {
+    throw CLI::ValidationError("--encoder-fingerprint", "it takes 64 hexadecimal digits");
+  }
+  pool->fingerprint = absl::HexStringToBytes(value);
+}
+
 void AddMediaFlags(CLI::App& app, DecoderFlags* flags) {
-  app.add_option("--encoder", flags->encoders,
-                 "The encoders, separated by commas: host:port, unix:PATH or dns:///NAME:PORT (all "
-                 "replicas behind it). None: text and the clients' own soft tokens only")
-      ->delimiter(',')
+  app.add_option_function<std::vector<std::string>>(
+         "--encoder",
+         [flags](const std::vector<std::string>& values) { ReadEncoders(values, &flags->pool); },
+         "The encoders, separated by commas: HOST:PORT or dns:///NAME:PORT (all replicas behind "
+         "the name), dns://SERVER/NAME:PORT (as that DNS server knows it) or unix:PATH. None: text "
+         "and the clients' own soft tokens only")
+      ->allow_extra_args(false)
       ->type_name("ADDRESS");
+  app.add_option_function<std::string>(
+         "--encoder-fingerprint",
+         [flags](const std::string& value) { ReadFingerprint(value, &flags->pool); },
+         "The only encoder model whose rows are taken, as softsplice info shows it. Not set: that "
+         "of the first encoder that answers")
+      ->type_name("HEX");
   app.add_option_function<double>(
          "--encode-limit-seconds",
          [flags](const double& seconds) { flags->pool.encode_limit = absl::Seconds(seconds); },
-         "Longest wait for one medium")
+         "Longest time that an encoder may take for one medium")
       ->check(CLI::Range(0.001, 1e6))
       ->type_name("SECONDS")
       ->default_str("120");
@@ -174,9 +204,8 @@ absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const
               DurationField("load", SteadyNow() - start)});
   Workers workers(kWorkers);
   std::unique_ptr<EncoderPool> encoders;
-  if (!flags.encoders.empty()) {
+  if (!flags.pool.encoders.empty()) {
     EncoderPoolOptions options = flags.pool;
-    options.addresses = flags.encoders;
     options.dim = engine.info().dim;
     encoders = std::make_unique<EncoderPool>(options, logger);
     encoders->WaitForFirstAnswers(kFirstAnswers);
