@@ -160,9 +160,10 @@ void EncoderImpl::EncodeImage(ImageJob job, ImageDone done) {
 
 absl::StatusOr<Patches> EncoderImpl::Preprocess(const ImageJob& job, EncodedImage& result) const {
   const VisionConfig& config = models_.image->config();
-  ASSIGN_OR_RETURN(
-      Picture picture,
-      DecodeImage(job.data, job.mime_type, {options_.max_media_bytes, options_.max_image_pixels}));
+  ASSIGN_OR_RETURN(const ImageHeader header,
+                   ReadImageHeader(job.data, job.mime_type,
+                                   {options_.max_media_bytes, options_.max_image_pixels}));
+  ASSIGN_OR_RETURN(const Picture picture, DecodeImage(job.data, header));
   result.source_width = picture.width;
   result.source_height = picture.height;
   ASSIGN_OR_RETURN(
@@ -218,14 +219,13 @@ JobQueue::Answer EncoderImpl::BeginSound(const SharedSound& sound) {
 absl::Status EncoderImpl::Hear(Sound& sound) {
   RETURN_IF_ERROR(CheckWanted(sound.job));
   const std::string data = std::move(sound.job.data);
-  ASSIGN_OR_RETURN(sound.samples,
-                   DecodeSound(data, sound.job.mime_type,
-                               {options_.max_media_bytes, options_.max_audio_duration}));
-  ASSIGN_OR_RETURN(const SoundType type, FindSoundType(data, sound.job.mime_type));
+  const SoundLimits limits{options_.max_media_bytes, options_.max_audio_duration};
+  ASSIGN_OR_RETURN(const SoundHeader header, ReadSoundHeader(data, sound.job.mime_type, limits));
+  ASSIGN_OR_RETURN(sound.samples, DecodeSound(data, header.type, limits));
   AudioLayout layout{.dim = info_.dim};
   ASSIGN_OR_RETURN(layout.segments, CutIntoSegments(static_cast<int64_t>(sound.samples.size())));
   layout.rows = layout.segments.back().first_row + layout.segments.back().rows;
-  layout.content_digest = ContentDigest(data, DigestOptions(type), info_.fingerprint);
+  layout.content_digest = ContentDigest(data, DigestOptions(header.type), info_.fingerprint);
   sound.segments = layout.segments.size();
   sound.to.layout(std::move(layout));
   return absl::OkStatus();
