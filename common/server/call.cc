@@ -5,10 +5,11 @@
 
 #include "absl/random/random.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/time/clock.h"
 #include "common/server/status.h"
 #include "common/status/error.h"
+#include "common/time/steady.h"
 
 namespace softsplice {
 namespace {
@@ -54,10 +55,11 @@ bool IsSaneTraceparent(absl::string_view value) {
 
 Call::Call(grpc::CallbackServerContext* context, const Logger& logger, std::string service,
            std::string method)
-    : logger_(logger),
+    : context_(context),
+      logger_(logger),
       service_(std::move(service)),
       method_(std::move(method)),
-      start_(absl::Now()),
+      start_(SteadyNow()),
       deadline_(context->deadline() == std::chrono::system_clock::time_point::max()
                     ? absl::InfiniteFuture()
                     : absl::FromChrono(context->deadline())),
@@ -68,7 +70,13 @@ Call::Call(grpc::CallbackServerContext* context, const Logger& logger, std::stri
     request_id_ = absl::StrFormat("%016x", absl::Uniform<uint64_t>(random));
   }
   if (!IsSaneTraceparent(traceparent_)) traceparent_.clear();
-  context->AddInitialMetadata(kRequestIdHeader, request_id_);
+}
+
+absl::Duration Call::elapsed() const { return SteadyNow() - start_; }
+
+void Call::Accept() {
+  accepted_ = true;
+  context_->AddInitialMetadata(kRequestIdHeader, request_id_);
 }
 
 grpc::Status Call::End(const absl::Status& status) {
@@ -81,9 +89,17 @@ grpc::Status Call::End(const absl::Status& status) {
   if (!detail.reason.empty()) fields.push_back({"reason", detail.reason});
   if (!detail.field.empty()) fields.push_back({"field", detail.field});
   if (MayLogMessage(status.code())) fields.push_back({"message", std::string(status.message())});
-  fields.push_back(DurationField("duration", absl::Now() - start_));
+  fields.push_back(DurationField("duration", elapsed()));
   fields.insert(fields.end(), fields_.begin(), fields_.end());
   logger_.Log(LevelOf(status.code()), "call", fields);
+  // Initial metadata, even with nothing but this in them, would tell a retry policy that the call
+  // was taken.
+  if (!accepted_) context_->AddTrailingMetadata(kRequestIdHeader, request_id_);
+  if (!status.ok()) {
+    const bool later = detail.retry_after > absl::ZeroDuration();
+    context_->AddTrailingMetadata(
+        kPushbackHeader, absl::StrCat(later ? absl::ToInt64Milliseconds(detail.retry_after) : -1));
+  }
   return ToGrpcStatus(status);
 }
 

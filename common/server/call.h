@@ -16,38 +16,49 @@ namespace softsplice {
 
 inline constexpr char kRequestIdHeader[] = "x-request-id";
 inline constexpr char kTraceparentHeader[] = "traceparent";
+// Tells a client's retry policy when to try again, in milliseconds, or (-1) not to.
+inline constexpr char kPushbackHeader[] = "grpc-retry-pushback-ms";
 
 // 1 to 64 letters, digits, '.', '_' and '-'.
 bool IsSaneRequestId(absl::string_view id);
 // W3C Trace Context, version 00.
 bool IsSaneTraceparent(absl::string_view value);
 
-// Lives as long as the call's reactor; not thread-safe. `logger` must outlive it.
+// Lives as long as the call's reactor; not thread-safe. `logger` must outlive it, `context` until
+// the status that End gave was sent.
 class Call {
  public:
-  // Takes the client's request id, if it is sane, or makes one, and sends it in the initial
-  // metadata.
+  // Takes the client's request id, if it is sane, or makes one.
   Call(grpc::CallbackServerContext* context, const Logger& logger, std::string service,
        std::string method);
 
   const std::string& request_id() const { return request_id_; }
   const std::string& traceparent() const { return traceparent_; }  // empty: none came
-  absl::Time start() const { return start_; }
+  absl::Duration elapsed() const;
   absl::Time deadline() const { return deadline_; }
 
   // One more field of the log line.
   void Note(LogField field) { fields_.push_back(std::move(field)); }
-  // Writes the log line and returns what the client gets. Call it once, at the end.
+  // The initial metadata are about to be sent: the call is taken, and no retry policy repeats it.
+  void Accept();
+  // The client cancelled the call, or its connection ended, or the deadline has passed.
+  bool gone() const { return context_->IsCancelled(); }
+  // Ends the call at once, whatever is under way; the client is not told the end.
+  void Abort() { context_->TryCancel(); }
+  // Writes the log line and returns what the client gets, trailing metadata included. Call it once,
+  // at the end.
   grpc::Status End(const absl::Status& status);
 
  private:
+  grpc::CallbackServerContext* const context_;
   const Logger& logger_;
   const std::string service_;
   const std::string method_;
-  const absl::Time start_;
+  const absl::Duration start_;  // of SteadyNow
   absl::Time deadline_;
   std::string request_id_;
   std::string traceparent_;
+  bool accepted_ = false;
   std::vector<LogField> fields_;
 };
 
