@@ -35,7 +35,7 @@ class EncodeAudioCall final : public EncodeCall<v1::EncodeAudioResponse> {
                  .mime_type = request.mime_type(),
                  .header_only = request.header_only(),
                  .deadline = call().deadline(),
-                 .cancelled = [this] { return cancelled(); }};
+                 .cancel = cancel()};
     encoder.EncodeAudio(
         std::move(job),
         {.layout =

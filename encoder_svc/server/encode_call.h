@@ -3,8 +3,8 @@
 
 #include <grpcpp/support/server_callback.h>
 
-#include <atomic>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <utility>
@@ -32,20 +32,19 @@ class EncodeCall : public grpc::ServerWriteReactor<Response> {
   void OnWriteDone(bool ok) final {
     std::unique_lock lock(mutex_);
     busy_ = false;
-    if (!ok) cancelled_ = true;
     if (!ok && !end_) end_ = absl::CancelledError("the client is gone");
     if (summarised_ && !end_) end_ = absl::OkStatus();
     GoOn(std::move(lock));
   }
-  void OnCancel() final { cancelled_ = true; }
+  void OnCancel() final { cancel_->Cancel(); }
   void OnDone() final { delete this; }
 
  protected:
   absl::Status CheckType() const { return CheckDataType(type_); }
   const Call& call() const { return call_; }
   void NoteMediaBytes(size_t bytes) { call_.Note({"media_bytes", static_cast<int64_t>(bytes)}); }
-  // Whether nobody waits for the rows any more. Any thread.
-  bool cancelled() const { return cancelled_; }
+  // Cancelled when nobody waits for the rows any more.
+  const std::shared_ptr<CancelToken>& cancel() const { return cancel_; }
 
   // The caller has filled in the medium's own part of `header`.
   void SendHeader(v1::SoftTokensHeader header, int rows, int dim, const Digest& content_digest) {
@@ -123,7 +122,7 @@ class EncodeCall : public grpc::ServerWriteReactor<Response> {
   Call call_;
   const v1::DataType type_;
   const Digest fingerprint_;
-  std::atomic<bool> cancelled_ = false;
+  const std::shared_ptr<CancelToken> cancel_ = std::make_shared<CancelToken>();
   Response message_;  // being written
 
   std::mutex mutex_;

@@ -40,7 +40,7 @@ class EncodeImageCall final : public EncodeCall<v1::EncodeImageResponse> {
                  .max_soft_tokens = ClampToInt(request.max_soft_tokens()),
                  .header_only = request.header_only(),
                  .deadline = call().deadline(),
-                 .cancelled = [this] { return cancelled(); }};
+                 .cancel = cancel()};
     encoder.EncodeImage(std::move(job), [this](absl::StatusOr<EncodedImage> image) {
       if (!image.ok()) return EndEncoding(image.status(), {});
       SendHeader(Header(*image), image->rows, image->dim, image->content_digest);

@@ -44,8 +44,12 @@ class EncoderServiceImpl final : public v1::EncoderService::CallbackService {
     SetDuration(options_.max_audio_duration, limits->mutable_max_audio_duration());
     limits->set_max_queue(options_.max_queue);
     const EncoderLoadFigures load = encoder_.load();
-    response->mutable_load()->set_queued(load.queued);
-    response->mutable_load()->set_encoding(load.encoding);
+    v1::EncoderLoad* out = response->mutable_load();
+    out->set_queued(load.queued);
+    out->set_encoding(load.encoding);
+    out->set_decoding(load.decoding);
+    out->set_parked(load.parked);
+    SetDuration(load.expected_wait, out->mutable_expected_wait());
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     reactor->Finish(grpc::Status::OK);
     return reactor;

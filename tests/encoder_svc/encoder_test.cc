@@ -19,12 +19,15 @@
 #include "encoder_svc/fingerprint.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/png_writer.h"
 #include "tests/support/read_file.h"
+#include "tests/support/short_memory.h"
 #include "tests/support/synth_sound.h"
 
 namespace softsplice {
 namespace {
 
+using ::softsplice::testing::BlackPng;
 using ::softsplice::testing::ReadFile;
 using ::testing::HasSubstr;
 
@@ -177,52 +180,98 @@ TEST(Encoder, AnswersExtremeSizesAsTheOfficialRule) {
   EXPECT_EQ(line->grid_rows, 70);
 }
 
-// A job that holds the encoder's thread until told otherwise.
+// A job whose receiver holds the towers' thread until told otherwise.
 struct Holder {
   absl::Notification started, go_on;
-  std::future<absl::StatusOr<EncodedImage>> result;
 
   explicit Holder(Encoder& encoder) {
-    ImageJob job = Sample();
-    job.cancelled = [this] {
-      if (!started.HasBeenNotified()) started.Notify();
+    encoder.EncodeImage(Sample(), [this](const absl::StatusOr<EncodedImage>& image) {
+      EXPECT_TRUE(image.ok()) << image.status();
+      started.Notify();
       go_on.WaitForNotification();
-      return false;
-    };
-    result = Submit(encoder, std::move(job));
+    });
     started.WaitForNotification();
   }
+  ~Holder() {
+    if (!go_on.HasBeenNotified()) go_on.Notify();
+  }
 };
+
+void AwaitQueued(const Encoder& encoder, int count) {
+  bool seen = false;
+  for (int i = 0; i < 10'000 && !seen; ++i) {
+    seen = encoder.load().queued == count;
+    if (!seen) absl::SleepFor(absl::Milliseconds(1));
+  }
+  EXPECT_TRUE(seen) << count;
+}
+
+template <class Result>
+bool IsReady(std::future<Result>& result, std::chrono::seconds within = std::chrono::seconds(0)) {
+  return result.wait_for(within) == std::future_status::ready;
+}
 
 TEST(Encoder, RefusesWhenItsQueueIsFull) {
   const auto encoder = Load({.max_queue = 2});
   Holder holder(*encoder);
   auto second = Submit(*encoder, Sample()), third = Submit(*encoder, Sample());
-  EXPECT_EQ(encoder->load().queued, 2);
-  EXPECT_EQ(encoder->load().encoding, 1);
   const auto refused = Encode(*encoder, Sample());
   EXPECT_EQ(refused.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(GetErrorDetail(refused.status()).reason, "QUEUE_FULL");
   EXPECT_GT(GetErrorDetail(refused.status()).retry_after, absl::ZeroDuration());
+  EXPECT_GT(encoder->load().expected_wait, absl::ZeroDuration());
   holder.go_on.Notify();
-  EXPECT_TRUE(holder.result.get().ok());
   EXPECT_TRUE(second.get().ok());
   EXPECT_TRUE(third.get().ok());
   EXPECT_EQ(encoder->load().queued, 0);
   EXPECT_EQ(encoder->load().encoding, 0);
+  EXPECT_EQ(encoder->load().expected_wait, absl::ZeroDuration());
 }
 
-TEST(Encoder, DropsWhatNobodyWaitsFor) {
+TEST(Encoder, RefusesWhatWouldWaitTooLong) {
+  const auto encoder = Load({.max_wait = absl::ZeroDuration()});
+  Holder holder(*encoder);
+  auto next = Submit(*encoder, Sample());
+  const absl::Status refused = Encode(*encoder, Sample()).status();
+  EXPECT_EQ(GetErrorDetail(refused).reason, "QUEUE_FULL") << refused;
+  holder.go_on.Notify();
+  EXPECT_TRUE(next.get().ok());
+}
+
+TEST(Encoder, LetsACancelledJobGoAtOnce) {
+  const auto encoder = Load({.max_queue = 2});
+  Holder holder(*encoder);
+  ImageJob unwanted = Sample();
+  const std::shared_ptr<CancelToken> cancel = unwanted.cancel;
+  auto first = Submit(*encoder, std::move(unwanted)), second = Submit(*encoder, Sample());
+  AwaitQueued(*encoder, 2);
+  cancel->Cancel();
+  ASSERT_TRUE(IsReady(first));
+  EXPECT_EQ(first.get().status().code(), absl::StatusCode::kCancelled);
+  AwaitQueued(*encoder, 1);
+  auto third = Submit(*encoder, Sample());  // in its place
+  holder.go_on.Notify();
+  EXPECT_TRUE(second.get().ok());
+  EXPECT_TRUE(third.get().ok());
+  cancel->Cancel();
+  ImageJob cancelled = Sample();
+  cancelled.cancel = cancel;
+  EXPECT_EQ(Encode(*encoder, std::move(cancelled)).status().code(), absl::StatusCode::kCancelled);
+}
+
+TEST(Encoder, EndsAJobWhoseDeadlinePassesWhileItWaits) {
   const auto encoder = Load();
   Holder holder(*encoder);
-  ImageJob cancelled = Sample(), late = Sample();
-  cancelled.cancelled = [] { return true; };
-  late.deadline = absl::Now() + absl::Milliseconds(1);
-  auto first = Submit(*encoder, std::move(cancelled)), second = Submit(*encoder, std::move(late));
-  absl::SleepFor(absl::Milliseconds(2));
-  holder.go_on.Notify();
-  EXPECT_EQ(first.get().status().code(), absl::StatusCode::kCancelled);
-  EXPECT_EQ(second.get().status().code(), absl::StatusCode::kDeadlineExceeded);
-  EXPECT_TRUE(Encode(*encoder, Sample()).ok());
+  ImageJob late = Sample();
+  late.deadline = absl::Now() + absl::Milliseconds(50);
+  auto result = Submit(*encoder, std::move(late));
+  ASSERT_TRUE(IsReady(result, std::chrono::seconds(30)));
+  EXPECT_EQ(result.get().status().code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(encoder->load().queued, 0);
+  ImageJob later = Sample();
+  later.deadline = absl::Now() - absl::Seconds(1);
+  EXPECT_EQ(Encode(*encoder, std::move(later)).status().code(),
+            absl::StatusCode::kDeadlineExceeded);
 }
 
 TEST(Encoder, FinishesWhatItTookWhenItShutsDown) {
@@ -233,15 +282,76 @@ TEST(Encoder, FinishesWhatItTookWhenItShutsDown) {
   // Jobs are taken until the other thread has come that far.
   absl::StatusCode code = absl::StatusCode::kOk;
   while (code != absl::StatusCode::kUnavailable) {
-    auto probe = Submit(*encoder, {.data = "x"});
-    const bool refused = probe.wait_for(std::chrono::milliseconds(1)) == std::future_status::ready;
-    if (refused) code = probe.get().status().code();
+    ImageJob probe = Sample();
+    const std::shared_ptr<CancelToken> cancel = probe.cancel;
+    auto result = Submit(*encoder, std::move(probe));
+    cancel->Cancel();
+    code = result.get().status().code();
   }
   holder.go_on.Notify();
-  EXPECT_TRUE(holder.result.get().ok());
   EXPECT_TRUE(waiting.get().ok());
   stopped.get();
   encoder->Shutdown();
+}
+
+// 100 megapixels of 16 bits: the header says all, whatever else the encoder does, and whatever
+// decoding would take.
+TEST(Encoder, TellsRowsByTheHeaderAtOnce) {
+  const auto encoder = Load();
+  Holder holder(*encoder);
+  ImageJob job{.data = BlackPng(10000, 10000, 16, 2), .header_only = true};
+  auto header = Submit(*encoder, job);
+  ASSERT_TRUE(IsReady(header));
+  const auto image = header.get();
+  ASSERT_TRUE(image.ok()) << image.status();
+  EXPECT_EQ(image->rows, 256);
+  EXPECT_EQ(image->source_width, 10000);
+  EXPECT_TRUE(image->values.empty());
+  job.header_only = false;
+  const absl::Status too_large = Encode(*encoder, job).status();
+  EXPECT_EQ(GetErrorDetail(too_large).reason, "OVER_LIMIT");
+  EXPECT_THAT(std::string(too_large.message()), HasSubstr("bytes of memory; at most 1073741824"));
+}
+
+TEST(Encoder, TellsTheSameByTheHeaderAsByThePixels) {
+  const auto encoder = Load();
+  ImageJob job{.data = ReadFile("tests/data/image/orientation6.jpg"), .max_soft_tokens = 70};
+  const auto whole = Encode(*encoder, job);
+  job.header_only = true;
+  const auto header = Encode(*encoder, job);
+  ASSERT_TRUE(whole.ok() && header.ok());
+  EXPECT_EQ(header->rows, whole->rows);
+  EXPECT_EQ(header->source_width, whole->source_width);
+  EXPECT_EQ(header->content_digest, whole->content_digest);
+}
+
+// Media that don't fit into the memory together are decoded one after another.
+TEST(Encoder, KeepsToItsMemory) {
+  const auto encoder = Load({.decode_memory = 5 << 20});
+  std::vector<std::future<absl::StatusOr<EncodedImage>>> results;
+  for (int i = 0; i < 6; ++i) {
+    results.push_back(Submit(*encoder, {.data = BlackPng(1000, 600, 8, 0), .max_soft_tokens = 70}));
+  }
+  for (auto& result : results) EXPECT_TRUE(result.get().ok());
+  const absl::Status status = Encode(*encoder, {.data = BlackPng(2000, 2000, 8, 0)}).status();
+  EXPECT_EQ(GetErrorDetail(status).reason, "OVER_LIMIT") << status;
+}
+
+// In the decoder (which asks for memory in both ways) and in the tower's growth.
+TEST(Encoder, GoesOnWhenMemoryWasShort) {
+  if (!softsplice::testing::CanLimitMemory()) GTEST_SKIP();
+  EXPECT_TRUE(softsplice::testing::TrueInChild([] {
+    const auto encoder = Load();
+    if (!Encode(*encoder, Sample()).ok()) return false;
+    std::string jpeg = ReadFile("tests/data/image/rgb.jpg");
+    jpeg.replace(jpeg.find("\xff\xc0") + 5, 4, "\x20\0\x20\0", 4);
+    softsplice::testing::LimitMemory(90 << 20);
+    const auto is_short = [&](ImageJob job) {
+      return GetErrorDetail(Encode(*encoder, std::move(job)).status()).reason == "OUT_OF_MEMORY";
+    };
+    return is_short({.data = BlackPng(6000, 6000, 8, 2)}) && is_short({.data = jpeg}) &&
+           Encode(*encoder, Sample()).ok() && encoder->health().ok();
+  }));
 }
 
 // What a sound's callbacks brought.
@@ -416,31 +526,48 @@ TEST(EncodeAudio, RefusesBadSoundsAndGoesOn) {
   EXPECT_TRUE(Hear(*encoder, std::move(silence)).status.ok());
 }
 
-TEST(EncodeAudio, WaitsForTheReceiverWhileOthersGoOn) {
-  const auto encoder = Load({.max_queue = 2});
+// What a long sound's receiver is given, to be taken up by the test.
+struct SlowReceiver {
   std::promise<std::function<void()>> parked;
   std::promise<absl::Status> done;
-  int segments = 0;
-  encoder->EncodeAudio(Pcm(31), {.layout = [](const AudioLayout&) {},
-                                 .rows =
-                                     [&](const std::vector<float>&, std::function<void()> next) {
-                                       if (segments++ == 0) parked.set_value(std::move(next));
-                                     },
-                                 .done = [&](const absl::Status& status,
-                                             const EncodeTimings&) { done.set_value(status); }});
-  std::function<void()> next = parked.get_future().get();
+  std::atomic<int> segments = 0;
+
+  AudioCallbacks callbacks() {
+    return {.layout = [](const AudioLayout&) {},
+            .rows =
+                [this](const std::vector<float>&, std::function<void()> next) {
+                  if (segments++ == 0) parked.set_value(std::move(next));
+                },
+            .done = [this](const absl::Status& status,
+                           const EncodeTimings&) { done.set_value(status); }};
+  }
+};
+
+void AwaitParked(const Encoder& encoder, int count) {
+  for (int i = 0; i < 10'000 && encoder.load().parked != count; ++i) {
+    absl::SleepFor(absl::Milliseconds(1));
+  }
+  EXPECT_EQ(encoder.load().parked, count);
+}
+
+TEST(EncodeAudio, WaitsForTheReceiverWhileOthersGoOn) {
+  const auto encoder = Load({.max_queue = 2});
+  SlowReceiver receiver;
+  encoder->EncodeAudio(Pcm(31), receiver.callbacks());
+  std::function<void()> next = receiver.parked.get_future().get();
   EXPECT_TRUE(Encode(*encoder, Sample()).ok());
-  EXPECT_EQ(segments, 1);
+  EXPECT_EQ(receiver.segments, 1);
   // It keeps its place in the queue.
+  EXPECT_EQ(encoder->load().parked, 1);
   Holder holder(*encoder);
   auto waiting = Submit(*encoder, Sample());
   EXPECT_EQ(Encode(*encoder, Sample()).status().code(), absl::StatusCode::kResourceExhausted);
   next();
   next = nullptr;
+  EXPECT_EQ(encoder->load().parked, 0);
   holder.go_on.Notify();
-  EXPECT_TRUE(done.get_future().get().ok());
-  EXPECT_EQ(segments, 2);
-  EXPECT_TRUE(holder.result.get().ok());
+  EXPECT_TRUE(receiver.done.get_future().get().ok());
+  EXPECT_EQ(receiver.segments, 2);
   EXPECT_TRUE(waiting.get().ok());
 }
 
@@ -457,17 +584,64 @@ TEST(EncodeAudio, ForgetsASoundWhoseReceiverIsGone) {
   // Soon after, on the encoder's thread.
   for (int i = 0; i < 5000 && watched.use_count() > 1; ++i) absl::SleepFor(absl::Milliseconds(1));
   EXPECT_EQ(watched.use_count(), 1);
+  AwaitParked(*encoder, 0);
   EXPECT_TRUE(Encode(*encoder, Sample()).ok());
+}
+
+TEST(EncodeAudio, LetsACancelledSoundGoWhileItIsParked) {
+  const auto encoder = Load({.max_queue = 1});
+  SlowReceiver receiver;
+  AudioJob job = Pcm(61);
+  const std::shared_ptr<CancelToken> cancel = job.cancel;
+  encoder->EncodeAudio(std::move(job), receiver.callbacks());
+  const std::function<void()> next = receiver.parked.get_future().get();
+  cancel->Cancel();
+  auto done = receiver.done.get_future();
+  ASSERT_TRUE(IsReady(done, std::chrono::seconds(30)));
+  EXPECT_EQ(done.get().code(), absl::StatusCode::kCancelled);
+  AwaitParked(*encoder, 0);
+  next();
+  EXPECT_TRUE(Encode(*encoder, Sample()).ok());
+  EXPECT_EQ(receiver.segments, 1);
 }
 
 TEST(EncodeAudio, EndsBetweenSegmentsWhenNobodyWaits) {
   const auto encoder = Load();
   AudioJob job = Pcm(61);
-  const auto calls = std::make_shared<int>(0);
-  job.cancelled = [calls] { return ++*calls > 2; };
-  const Heard heard = Hear(*encoder, std::move(job));
-  EXPECT_EQ(heard.status.code(), absl::StatusCode::kCancelled);
-  EXPECT_EQ(heard.segments.size(), 1u);
+  const std::shared_ptr<CancelToken> cancel = job.cancel;
+  std::promise<absl::Status> done;
+  int segments = 0;
+  encoder->EncodeAudio(
+      std::move(job),
+      {.layout = [](const AudioLayout&) {},
+       .rows =
+           [&](const std::vector<float>&, const std::function<void()>& next) {
+             ++segments;
+             cancel->Cancel();
+             next();
+           },
+       .done = [&](const absl::Status& status, const EncodeTimings&) { done.set_value(status); }});
+  EXPECT_EQ(done.get_future().get().code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(segments, 1);
+}
+
+// By the header where it tells; by decoding, but without the tower, where it doesn't.
+TEST(EncodeAudio, TellsRowsWithoutTheTower) {
+  const auto encoder = Load();
+  const auto rows = [&](const std::string& name, bool header_only) {
+    return Hear(*encoder,
+                {.data = ReadFile("tests/data/audio/" + name), .header_only = header_only})
+        .layout.rows;
+  };
+  const std::vector<std::string> names = {"s16-44k-stereo.flac", "piped-16k.flac", "u8-8k.wav",
+                                          "opus-48k-stereo.opus", "vbr-no-xing.mp3"};
+  std::vector<int> whole;
+  for (const std::string& name : names) whole.push_back(rows(name, false));
+  Holder holder(*encoder);
+  for (size_t i = 0; i < names.size(); ++i) EXPECT_EQ(rows(names[i], true), whole[i]) << names[i];
+  AudioJob job{.data = ReadFile("tests/data/audio/u8-8k.wav"), .header_only = true};
+  auto at_once = SubmitSound(*encoder, std::move(job));
+  EXPECT_TRUE(IsReady(at_once));
 }
 
 // A file whose other tower is switched off by its key.
@@ -516,6 +690,27 @@ TEST(EncoderLoad, RefusesOtherFiles) {
   const std::string path = ::testing::TempDir() + "cut.gguf";
   std::ofstream(path, std::ios::binary) << bytes.substr(0, bytes.size() / 2);
   EXPECT_EQ(load(path).code(), absl::StatusCode::kFailedPrecondition);
+}
+
+// Weights that are not numbers, in either tower: such a file must not serve.
+TEST(EncoderLoad, RefusesAModelThatGivesNoNumbers) {
+  const auto demo = gguf::File::Open(kMmproj);
+  ASSERT_TRUE(demo.ok());
+  for (const char* name : {"v.blk.1.ffn_up.weight", "v.position_embd.weight", "a.blk.0.ln2.weight",
+                           "a.blk.0.per_dim_scale.weight", "a.conv1d.0.weight"}) {
+    const gguf::Tensor* tensor = (*demo)->FindOptional(name);
+    ASSERT_NE(tensor, nullptr) << name;
+    const gguf::Tensor& last = (*demo)->tensors().back();
+    std::string bytes = ReadFile(kMmproj);
+    const auto from_end = static_cast<size_t>(last.data + last.bytes - tensor->data);
+    bytes.replace(bytes.size() - from_end, tensor->bytes, tensor->bytes, '\xff');
+    const std::string path = ::testing::TempDir() + "not-a-number.gguf";
+    std::ofstream(path, std::ios::binary) << bytes;
+    const absl::Status status =
+        Encoder::Load({.mmproj_path = path, .backend = {.threads = 1}}).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_THAT(std::string(status.message()), HasSubstr(absl::StrCat(path, ": tensor ", name)));
+  }
 }
 
 TEST(EncoderLoad, NamesAMissingTensor) {
