@@ -16,6 +16,7 @@
 #include "common/status/reasons.h"
 #include "encoder_svc/encoder_impl.h"
 #include "encoder_svc/fingerprint.h"
+#include "kernels/backend_factory.h"
 
 namespace softsplice {
 namespace {
