@@ -37,14 +37,16 @@ struct EncoderImpl::SoundOnItsWay final : Medium {
         job(std::move(its_job)),
         to(std::move(callbacks)) {}
 
+  // Lets go of the receiver, which may hold `next`, and that this sound.
   void Tell(const absl::Status& end) override {
     samples = {};
     timings.queued = queued;
-    to.done(end, timings);
+    const AudioCallbacks told = std::exchange(to, {});
+    told.done(end, timings);
   }
 
   AudioJob job;
-  const AudioCallbacks to;
+  AudioCallbacks to;
   SoundHeader header;
   std::vector<float> samples;
   std::vector<AudioSegment> segments;

@@ -60,23 +60,24 @@ absl::Status Pipeline::Decode(const SharedMedium& medium, Tower tower, int rows,
     RETURN_IF_ERROR(CheckRoom(*medium));
     medium->place = places_.Add(1);
     medium->work = backlog_.Add(tower, rows);
+    medium->cancel->Notify([this, waiting = std::weak_ptr<Medium>(medium)] {
+      if (const SharedMedium there = waiting.lock()) TakeOut(*there);
+    });
     RETURN_IF_ERROR(decoders_.Add(MakeJob(medium, bytes, std::move(step))));
   }
-  medium->cancel->Notify([this, waiting = std::weak_ptr<Medium>(medium)] {
-    if (const SharedMedium there = waiting.lock()) TakeOut(*there);
-  });
+  TakeOutIfCancelled(*medium);
   return absl::OkStatus();
 }
 
 void Pipeline::Encode(const SharedMedium& medium, Step step) {
-  const absl::Status status =
-      towers_.Add(MakeJob(medium, 0, [&medium = *medium, step = std::move(step)]() mutable {
-        medium.place = {};
-        return step();
-      }));
+  const absl::Status status = Guarded([&] {
+    return towers_.Add(MakeJob(medium, 0, [&medium = *medium, step = std::move(step)]() mutable {
+      medium.place = {};
+      return step();
+    }));
+  });
   if (!status.ok()) return End(*medium, status);
-  // It was in no queue until now; who cancelled it may have missed it.
-  if (medium->cancel->cancelled()) TakeOut(*medium);
+  TakeOutIfCancelled(*medium);
 }
 
 JobQueue::Job Pipeline::MakeJob(const SharedMedium& medium, uint64_t cost, Step step) {
@@ -119,6 +120,11 @@ void Pipeline::TakeOut(Medium& medium) {
   if (waits) End(medium, Medium::Cancelled());
 }
 
+// It was nowhere to be found until now: whoever cancelled it may have missed it.
+void Pipeline::TakeOutIfCancelled(Medium& medium) {
+  if (medium.cancel->cancelled()) TakeOut(medium);
+}
+
 void Pipeline::Offer(Medium& medium) {
   medium.place = places_.Add(1);
   medium.parked = parked_.Add(1);
@@ -128,8 +134,7 @@ void Pipeline::Offer(Medium& medium) {
 bool Pipeline::Park(Medium& medium) {
   Medium::Parking offered = Medium::Parking::kOffered;
   if (!medium.parking.compare_exchange_strong(offered, Medium::Parking::kParked)) return true;
-  // Who cancelled it before may have missed it.
-  if (medium.cancel->cancelled()) TakeOut(medium);
+  TakeOutIfCancelled(medium);
   return false;
 }
 

@@ -60,6 +60,7 @@ class Pipeline {
   JobQueue::Job MakeJob(const SharedMedium& medium, uint64_t cost, Step step);
   // Ends a medium that waits for whatever it waits; any other sees for itself.
   void TakeOut(Medium& medium);
+  void TakeOutIfCancelled(Medium& medium);
   static void End(Medium& medium, const absl::Status& status);
 
   const EncoderOptions options_;
