@@ -39,16 +39,18 @@ std::vector<float> ChannelsLast(const std::vector<float>& from, size_t channels,
   return to;
 }
 
-// Whether a number has all bits of `exponent` set, as infinities and NaNs have.
+// Whether a number has all bits of `exponent` set, as infinities and NaNs have. In a form that
+// compilers vectorise: a file of a gigabyte passes here.
 template <class Bits>
 bool HasExponent(const gguf::Tensor& tensor, Bits exponent) {
-  bool found = false;
-  for (const uint8_t* at = tensor.data; at < tensor.data + tensor.bytes; at += sizeof(Bits)) {
+  Bits found = 0;
+  const size_t count = tensor.bytes / sizeof(Bits);
+  for (size_t i = 0; i < count; ++i) {
     Bits bits;
-    std::memcpy(&bits, at, sizeof(bits));
+    std::memcpy(&bits, tensor.data + i * sizeof(Bits), sizeof(bits));
     found |= (bits & exponent) == exponent;
   }
-  return found;
+  return found != 0;
 }
 
 bool IsFinite(const gguf::Tensor& tensor) {
