@@ -26,6 +26,8 @@
 namespace softsplice {
 namespace {
 
+// Prompts that are tokenised at the same time; the engine keeps most of the machine.
+constexpr int kWorkers = 2;
 // A step takes seconds at most: an engine that does not come round for so long hangs.
 constexpr absl::Duration kStalled = absl::Minutes(2);
 // An encoder that is there says so at once; one that is not need not be waited for.
@@ -144,6 +146,10 @@ absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const
   RETURN_IF_ERROR(PrepareListenAddress(service.server.listen));
   logger.Log(LogLevel::kInfo, "loading", {{"file", flags.model}});
   const absl::Time start = absl::Now();
+  // In this order: calls may outlive the server for as long as the engine or the encoders hold
+  // them.
+  Border border(service.border);
+  CallCounts counts;
   ASSIGN_OR_RETURN(const Model model, LoadModel(flags, logger));
   Engine& engine = *model.engine;
   logger.Log(LogLevel::kInfo, "loaded",
@@ -152,6 +158,7 @@ absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const
               {"template", std::string(model.chat_template->name())},
               {"context", engine.info().context_length},
               DurationField("load", absl::Now() - start)});
+  Workers workers(kWorkers);
   std::unique_ptr<EncoderPool> encoders;
   if (!flags.encoders.empty()) {
     EncoderPoolOptions options = flags.pool;
@@ -160,11 +167,13 @@ absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const
     encoders = std::make_unique<EncoderPool>(options, logger);
     encoders->WaitForFirstAnswers(kFirstAnswers);
   }
+  const Calls calls{logger, border, workers};
   const DecoderContext context = {.engine = engine,
                                   .tokenizer = *model.tokenizer,
                                   .chat_template = *model.chat_template,
                                   .encoders = encoders.get(),
-                                  .logger = logger,
+                                  .calls = calls,
+                                  .counts = counts,
                                   .limits = flags.media,
                                   .allow_foreign_soft_tokens = flags.allow_foreign_soft_tokens};
   ASSIGN_OR_RETURN(const std::unique_ptr<Server> server,

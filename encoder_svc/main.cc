@@ -19,6 +19,9 @@
 namespace softsplice {
 namespace {
 
+// Requests that are parsed at the same time.
+constexpr int kWorkers = 2;
+
 void AddFlags(CLI::App& app, EncoderOptions* options) {
   app.add_option("--mmproj", options->mmproj_path,
                  "The mmproj GGUF file: the model's encoder of pictures, sounds or both")
@@ -82,13 +85,17 @@ absl::Status Serve(const ServiceFlags& flags, const EncoderOptions& options, con
   RETURN_IF_ERROR(PrepareListenAddress(flags.server.listen));
   logger.Log(LogLevel::kInfo, "loading", {{"file", options.mmproj_path}});
   const absl::Time start = absl::Now();
+  Border border(flags.border);  // outlives the encoder, which may hold calls
   ASSIGN_OR_RETURN(const std::unique_ptr<Encoder> encoder, Encoder::Load(options));
   logger.Log(LogLevel::kInfo, "loaded",
              {{"model", encoder->info().model_name},
               {"backend", encoder->info().backend},
               DurationField("load", absl::Now() - start)});
+  Workers workers(kWorkers);
+  const Calls calls{logger, border, workers};
+  const EncoderContext context = {.encoder = *encoder, .options = options, .calls = calls};
   ASSIGN_OR_RETURN(const std::unique_ptr<Server> server,
-                   Server::Start(flags.server, {MakeEncoderService(*encoder, options, logger)}));
+                   Server::Start(flags.server, {MakeEncoderService(context)}));
   ServeUntilStopped(*server, stop, flags.server, logger, [&] { return encoder->health().ok(); });
   encoder->Shutdown();
   return absl::OkStatus();

@@ -79,7 +79,7 @@ void Call::Accept() {
   context_->AddInitialMetadata(kRequestIdHeader, request_id_);
 }
 
-grpc::Status Call::End(const absl::Status& status) {
+grpc::Status Call::End(const absl::Status& status, LogLevel level) {
   std::vector<LogField> fields = {{"service", service_},
                                   {"method", method_},
                                   {"request_id", request_id_},
@@ -91,7 +91,7 @@ grpc::Status Call::End(const absl::Status& status) {
   if (MayLogMessage(status.code())) fields.push_back({"message", std::string(status.message())});
   fields.push_back(DurationField("duration", elapsed()));
   fields.insert(fields.end(), fields_.begin(), fields_.end());
-  logger_.Log(LevelOf(status.code()), "call", fields);
+  logger_.Log(status.ok() ? level : LevelOf(status.code()), "call", fields);
   // Initial metadata, even with nothing but this in them, would tell a retry policy that the call
   // was taken.
   if (!accepted_) context_->AddTrailingMetadata(kRequestIdHeader, request_id_);

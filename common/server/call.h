@@ -45,9 +45,9 @@ class Call {
   bool gone() const { return context_->IsCancelled(); }
   // Ends the call at once, whatever is under way; the client is not told the end.
   void Abort() { context_->TryCancel(); }
-  // Writes the log line and returns what the client gets, trailing metadata included. Call it once,
-  // at the end.
-  grpc::Status End(const absl::Status& status);
+  // Writes the log line (of a success, at `level`) and returns what the client gets, trailing
+  // metadata included. Call it once, at the end.
+  grpc::Status End(const absl::Status& status, LogLevel level);
 
  private:
   grpc::CallbackServerContext* const context_;

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "common/log/log.h"
+#include "common/server/border.h"
 #include "common/server/server.h"
 
 namespace softsplice {
@@ -18,6 +19,7 @@ inline constexpr int kExitUsage = 2;
 
 struct ServiceFlags {
   ServerOptions server;
+  BorderOptions border;
   LogFormat log_format = LogFormat::kText;
   LogLevel log_level = LogLevel::kInfo;
 };

@@ -125,7 +125,7 @@ void ServerCall::Abandon(const absl::Status& status) {
 void ServerCall::GoOn(std::unique_lock<std::mutex> lock) {
   if (busy_) return;
   const bool write = !dropped_ && FillMessage();
-  const bool announce = !write && !end_ && MayAnnounce();
+  const bool announce = !write && !end_ && !dropped_ && has_request_ && !accepted_ && TimeForNews();
   if (!write && !announce && !end_) return;
   busy_ = true;
   if (write || announce) {
@@ -137,21 +137,21 @@ void ServerCall::GoOn(std::unique_lock<std::mutex> lock) {
   finished_ = true;
   limit_at_ = absl::InfiniteDuration();
   lock.unlock();
-  StartFinish(call_.End(*end_));
+  // Who asks how busy a service is asks often.
+  const bool light = weight_ == CallWeight::kLight;
+  StartFinish(call_.End(*end_, light ? LogLevel::kDebug : LogLevel::kInfo));
 }
 
 // Proxies cut a call that says nothing; but once its headers are sent no retry policy repeats it,
 // so one that only waits is announced late.
-bool ServerCall::MayAnnounce() const {
-  return has_request_ && !accepted_ && !dropped_ &&
-         quiet() >= (waiting_ ? absl::Seconds(5) : absl::Seconds(1));
+bool ServerCall::TimeForNews() const {
+  const bool late = waiting_ && !accepted_;
+  return SteadyNow() - quiet_since_ >= (late ? absl::Seconds(5) : absl::Seconds(1));
 }
 
 void ServerCall::Note(LogField field) {
   if (!finished_) call_.Note(std::move(field));
 }
-
-absl::Duration ServerCall::quiet() const { return SteadyNow() - quiet_since_; }
 
 absl::Status ServerCall::FromException(const std::exception& error) {
   if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) {

@@ -60,9 +60,10 @@ class ServerCall : public Border::Guest, public std::enable_shared_from_this<Ser
   // Under mutex_. Working: from now on the call is worth finishing when the service stops.
   void Working() { waiting_ = false; }
   bool ended() const { return end_.has_value(); }
+  bool dropped() const { return dropped_; }
   void Note(LogField field);
-  // Since the last message, or the beginning.
-  absl::Duration quiet() const;
+  // The client has heard nothing for so long that it should hear that the call lives.
+  bool TimeForNews() const;
   // Bytes of the request and of what waits to be written.
   Border::Lease& lease() { return lease_; }
 
@@ -86,7 +87,6 @@ class ServerCall : public Border::Guest, public std::enable_shared_from_this<Ser
 
  private:
   static absl::Status FromException(const std::exception& error);
-  bool MayAnnounce() const;
 
   const Calls calls_;
   const CallWeight weight_;

@@ -1,4 +1,4 @@
-// A clock for spans and limits: nobody sets it, and it never goes back.
+// The clock for spans and limits: it goes on evenly when somebody sets the wall clock.
 #pragma once
 
 #include <chrono>
@@ -7,7 +7,7 @@
 
 namespace softsplice {
 
-// Since a start that is the same for the whole process.
+// The time since a fixed moment before the process began. Thread-safe.
 inline absl::Duration SteadyNow() {
   return absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
 }

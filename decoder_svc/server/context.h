@@ -4,9 +4,10 @@
 #include <cstdint>
 
 #include "absl/time/time.h"
-#include "common/log/log.h"
+#include "common/server/calls.h"
 #include "decoder_svc/encoder_pool/encoder_pool.h"
 #include "decoder_svc/engine/engine.h"
+#include "decoder_svc/server/load.h"
 #include "decoder_svc/text/chat.h"
 #include "decoder_svc/text/tokenizer.h"
 
@@ -23,7 +24,8 @@ struct DecoderContext {
   const Tokenizer& tokenizer;
   const ChatTemplate& chat_template;
   EncoderPool* encoders = nullptr;  // null: no encoder is configured
-  const Logger& logger;
+  const Calls& calls;
+  CallCounts& counts;
   MediaLimits limits;
   bool allow_foreign_soft_tokens = false;
 };

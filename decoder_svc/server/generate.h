@@ -1,18 +1,74 @@
-// The handler of Generate.
+// The method Generate.
 #pragma once
 
-#include <grpcpp/server_context.h>
-#include <grpcpp/support/server_callback.h>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <vector>
 
+#include "common/server/stream_call.h"
+#include "decoder_svc/server/answer.h"
 #include "decoder_svc/server/context.h"
+#include "decoder_svc/server/load.h"
+#include "decoder_svc/server/media.h"
+#include "decoder_svc/server/prompt.h"
 #include "softsplice/v1/decoder.pb.h"
 
 namespace softsplice {
 
-// Starts the call; the reactor owns all of its state and deletes itself. `request` lives as long as
-// the call, `decoder` outlives it.
-grpc::ServerWriteReactor<v1::GenerateResponse>* StartGenerate(grpc::CallbackServerContext* context,
-                                                              const v1::GenerateRequest& request,
-                                                              const DecoderContext& decoder);
+// Check and tokenise (on a worker), encode the media, submit, pass on. The engine's thread leaves
+// messages here and never waits for the client, who may be so far behind and no further.
+class GenerateCall final : public StreamCall<v1::GenerateRequest, v1::GenerateResponse> {
+ public:
+  // `decoder` outlives the call and its work.
+  GenerateCall(Call call, const Calls& calls, const DecoderContext& decoder)
+      : StreamCall(std::move(call), calls, CallWeight::kHeavy), decoder_(decoder) {}
+
+ private:
+  class Sink;
+
+  void Begin(const v1::GenerateRequest& request) override;
+  bool Next(v1::GenerateResponse* message) override;
+  void Stop() override;
+
+  absl::Status Prepare(const v1::GenerateRequest& request);
+  void OnMedia(absl::StatusOr<std::vector<EncodedMedium>> media);
+  absl::Status Submit(const std::vector<EncodedMedium>& media);
+  v1::Started MakeStarted(const std::vector<EncodedMedium>& media) const;
+  v1::Finished MakeFinished(const EngineResult& result);
+
+  // The engine's thread. Begun: it has read some of the prompt; call it with mutex_.
+  void Begun();
+  void OnPrefill(int read, int total);
+  bool OnToken(const SampledToken& token);
+  void OnResult(absl::StatusOr<EngineResult> result);
+
+  // Adds to what is to be written. RESOURCE_EXHAUSTED: the client is too far behind. Call it with
+  // mutex_.
+  absl::Status Queue(std::vector<v1::Delta> deltas);
+
+  std::shared_ptr<GenerateCall> Self() {
+    return std::static_pointer_cast<GenerateCall>(shared_from_this());
+  }
+
+  const DecoderContext& decoder_;
+  std::unique_ptr<Answer> answer_;  // the engine's thread's, once submitted
+  EngineRequest engine_request_;
+  std::vector<PromptPiece> pieces_;
+  uint64_t seed_ = 0;
+  int prompt_tokens_ = 0;
+  absl::Duration encode_;
+
+  // Under mutex_.
+  CountedCall counted_;
+  std::shared_ptr<MediaBatch> media_;
+  std::optional<Engine::Handle> handle_;
+  v1::Progress progress_;  // told while it has a stage and there is nothing else to say
+  bool begun_ = false;     // the engine reads: `started` may go
+  std::optional<v1::Started> started_;
+  std::deque<v1::Delta> deltas_;
+  uint64_t unread_bytes_ = 0;  // of deltas_, in lease() too
+  std::optional<v1::Finished> finished_;
+};
 
 }  // namespace softsplice

@@ -26,11 +26,11 @@ void MediaBatch::Start(Done done) {
     }
     auto medium = ReadSoft(*sources_[i].soft_tokens);
     if (!medium.ok()) {
-      return done_(Annotate(medium.status(), sources_[i].field, sources_[i].field));
+      return Tell(Annotate(medium.status(), sources_[i].field, sources_[i].field));
     }
     media_[i] = *std::move(medium);
   }
-  if (pending_ == 0) return done_(std::move(media_));
+  if (pending_ == 0) return Tell(std::move(media_));
   // Encode() may end the batch.
   const std::shared_ptr<MediaBatch> self = shared_from_this();
   for (int i = 0; i < kAtOnce; ++i) {
@@ -100,15 +100,15 @@ void MediaBatch::OnMedium(size_t index, absl::StatusOr<EncodedMedium> medium) {
     const bool complete = pending_ == 0;
     lock.unlock();
     if (next.has_value()) Encode(*next);
-    if (complete) done_(std::move(media_));
+    if (complete) Tell(std::move(media_));
     return;
   }
   if (in_work_ > 0) return;
   // Cancelled between two media, it is no answer without the rest.
   if (status_.ok() && pending_ > 0) status_ = absl::CancelledError("the request was cancelled");
   lock.unlock();
-  if (!status_.ok()) return done_(status_);
-  done_(std::move(media_));
+  if (!status_.ok()) return Tell(status_);
+  Tell(std::move(media_));
 }
 
 void MediaBatch::Cancel() {

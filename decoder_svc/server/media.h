@@ -7,6 +7,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -47,6 +48,10 @@ class MediaBatch : public std::enable_shared_from_this<MediaBatch> {
   void Encode(size_t index);
   void OnMedium(size_t index, absl::StatusOr<EncodedMedium> medium);
   void CancelLocked();
+  // Calls done_ and lets go of it: it may hold what holds this.
+  void Tell(absl::StatusOr<std::vector<EncodedMedium>> media) {
+    std::exchange(done_, nullptr)(std::move(media));
+  }
 
   const DecoderContext& context_;
   const std::vector<MediumSource> sources_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "absl/random/random.h"
 #include "absl/strings/str_cat.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
@@ -15,9 +16,35 @@ namespace {
 constexpr int kMaxStops = 16;
 constexpr size_t kMaxStopBytes = 256;
 
+uint64_t DrawSeed() {
+  absl::BitGen random;
+  return absl::Uniform<uint64_t>(random);
+}
+
 // The engine counts in int; what is larger means no limit either way.
 int ToInt(uint32_t value) {
   return static_cast<int>(std::min<uint32_t>(value, std::numeric_limits<int>::max()));
+}
+
+absl::Status NotSupported(const std::string& field, absl::string_view message) {
+  return MakeError(absl::StatusCode::kUnimplemented, message,
+                   {.reason = reason::kNotSupported, .field = field});
+}
+
+// What the contract has and this version has not.
+absl::Status CheckServed(const v1::GenerateRequest& request) {
+  if (!request.session_id().empty()) {
+    return NotSupported("session_id",
+                        "this version has no sessions; leave session_id empty and send the whole "
+                        "conversation");
+  }
+  if (!request.json_schema().empty()) {
+    return NotSupported("json_schema", "this version can't hold an answer to a schema");
+  }
+  if (request.priority() == v1::PRIORITY_UNSPECIFIED || request.priority() == v1::PRIORITY_NORMAL) {
+    return absl::OkStatus();
+  }
+  return NotSupported("priority", "this version has no priorities but the normal one");
 }
 
 absl::Status CheckStops(const v1::GenerateRequest& request) {
@@ -44,7 +71,12 @@ absl::StatusOr<SamplingOptions> ReadSampling(const v1::Sampling& from, int vocab
   if (from.has_repetition_penalty()) to.repetition_penalty = from.repetition_penalty();
   if (from.has_frequency_penalty()) to.frequency_penalty = from.frequency_penalty();
   if (from.has_presence_penalty()) to.presence_penalty = from.presence_penalty();
-  if (from.has_seed()) to.seed = from.seed();
+  to.seed = from.has_seed() ? from.seed() : DrawSeed();
+  if (from.logit_bias_size() > vocabulary) {
+    return InvalidField("sampling.logit_bias",
+                        absl::StrCat("sampling.logit_bias has ", from.logit_bias_size(),
+                                     " entries; the vocabulary has ", vocabulary, " tokens"));
+  }
   for (int i = 0; i < from.logit_bias_size(); ++i) {
     const v1::LogitBias& bias = from.logit_bias(i);
     if (bias.token_id() >= static_cast<uint32_t>(vocabulary)) {
@@ -61,12 +93,7 @@ absl::StatusOr<SamplingOptions> ReadSampling(const v1::Sampling& from, int vocab
 
 absl::StatusOr<EngineRequest> ReadOptions(const v1::GenerateRequest& request,
                                           const DecoderContext& context) {
-  if (!request.session_id().empty()) {
-    return MakeError(absl::StatusCode::kUnimplemented,
-                     "this version has no sessions; leave session_id empty and send the whole "
-                     "conversation",
-                     {.reason = reason::kNotSupported, .field = "session_id"});
-  }
+  RETURN_IF_ERROR(CheckServed(request));
   RETURN_IF_ERROR(CheckStops(request));
   const ModelInfo& model = context.engine.info();
   EngineRequest engine_request;

@@ -1,5 +1,7 @@
 #include "decoder_svc/server/prompt.h"
 
+#include <algorithm>
+#include <numeric>
 #include <optional>
 #include <utility>
 
@@ -108,6 +110,7 @@ absl::Status AddPart(const v1::Part& part, const std::string& field, MediaList* 
     }
     case v1::Part::kToolCall:
     case v1::Part::kToolResponse:
+    case v1::Part::kThought:
       return NotSupported(field, absl::StrCat(field, ": this version has no tool calls"));
     case v1::Part::PART_NOT_SET:
       break;
@@ -115,10 +118,18 @@ absl::Status AddPart(const v1::Part& part, const std::string& field, MediaList* 
   return InvalidField(field, absl::StrCat(field, " is empty"));
 }
 
+absl::Status CheckServed(const v1::Chat& chat) {
+  constexpr absl::string_view kNoTools = "this version has no tool calls";
+  if (chat.tools_size() > 0) return NotSupported("chat.tools", kNoTools);
+  if (chat.has_tool_choice()) return NotSupported("chat.tool_choice", kNoTools);
+  if (chat.has_parallel_tool_calls()) return NotSupported("chat.parallel_tool_calls", kNoTools);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<PromptPiece>> RenderChat(const v1::Chat& chat,
                                                     const DecoderContext& context,
                                                     MediaList* media) {
-  if (chat.tools_size() > 0) return NotSupported("chat.tools", "this version has no tool calls");
+  RETURN_IF_ERROR(CheckServed(chat));
   std::vector<ChatMessage> messages;
   for (int i = 0; i < chat.messages_size(); ++i) {
     const std::string field = absl::StrCat("chat.messages[", i, "]");
@@ -178,6 +189,7 @@ absl::StatusOr<PromptPlan> PlanPrompt(const v1::Chat* chat, const v1::RawPrompt*
   if (chat == nullptr && raw == nullptr) {
     return InvalidField("prompt", "the prompt is empty: set chat or raw");
   }
+  RETURN_IF_ERROR(CheckSize(chat, raw, context));
   MediaList media(context);
   PromptPlan plan;
   if (chat != nullptr) {
@@ -224,6 +236,20 @@ Prompt BuildPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const Medi
   return prompt;
 }
 
+int64_t CountPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const MediumRows> media) {
+  int64_t tokens = 0;
+  for (const PromptPiece& piece : pieces) {
+    if (const auto* ids = std::get_if<std::vector<int32_t>>(&piece)) {
+      tokens += static_cast<int64_t>(ids->size());
+      continue;
+    }
+    const std::vector<int>& runs = media[std::get<MediaRef>(piece).index].runs;
+    tokens = std::accumulate(runs.begin(), runs.end(), tokens);
+    tokens += 2 * (static_cast<int64_t>(runs.size()) - 1);
+  }
+  return tokens;
+}
+
 std::string SpellPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const MediumRows> media,
                         const Tokenizer& tokenizer) {
   std::vector<std::string> spelled;
@@ -238,16 +264,53 @@ std::string SpellPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const
   return Spell(tokenizer, pieces, spelled);
 }
 
-absl::Status CheckMayFit(const PromptPlan& plan, int context_length) {
-  int64_t tokens = static_cast<int64_t>(plan.media.size());
-  for (const PromptPiece& piece : plan.pieces) {
-    if (const auto* ids = std::get_if<std::vector<int32_t>>(&piece)) tokens += ids->size();
+absl::Status CheckSize(const v1::Chat* chat, const v1::RawPrompt* raw,
+                       const DecoderContext& context) {
+  int64_t parts = 0;
+  int64_t bytes = 0;
+  int64_t ids = 0;
+  if (chat != nullptr) {
+    for (const v1::Message& message : chat->messages()) {
+      parts += std::max(message.parts_size(), 1);
+      for (const v1::Part& part : message.parts())
+        bytes += static_cast<int64_t>(part.text().size());
+    }
   }
+  if (raw != nullptr) {
+    parts = raw->parts_size();
+    for (const v1::RawPart& part : raw->parts()) {
+      bytes += static_cast<int64_t>(part.text().size() + part.text_with_special_tokens().size());
+      ids += part.token_ids().ids_size();
+    }
+  }
+  const int64_t context_length = context.engine.info().context_length;
+  const int64_t longest = context.tokenizer.longest();
+  const auto check = [&](int64_t count, absl::string_view what, int64_t most) {
+    if (count <= most) return absl::OkStatus();
+    return MakeError(absl::StatusCode::kOutOfRange,
+                     absl::StrCat("the prompt has ", count, " ", what, "; a context of ",
+                                  context_length, " tokens takes ", most, " at most"),
+                     {.reason = reason::kPromptTooLong, .field = "prompt"});
+  };
+  RETURN_IF_ERROR(check(parts, "parts", context_length));
+  RETURN_IF_ERROR(check(ids, "token ids", context_length));
+  return check(bytes, "bytes of text", context_length * longest);
+}
+
+absl::Status CheckFits(int64_t tokens, int context_length) {
   if (tokens <= context_length) return absl::OkStatus();
   return MakeError(absl::StatusCode::kOutOfRange,
                    absl::StrCat("the prompt has at least ", tokens, " tokens; the context holds ",
                                 context_length),
                    {.reason = reason::kPromptTooLong, .field = "prompt"});
+}
+
+absl::Status CheckMayFit(const PromptPlan& plan, int context_length) {
+  int64_t tokens = static_cast<int64_t>(plan.media.size());
+  for (const PromptPiece& piece : plan.pieces) {
+    if (const auto* ids = std::get_if<std::vector<int32_t>>(&piece)) tokens += ids->size();
+  }
+  return CheckFits(tokens, context_length);
 }
 
 }  // namespace softsplice

@@ -28,13 +28,21 @@ struct PromptPlan {
   std::vector<MediumSource> media;  // by MediaRef.index
 };
 
-// Checks and renders; one of `chat` and `raw` is set (or none: an error). INVALID_ARGUMENT,
-// RESOURCE_EXHAUSTED (limits), FAILED_PRECONDITION (media without an encoder), UNIMPLEMENTED
-// (tools), each with the field.
+// Checks (its size too) and renders; one of `chat` and `raw` is set (or none: an error).
+// INVALID_ARGUMENT, RESOURCE_EXHAUSTED (limits), FAILED_PRECONDITION (media without an encoder),
+// UNIMPLEMENTED (tools), each with the field.
 absl::StatusOr<PromptPlan> PlanPrompt(const v1::Chat* chat, const v1::RawPrompt* raw,
                                       const DecoderContext& context);
 
-// OUT_OF_RANGE with both numbers if the plan is over the context even if every medium has but one
+// OUT_OF_RANGE if a prompt of so many bytes, parts and token ids can't fit `context_length` tokens:
+// then it is not worth tokenising, which takes far more time and memory than the request.
+absl::Status CheckSize(const v1::Chat* chat, const v1::RawPrompt* raw,
+                       const DecoderContext& context);
+
+// OUT_OF_RANGE with both numbers: so many are too many.
+absl::Status CheckFits(int64_t tokens, int context_length);
+
+// The same if the plan is over the context even if every medium has but one
 // row: then none need be encoded.
 absl::Status CheckMayFit(const PromptPlan& plan, int context_length);
 
@@ -50,6 +58,9 @@ MediumRows RowsOf(const EncodedMedium& medium);
 // The markers around a medium are among the pieces; those between its runs are added.
 Prompt BuildPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const MediumRows> media,
                    const Tokenizer& tokenizer);
+
+// How many tokens that prompt has.
+int64_t CountPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const MediumRows> media);
 
 // How it reads to the model, for people: rows as their number.
 std::string SpellPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const MediumRows> media,

@@ -1,10 +1,14 @@
 #include "decoder_svc/server/service.h"
 
 #include <memory>
+#include <string>
+#include <utility>
 
-#include "common/server/call.h"
+#include "common/server/call_service.h"
+#include "common/server/stream_call.h"
 #include "common/status/error.h"
 #include "common/status/reasons.h"
+#include "common/text/utf8.h"
 #include "decoder_svc/server/count_tokens.h"
 #include "decoder_svc/server/generate.h"
 #include "softsplice/v1/decoder.grpc.pb.h"
@@ -12,81 +16,79 @@
 namespace softsplice {
 namespace {
 
-class DecoderServiceImpl final : public v1::DecoderService::CallbackService {
+// A method of the contract that this version has not.
+template <class Request, class Response>
+class NoSessions final : public AnswerCall<Request, Response> {
  public:
-  explicit DecoderServiceImpl(const DecoderContext& context) : context_(context) {}
-
-  grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(
-      grpc::CallbackServerContext* context, const v1::GenerateRequest* request) override {
-    return StartGenerate(context, *request, context_);
-  }
-
-  grpc::ServerUnaryReactor* CountTokens(grpc::CallbackServerContext* context,
-                                        const v1::CountTokensRequest* request,
-                                        v1::CountTokensResponse* response) override {
-    return StartCountTokens(context, *request, context_, response);
-  }
-
-  grpc::ServerUnaryReactor* CreateSession(grpc::CallbackServerContext* context,
-                                          const v1::CreateSessionRequest* /*request*/,
-                                          v1::CreateSessionResponse* /*response*/) override {
-    return NoSessions(context, "CreateSession");
-  }
-  grpc::ServerUnaryReactor* ForkSession(grpc::CallbackServerContext* context,
-                                        const v1::ForkSessionRequest* /*request*/,
-                                        v1::ForkSessionResponse* /*response*/) override {
-    return NoSessions(context, "ForkSession");
-  }
-  grpc::ServerUnaryReactor* DeleteSession(grpc::CallbackServerContext* context,
-                                          const v1::DeleteSessionRequest* /*request*/,
-                                          v1::DeleteSessionResponse* /*response*/) override {
-    return NoSessions(context, "DeleteSession");
-  }
-
-  grpc::ServerUnaryReactor* GetDecoderInfo(grpc::CallbackServerContext* context,
-                                           const v1::GetDecoderInfoRequest* /*request*/,
-                                           v1::GetDecoderInfoResponse* response) override {
-    FillInfo(response);
-    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    reactor->Finish(grpc::Status::OK);
-    return reactor;
-  }
+  NoSessions(Call call, const Calls& calls, const DecoderContext& /*decoder*/)
+      : AnswerCall<Request, Response>(std::move(call), calls, CallWeight::kLight) {}
 
  private:
-  grpc::ServerUnaryReactor* NoSessions(grpc::CallbackServerContext* context, const char* method) {
-    Call call(context, context_.logger, "DecoderService", method);
-    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    reactor->Finish(
-        call.End(MakeError(absl::StatusCode::kUnimplemented,
-                           "this version has no sessions; send the whole conversation to Generate",
-                           {.reason = reason::kNotSupported})));
-    return reactor;
+  void Begin(const Request& /*request*/) override {
+    this->End(MakeError(absl::StatusCode::kUnimplemented,
+                        "this version has no sessions; send the whole conversation to Generate",
+                        {.reason = reason::kNotSupported}));
+  }
+};
+
+class GetInfoCall final : public AnswerCall<v1::GetDecoderInfoRequest, v1::GetDecoderInfoResponse> {
+ public:
+  GetInfoCall(Call call, const Calls& calls, const DecoderContext& decoder)
+      : AnswerCall(std::move(call), calls, CallWeight::kLight), decoder_(decoder) {}
+
+ private:
+  void Begin(const v1::GetDecoderInfoRequest& /*request*/) override {
+    const ModelInfo& model = decoder_.engine.info();
+    v1::GetDecoderInfoResponse response;
+    response.set_version(SOFTSPLICE_VERSION);
+    response.set_model_name(ToUtf8(model.name));
+    response.set_dim(model.dim);
+    response.set_vocabulary_size(model.vocabulary_size);
+    response.set_context_length(model.context_length);
+    response.set_backend(model.backend);
+    FillLoad(response.mutable_load());
+    FillEncoders(&response);
+    Answer(std::move(response));
   }
 
-  void FillInfo(v1::GetDecoderInfoResponse* response) const {
-    const ModelInfo& model = context_.engine.info();
-    response->set_version(SOFTSPLICE_VERSION);
-    response->set_model_name(model.name);
-    response->set_dim(model.dim);
-    response->set_vocabulary_size(model.vocabulary_size);
-    response->set_context_length(model.context_length);
-    response->set_backend(model.backend);
-    const EngineLoad load = context_.engine.load();
-    response->mutable_load()->set_queued(load.queued);
-    response->mutable_load()->set_running(load.running);
-    response->mutable_load()->set_kv_bytes_total(load.kv_bytes_total);
-    response->mutable_load()->set_kv_bytes_used(load.kv_bytes_used);
-    if (context_.encoders == nullptr) return;
-    response->set_encoder_fingerprint(context_.encoders->fingerprint());
-    for (const EncoderTargetInfo& info : context_.encoders->targets()) {
-      v1::EncoderTarget* target = response->add_encoders();
+  void FillLoad(v1::DecoderLoad* to) const {
+    const EngineLoad load = decoder_.engine.load();
+    to->set_queued(load.queued);
+    to->set_running(load.running);
+    to->set_kv_bytes_total(load.kv_bytes_total);
+    to->set_kv_bytes_used(load.kv_bytes_used);
+    to->set_preparing(decoder_.counts.preparing);
+    to->set_encoding(decoder_.counts.encoding);
+    to->set_unread(decoder_.counts.unread);
+  }
+
+  void FillEncoders(v1::GetDecoderInfoResponse* to) const {
+    if (decoder_.encoders == nullptr) return;
+    to->set_encoder_fingerprint(decoder_.encoders->fingerprint());
+    for (const EncoderTargetInfo& info : decoder_.encoders->targets()) {
+      v1::EncoderTarget* target = to->add_encoders();
       target->set_address(info.address);
       target->set_healthy(info.healthy);
       target->set_in_flight(info.in_flight);
     }
   }
 
-  const DecoderContext context_;
+  const DecoderContext& decoder_;
+};
+
+class DecoderServiceImpl final : public CallService {
+ public:
+  explicit DecoderServiceImpl(const DecoderContext& context)
+      : CallService(v1::GenerateRequest::descriptor()->file()->service(0), context.calls) {
+    Serve<GenerateCall>("Generate", context);
+    Serve<CountTokensCall>("CountTokens", context);
+    Serve<NoSessions<v1::CreateSessionRequest, v1::CreateSessionResponse>>("CreateSession",
+                                                                           context);
+    Serve<NoSessions<v1::ForkSessionRequest, v1::ForkSessionResponse>>("ForkSession", context);
+    Serve<NoSessions<v1::DeleteSessionRequest, v1::DeleteSessionResponse>>("DeleteSession",
+                                                                           context);
+    Serve<GetInfoCall>("GetDecoderInfo", context);
+  }
 };
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 namespace softsplice {
 
+// `context` outlives the service.
 NamedService MakeDecoderService(const DecoderContext& context);
 
 }  // namespace softsplice

@@ -4,7 +4,7 @@
 #include <limits>
 #include <queue>
 
-#include "decoder_svc/text/utf8.h"
+#include "common/text/utf8.h"
 
 namespace softsplice {
 namespace {

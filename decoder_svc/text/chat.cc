@@ -11,7 +11,7 @@
 #include "common/status/error.h"
 #include "common/status/macros.h"
 #include "common/status/reasons.h"
-#include "decoder_svc/text/utf8.h"
+#include "common/text/utf8.h"
 
 namespace softsplice {
 namespace {

@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <utility>
 
-#include "decoder_svc/text/utf8.h"
+#include "common/text/utf8.h"
 
 namespace softsplice {
 namespace {
 
+// Tokens without text wait for text so long: a model that writes nothing else is heard all the
+// same.
+constexpr size_t kMaxSilentTokens = 64;
 constexpr absl::string_view kReplacement = "\xEF\xBF\xBD";  // U+FFFD
 
 }  // namespace
@@ -120,7 +123,7 @@ void OutputStream::Show(bool final, std::vector<OutputDelta>* deltas) {
   OutputDelta delta{channel_, text_.substr(0, text_.size() - held), {}};
   text_.erase(0, delta.text.size());
   shown_ += delta.text.size();
-  if (delta.text.empty() && !final) return;
+  if (delta.text.empty() && !final && tokens_.size() < kMaxSilentTokens) return;
   while (!tokens_.empty() && tokens_.front().end <= shown_) {
     delta.tokens.push_back(tokens_.front().id);
     tokens_.pop_front();

@@ -43,16 +43,19 @@ class StringPool {
   void Add(absl::string_view text) {
     text_.append(text.data(), text.size());
     ends_.push_back(text_.size());
+    longest_ = std::max(longest_, text.size());
   }
   absl::string_view operator[](size_t i) const {
     const size_t begin = i == 0 ? 0 : ends_[i - 1];
     return absl::string_view(text_).substr(begin, ends_[i] - begin);
   }
   size_t size() const { return ends_.size(); }
+  size_t longest() const { return longest_; }
 
  private:
   std::string text_;
   std::vector<size_t> ends_;
+  size_t longest_ = 0;
 };
 
 // Finds given strings in a text: the leftmost first, the longest where several start.
@@ -104,6 +107,7 @@ class GemmaTokenizer : public Tokenizer {
   }
   bool IsControl(int32_t id) const override { return id >= 0 && id < size() && control_[id]; }
   int size() const override { return static_cast<int>(control_.size()); }
+  int longest() const override { return static_cast<int>(bytes_.longest()); }
   int32_t Find(absl::string_view token) const override {
     const auto found = ids_.find(token);
     return found == ids_.end() ? -1 : found->second;

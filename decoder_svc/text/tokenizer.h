@@ -43,6 +43,8 @@ class Tokenizer {
   virtual bool IsControl(int32_t id) const = 0;
 
   virtual int size() const = 0;
+  // Bytes of the longest token: a text of n bytes has at least n / longest tokens.
+  virtual int longest() const = 0;
   // The id of the token spelled `token`; -1 if there is none.
   virtual int32_t Find(absl::string_view token) const = 0;
 

@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "common/server/duration.h"
-#include "encoder_svc/server/encode_call.h"
 
 namespace softsplice {
 namespace {
@@ -23,42 +22,29 @@ v1::SoftTokensHeader Header(const AudioLayout& layout) {
   return header;
 }
 
-class EncodeAudioCall final : public EncodeCall<v1::EncodeAudioResponse> {
- public:
-  using EncodeCall::EncodeCall;
-
-  void Start(const v1::EncodeAudioRequest& request, Encoder& encoder) {
-    const absl::Status status = CheckType();
-    if (!status.ok()) return EndEncoding(status, {});
-    NoteMediaBytes(request.data().size());
-    AudioJob job{.data = request.data(),
-                 .mime_type = request.mime_type(),
-                 .header_only = request.header_only(),
-                 .deadline = call().deadline(),
-                 .cancel = cancel()};
-    encoder.EncodeAudio(
-        std::move(job),
-        {.layout =
-             [this](const AudioLayout& layout) {
-               SendHeader(Header(layout), layout.rows, layout.dim, layout.content_digest);
-             },
-         .rows = [this](
-                     std::vector<float> values,
-                     std::function<void()> next) { SendRows(std::move(values), std::move(next)); },
-         .done = [this](const absl::Status& end,
-                        const EncodeTimings& timings) { EndEncoding(end, timings); }});
-  }
-};
-
 }  // namespace
 
-grpc::ServerWriteReactor<v1::EncodeAudioResponse>* StartEncodeAudio(
-    grpc::CallbackServerContext* context, const v1::EncodeAudioRequest& request, Encoder& encoder,
-    const Logger& logger) {
-  auto* call = new EncodeAudioCall(Call(context, logger, "EncoderService", "EncodeAudio"),
-                                   request.data_type(), encoder.info().fingerprint);
-  call->Start(request, encoder);
-  return call;
+void EncodeAudioCall::Encode(const v1::EncodeAudioRequest& request) {
+  auto self = std::static_pointer_cast<EncodeAudioCall>(shared_from_this());
+  AudioJob job{.data = std::move(*mutable_request().mutable_data()),
+               .mime_type = request.mime_type(),
+               .header_only = request.header_only(),
+               .deadline = call().deadline(),
+               .cancel = cancel()};
+  encoder().EncodeAudio(
+      std::move(job),
+      {.layout =
+           [self](const AudioLayout& layout) {
+             self->Guard([&] {
+               self->SendHeader(Header(layout), layout.rows, layout.dim, layout.content_digest);
+             });
+           },
+       .rows =
+           [self](std::vector<float> values, std::function<void()> next) {
+             self->Guard([&] { self->SendRows(std::move(values), std::move(next)); });
+           },
+       .done = [self](const absl::Status& end,
+                      const EncodeTimings& timings) { self->EndEncoding(end, timings); }});
 }
 
 }  // namespace softsplice

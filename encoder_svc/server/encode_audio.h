@@ -1,18 +1,17 @@
-// The handler of EncodeAudio.
+// The method EncodeAudio.
 #pragma once
 
-#include <grpcpp/server_context.h>
-#include <grpcpp/support/server_callback.h>
-
-#include "common/log/log.h"
-#include "encoder_svc/encoder.h"
+#include "encoder_svc/server/encode_call.h"
 #include "softsplice/v1/encoder.pb.h"
 
 namespace softsplice {
 
-// As StartEncodeImage.
-grpc::ServerWriteReactor<v1::EncodeAudioResponse>* StartEncodeAudio(
-    grpc::CallbackServerContext* context, const v1::EncodeAudioRequest& request, Encoder& encoder,
-    const Logger& logger);
+class EncodeAudioCall final : public EncodeCall<v1::EncodeAudioRequest, v1::EncodeAudioResponse> {
+ public:
+  using EncodeCall::EncodeCall;
+
+ private:
+  void Encode(const v1::EncodeAudioRequest& request) override;
+};
 
 }  // namespace softsplice

@@ -4,8 +4,6 @@
 #include <limits>
 #include <utility>
 
-#include "encoder_svc/server/encode_call.h"
-
 namespace softsplice {
 namespace {
 
@@ -27,38 +25,26 @@ v1::SoftTokensHeader Header(const EncodedImage& image) {
   return header;
 }
 
-class EncodeImageCall final : public EncodeCall<v1::EncodeImageResponse> {
- public:
-  using EncodeCall::EncodeCall;
-
-  void Start(const v1::EncodeImageRequest& request, Encoder& encoder) {
-    const absl::Status status = CheckType();
-    if (!status.ok()) return EndEncoding(status, {});
-    NoteMediaBytes(request.data().size());
-    ImageJob job{.data = request.data(),
-                 .mime_type = request.mime_type(),
-                 .max_soft_tokens = ClampToInt(request.max_soft_tokens()),
-                 .header_only = request.header_only(),
-                 .deadline = call().deadline(),
-                 .cancel = cancel()};
-    encoder.EncodeImage(std::move(job), [this](absl::StatusOr<EncodedImage> image) {
-      if (!image.ok()) return EndEncoding(image.status(), {});
-      SendHeader(Header(*image), image->rows, image->dim, image->content_digest);
-      if (!image->values.empty()) SendRows(std::move(image->values), nullptr);
-      EndEncoding(absl::OkStatus(), image->timings);
-    });
-  }
-};
-
 }  // namespace
 
-grpc::ServerWriteReactor<v1::EncodeImageResponse>* StartEncodeImage(
-    grpc::CallbackServerContext* context, const v1::EncodeImageRequest& request, Encoder& encoder,
-    const Logger& logger) {
-  auto* call = new EncodeImageCall(Call(context, logger, "EncoderService", "EncodeImage"),
-                                   request.data_type(), encoder.info().fingerprint);
-  call->Start(request, encoder);
-  return call;
+void EncodeImageCall::Encode(const v1::EncodeImageRequest& request) {
+  auto self = std::static_pointer_cast<EncodeImageCall>(shared_from_this());
+  ImageJob job{.data = std::move(*mutable_request().mutable_data()),
+               .mime_type = request.mime_type(),
+               .max_soft_tokens = ClampToInt(request.max_soft_tokens()),
+               .header_only = request.header_only(),
+               .deadline = call().deadline(),
+               .cancel = cancel()};
+  encoder().EncodeImage(std::move(job), [self](absl::StatusOr<EncodedImage> image) {
+    self->Guard([&] { self->OnImage(std::move(image)); });
+  });
+}
+
+void EncodeImageCall::OnImage(absl::StatusOr<EncodedImage> image) {
+  if (!image.ok()) return EndEncoding(image.status(), {});
+  SendHeader(Header(*image), image->rows, image->dim, image->content_digest);
+  if (!image->values.empty()) SendRows(std::move(image->values), nullptr);
+  EndEncoding(absl::OkStatus(), image->timings);
 }
 
 }  // namespace softsplice

@@ -1,19 +1,18 @@
-// The handler of EncodeImage.
+// The method EncodeImage.
 #pragma once
 
-#include <grpcpp/server_context.h>
-#include <grpcpp/support/server_callback.h>
-
-#include "common/log/log.h"
-#include "encoder_svc/encoder.h"
+#include "encoder_svc/server/encode_call.h"
 #include "softsplice/v1/encoder.pb.h"
 
 namespace softsplice {
 
-// Starts the call; the reactor owns all of its state and deletes itself. `request` lives as long as
-// the call; `encoder` and `logger` outlive it.
-grpc::ServerWriteReactor<v1::EncodeImageResponse>* StartEncodeImage(
-    grpc::CallbackServerContext* context, const v1::EncodeImageRequest& request, Encoder& encoder,
-    const Logger& logger);
+class EncodeImageCall final : public EncodeCall<v1::EncodeImageRequest, v1::EncodeImageResponse> {
+ public:
+  using EncodeCall::EncodeCall;
+
+ private:
+  void Encode(const v1::EncodeImageRequest& request) override;
+  void OnImage(absl::StatusOr<EncodedImage> image);
+};
 
 }  // namespace softsplice

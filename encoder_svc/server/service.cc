@@ -2,8 +2,11 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 
+#include "common/server/call_service.h"
 #include "common/server/duration.h"
+#include "common/text/utf8.h"
 #include "encoder_svc/server/encode_audio.h"
 #include "encoder_svc/server/encode_image.h"
 #include "softsplice/v1/encoder.grpc.pb.h"
@@ -11,62 +14,54 @@
 namespace softsplice {
 namespace {
 
-class EncoderServiceImpl final : public v1::EncoderService::CallbackService {
+class GetInfoCall final : public AnswerCall<v1::GetEncoderInfoRequest, v1::GetEncoderInfoResponse> {
  public:
-  EncoderServiceImpl(Encoder& encoder, const EncoderOptions& options, const Logger& logger)
-      : encoder_(encoder), options_(options), logger_(logger) {}
+  GetInfoCall(Call call, const Calls& calls, const EncoderContext& context)
+      : AnswerCall(std::move(call), calls, CallWeight::kLight), context_(context) {}
 
-  grpc::ServerWriteReactor<v1::EncodeImageResponse>* EncodeImage(
-      grpc::CallbackServerContext* context, const v1::EncodeImageRequest* request) override {
-    return StartEncodeImage(context, *request, encoder_, logger_);
-  }
-
-  grpc::ServerWriteReactor<v1::EncodeAudioResponse>* EncodeAudio(
-      grpc::CallbackServerContext* context, const v1::EncodeAudioRequest* request) override {
-    return StartEncodeAudio(context, *request, encoder_, logger_);
-  }
-
-  grpc::ServerUnaryReactor* GetEncoderInfo(grpc::CallbackServerContext* context,
-                                           const v1::GetEncoderInfoRequest* /*request*/,
-                                           v1::GetEncoderInfoResponse* response) override {
-    const EncoderInfo& info = encoder_.info();
-    response->set_version(SOFTSPLICE_VERSION);
-    response->set_model_name(info.model_name);
-    response->set_encoder_fingerprint(
-        std::string(info.fingerprint.begin(), info.fingerprint.end()));
-    response->set_dim(info.dim);
-    response->set_has_image_tower(info.has_image_tower);
-    response->set_has_audio_tower(info.has_audio_tower);
-    response->set_backend(info.backend);
-    v1::EncoderLimits* limits = response->mutable_limits();
-    limits->set_max_media_bytes(options_.max_media_bytes);
-    limits->set_max_image_pixels(options_.max_image_pixels);
-    SetDuration(options_.max_audio_duration, limits->mutable_max_audio_duration());
-    limits->set_max_queue(options_.max_queue);
-    const EncoderLoadFigures load = encoder_.load();
-    v1::EncoderLoad* out = response->mutable_load();
+ private:
+  void Begin(const v1::GetEncoderInfoRequest& /*request*/) override {
+    const EncoderInfo& info = context_.encoder.info();
+    v1::GetEncoderInfoResponse response;
+    response.set_version(SOFTSPLICE_VERSION);
+    response.set_model_name(ToUtf8(info.model_name));
+    response.set_encoder_fingerprint(std::string(info.fingerprint.begin(), info.fingerprint.end()));
+    response.set_dim(info.dim);
+    response.set_has_image_tower(info.has_image_tower);
+    response.set_has_audio_tower(info.has_audio_tower);
+    response.set_backend(info.backend);
+    v1::EncoderLimits* limits = response.mutable_limits();
+    limits->set_max_media_bytes(context_.options.max_media_bytes);
+    limits->set_max_image_pixels(context_.options.max_image_pixels);
+    SetDuration(context_.options.max_audio_duration, limits->mutable_max_audio_duration());
+    limits->set_max_queue(context_.options.max_queue);
+    const EncoderLoadFigures load = context_.encoder.load();
+    v1::EncoderLoad* out = response.mutable_load();
     out->set_queued(load.queued);
     out->set_encoding(load.encoding);
     out->set_decoding(load.decoding);
     out->set_parked(load.parked);
     SetDuration(load.expected_wait, out->mutable_expected_wait());
-    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    reactor->Finish(grpc::Status::OK);
-    return reactor;
+    Answer(std::move(response));
   }
 
- private:
-  Encoder& encoder_;
-  const EncoderOptions options_;
-  const Logger& logger_;
+  const EncoderContext& context_;
+};
+
+class EncoderServiceImpl final : public CallService {
+ public:
+  explicit EncoderServiceImpl(const EncoderContext& context)
+      : CallService(v1::EncodeImageRequest::descriptor()->file()->service(0), context.calls) {
+    Serve<EncodeImageCall>("EncodeImage", context.encoder);
+    Serve<EncodeAudioCall>("EncodeAudio", context.encoder);
+    Serve<GetInfoCall>("GetEncoderInfo", context);
+  }
 };
 
 }  // namespace
 
-NamedService MakeEncoderService(Encoder& encoder, const EncoderOptions& options,
-                                const Logger& logger) {
-  return {v1::EncoderService::service_full_name(),
-          std::make_shared<EncoderServiceImpl>(encoder, options, logger)};
+NamedService MakeEncoderService(const EncoderContext& context) {
+  return {v1::EncoderService::service_full_name(), std::make_shared<EncoderServiceImpl>(context)};
 }
 
 }  // namespace softsplice

@@ -187,7 +187,7 @@ def slow_request(client):
 
 
 def stop_tokens(client):
-    count = client.type("CountTokensRequest")()
+    count = client.type("CountTokensRequest")(include_token_ids=True)
     count.raw.no_bos = True
     count.raw.parts.add(text_with_special_tokens="<eos><turn|><|tool_response>")
     ids = client.method(DECODER, "CountTokens")(count).token_ids

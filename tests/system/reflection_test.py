@@ -91,7 +91,7 @@ def test_calls_every_method(pair):
     with Client(decoder) as client:
         started, text, finished = client.generate(client.chat([("user", ["Hello!"])]))
         assert text and finished.usage.completion_tokens > 0
-        count = client.type("CountTokensRequest")()
+        count = client.type("CountTokensRequest")(include_rendered=True, include_token_ids=True)
         count.chat.messages.add(role="ROLE_USER").parts.add(text="Hello!")
         counted = client.method(DECODER, "CountTokens")(count)
         assert counted.tokens == started.prompt_tokens == len(counted.token_ids)
@@ -124,7 +124,7 @@ def test_counts_media_without_reading_them(pair, name, kind, question):
     with Client(decoder) as client:
         request = client.chat([("user", [services.sample(name), question])])
         started, _, _ = client.generate(request)
-        count = client.type("CountTokensRequest")(chat=request.chat)
+        count = client.type("CountTokensRequest")(chat=request.chat, include_rendered=True)
         counted = client.method(DECODER, "CountTokens")(count)
         assert counted.tokens == started.prompt_tokens
         rows = started.media[0].header.rows

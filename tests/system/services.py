@@ -168,7 +168,7 @@ class Client:
         """Generate, greedily unless the request says otherwise: (started, text, finished)."""
         if not request.HasField("sampling"):
             request.sampling.temperature = 0
-        messages = list(self.start(request, **options))
+        messages = [m for m in self.start(request, **options) if not m.HasField("progress")]
         assert messages[0].HasField("started") and messages[-1].HasField("finished")
         text = "".join(m.delta.text for m in messages if m.delta.channel == 1)
         return messages[0].started, text, messages[-1].finished

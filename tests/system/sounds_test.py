@@ -22,7 +22,10 @@ def pair(tmp_path_factory):
 
 def count(decoder, *parts):
     chat = decoder.chat([("user", parts)]).chat
-    return decoder.method(DECODER, "CountTokens")(decoder.type("CountTokensRequest")(chat=chat))
+    request = decoder.type("CountTokensRequest")(
+        chat=chat, include_rendered=True, include_token_ids=True
+    )
+    return decoder.method(DECODER, "CountTokens")(request)
 
 
 def seconds(duration):
@@ -82,7 +85,7 @@ def test_a_long_sound_has_segments_between_markers(pair):
 def test_raw_prompts_get_markers_inside_a_sound(pair):
     encoder, decoder = pair
     soft = encoder.soft_tokens(audio=True, data=wav(noise(31)))
-    request = decoder.type("CountTokensRequest")()
+    request = decoder.type("CountTokensRequest")(include_rendered=True)
     request.raw.no_bos = True
     request.raw.parts.add().soft_tokens.ParseFromString(soft.SerializeToString())
     counted = decoder.method(DECODER, "CountTokens")(request)

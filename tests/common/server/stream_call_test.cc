@@ -70,10 +70,10 @@ class WatchCall final : public StreamCall<HealthCheckRequest, HealthCheckRespons
  private:
   void Begin(const HealthCheckRequest& request) override {
     script_.begin(request);
-    script_.Add(&Script::began);
     std::unique_lock lock(mutex_);
     left_ = script_.messages;
     if (!script_.waits) Working();
+    script_.Add(&Script::began);
     if (script_.ends && left_ >= 0) return End(absl::OkStatus(), std::move(lock));
     GoOn(std::move(lock));
   }

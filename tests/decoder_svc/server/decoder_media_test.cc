@@ -111,6 +111,8 @@ TEST_F(DecoderService, PutsMarkersBetweenTheSegmentsOfASound) {
     EXPECT_EQ((*run.values)[run.first_row * 4], 2 * i);
   }
   v1::CountTokensRequest count;
+  count.set_include_token_ids(true);
+  count.set_include_rendered(true);
   *count.mutable_chat() = request.chat();
   v1::CountTokensResponse response;
   ASSERT_EQ(Count(count, &response), absl::OkStatus());
@@ -152,6 +154,8 @@ TEST_F(DecoderService, MixesTextPicturesAndSounds) {
       "messages { role: ROLE_MODEL parts { text: 'c' } } "
       "messages { role: ROLE_USER parts { media { data: 'fLaC' } } } }");
   v1::CountTokensRequest count;
+  count.set_include_token_ids(true);
+  count.set_include_rendered(true);
   *count.mutable_chat() = request.chat();
   v1::CountTokensResponse response;
   ASSERT_EQ(Count(count, &response), absl::OkStatus());

@@ -127,20 +127,26 @@ class DecoderService : public testing::Test {
 
   const Tokenizer& tokenizer_ = TestTokenizer();
   const ChatTemplate template_{tokenizer_, ""};
+  // Before what may hold calls: their bytes are counted there.
+  Border border_{{}};
+  CallCounts counts_;
   FakeEngine engine_{{.name = "fake",
                       .backend = "none",
                       .dim = 4,
                       .vocabulary_size = tokenizer_.size(),
                       .context_length = kContext}};
+  Workers workers_{2};
   const std::string encoder_address_ = TestAddress("encoder");
   FakeEncoderService encoder_;
   FakeEncoderServer encoder_server_{encoder_address_, &encoder_};
   EncoderPool pool_{{.addresses = {encoder_address_}, .dim = 4}, kQuiet};
+  const Calls calls_{kQuiet, border_, workers_};
   DecoderContext context_{.engine = engine_,
                           .tokenizer = tokenizer_,
                           .chat_template = template_,
                           .encoders = &pool_,
-                          .logger = kQuiet,
+                          .calls = calls_,
+                          .counts = counts_,
                           .limits = {.max_media_bytes = 1000, .max_media = 3}};
   std::unique_ptr<Server> server_;
   std::unique_ptr<v1::DecoderService::Stub> stub_;

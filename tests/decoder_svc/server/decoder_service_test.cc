@@ -92,7 +92,9 @@ TEST_F(DecoderService, PassesSamplingOn) {
   EXPECT_EQ(engine_.last().sampling.temperature, 1.0f);
   EXPECT_EQ(engine_.last().sampling.top_k, 64);
   EXPECT_EQ(engine_.last().sampling.top_p, 0.95f);
-  EXPECT_FALSE(engine_.last().sampling.seed.has_value());
+  const auto drawn = engine_.last().sampling.seed;
+  Generate(Hello());
+  EXPECT_NE(engine_.last().sampling.seed, drawn);
   v1::GenerateRequest request = Hello();
   request.MergeFrom(
       Parse("max_tokens: 4294967295 sampling { temperature: 0 top_k: 0 top_p: 0.5 min_p: 0.1 "
@@ -302,6 +304,11 @@ TEST_F(DecoderService, CountsTokensWithoutEncoding) {
   ASSERT_EQ(Count(count, &response), absl::OkStatus());
   EXPECT_TRUE(header_only);
   EXPECT_EQ(response.tokens(), engine_.last().prompt.tokens.size());
+  EXPECT_EQ(response.token_ids_size(), 0);
+  EXPECT_EQ(response.rendered(), "");
+  count.set_include_token_ids(true);
+  count.set_include_rendered(true);
+  ASSERT_EQ(Count(count, &response), absl::OkStatus());
   EXPECT_THAT(response.token_ids(), testing::ElementsAreArray(engine_.last().prompt.tokens));
   EXPECT_EQ(response.rendered(),
             "<bos><|turn>user\n<|image>… 5 soft tokens …<image|>Hi<|image>… 3 soft tokens …"
@@ -311,6 +318,9 @@ TEST_F(DecoderService, CountsTokensWithoutEncoding) {
   std::string words;
   for (int i = 0; i < kContext; ++i) words += "a b ";
   count.mutable_chat()->mutable_messages(0)->add_parts()->set_text(words);
+  EXPECT_EQ(Count(count, &response).code(), absl::StatusCode::kOutOfRange);
+  count.clear_include_token_ids();
+  count.clear_include_rendered();
   ASSERT_EQ(Count(count, &response), absl::OkStatus());
   EXPECT_GT(response.tokens(), uint32_t{kContext});
 }
@@ -332,13 +342,19 @@ class DecoderAlone : public DecoderService {
  protected:
   DecoderAlone() {
     server_.reset();
-    DecoderContext alone{
-        .engine = engine_, .tokenizer = tokenizer_, .chat_template = template_, .logger = kQuiet};
     const std::string address = TestAddress("alone");
-    server_ = *Server::Start({.listen = address}, {MakeDecoderService(alone)});
+    server_ = *Server::Start({.listen = address}, {MakeDecoderService(alone_)});
     stub_ = v1::DecoderService::NewStub(
         grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
   }
+  // The handlers use what is below.
+  ~DecoderAlone() override { server_.reset(); }
+
+  const DecoderContext alone_{.engine = engine_,
+                              .tokenizer = tokenizer_,
+                              .chat_template = template_,
+                              .calls = calls_,
+                              .counts = counts_};
 };
 
 TEST_F(DecoderAlone, AnswersTextAndRefusesMedia) {

@@ -4,7 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "decoder_svc/text/utf8.h"
+#include "common/text/utf8.h"
 #include "tests/decoder_svc/text/vocab_file.h"
 
 namespace softsplice {
@@ -137,6 +137,18 @@ TEST(OutputStream, ControlTokensAreNotShown) {
   const Output out = Stream(RealTokenizer().Encode("a<turn|>b<eos><|image>c<unk><bos>", true));
   EXPECT_EQ(out.answer, "abc");
   EXPECT_EQ(out.tokens.size(), 8u);
+}
+
+// Else what comes with the tokens, log probabilities above all, would pile up unseen.
+TEST(OutputStream, ManyTokensWithoutTextAreToldAsTheyCome) {
+  OutputStream stream(RealTokenizer(), {});
+  const int32_t silent = RealTokenizer().Find("<|image>");
+  ASSERT_TRUE(RealTokenizer().IsControl(silent));
+  size_t told = 0;
+  for (size_t i = 0; i < 1000; ++i) {
+    for (const OutputDelta& delta : stream.Push(silent)) told += delta.tokens.size();
+    EXPECT_GE(told + 100, i);
+  }
 }
 
 TEST(OutputStream, BrokenCharacters) {

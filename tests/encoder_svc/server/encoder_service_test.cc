@@ -128,8 +128,7 @@ class EncoderService : public testing::Test {
  protected:
   EncoderService() {
     const std::string address = absl::StrCat("unix:", testing::TempDir(), "/enc", getpid());
-    auto server =
-        Server::Start({.listen = address}, {MakeEncoderService(encoder_, options_, logger_)});
+    auto server = Server::Start({.listen = address}, {MakeEncoderService(context_)});
     EXPECT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
     // As a default client: no options at all.
@@ -149,12 +148,17 @@ class EncoderService : public testing::Test {
     return messages;
   }
 
-  FakeEncoder encoder_;
-  const EncoderOptions options_{.max_media_bytes = 123,
-                                .max_image_pixels = 456,
-                                .max_audio_duration = absl::Seconds(90),
-                                .max_queue = 5};
   const Logger logger_{LogFormat::kText, LogLevel::kError};
+  Border border_{{}};
+  FakeEncoder encoder_;
+  Workers workers_{1};
+  const Calls calls_{logger_, border_, workers_};
+  const EncoderContext context_{.encoder = encoder_,
+                                .options = {.max_media_bytes = 123,
+                                            .max_image_pixels = 456,
+                                            .max_audio_duration = absl::Seconds(90),
+                                            .max_queue = 5},
+                                .calls = calls_};
   std::unique_ptr<Server> server_;
   std::unique_ptr<v1::EncoderService::Stub> stub_;
 };

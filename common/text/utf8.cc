@@ -1,9 +1,11 @@
-#include "decoder_svc/text/utf8.h"
+#include "common/text/utf8.h"
 
 #include <cstdint>
 
 namespace softsplice {
 namespace {
+
+constexpr absl::string_view kReplacement = "\xEF\xBF\xBD";  // U+FFFD
 
 // How many bytes a character that starts with `lead` has, and the range of its second byte
 // (narrower than 80..BF where that keeps out overlong forms, surrogates and what lies beyond
@@ -49,6 +51,19 @@ Utf8Char NextUtf8(absl::string_view text) {
     code = (code << 6) | (byte & 0x3F);
   }
   return {Utf8::kValid, code, static_cast<size_t>(lead.bytes)};
+}
+
+std::string ToUtf8(absl::string_view bytes) {
+  std::string text;
+  text.reserve(bytes.size());
+  while (!bytes.empty()) {
+    const Utf8Char c = NextUtf8(bytes);
+    const absl::string_view part =
+        c.state == Utf8::kValid ? bytes.substr(0, c.bytes) : kReplacement;
+    text.append(part.data(), part.size());
+    bytes.remove_prefix(c.bytes);
+  }
+  return text;
 }
 
 absl::string_view StripUnicodeSpace(absl::string_view text) {

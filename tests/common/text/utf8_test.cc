@@ -1,4 +1,4 @@
-#include "decoder_svc/text/utf8.h"
+#include "common/text/utf8.h"
 
 #include <gtest/gtest.h>
 
@@ -41,6 +41,12 @@ TEST(NextUtf8, WhatIsNotUtf8) {
     EXPECT_EQ(NextUtf8(text).state, Utf8::kInvalid);
     EXPECT_EQ(NextUtf8(text).bytes, 1u);
   }
+}
+
+TEST(ToUtf8, ReplacesWhatIsNoCharacter) {
+  EXPECT_EQ(ToUtf8("aä€😀"), "aä€😀");
+  EXPECT_EQ(ToUtf8("\xE3\x80z\xFF\xF0\x9F"), "\uFFFDz\uFFFD\uFFFD");
+  EXPECT_EQ(ToUtf8(""), "");
 }
 
 TEST(StripUnicodeSpace, AsPython) {

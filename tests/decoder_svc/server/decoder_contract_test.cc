@@ -1,0 +1,152 @@
+// What the contract promises of refusals, progress and seeds, and of clients that go too far.
+#include <string>
+
+#include "absl/time/clock.h"
+#include "common/server/call.h"
+#include "tests/decoder_svc/server/decoder_service_fixture.h"
+
+namespace softsplice {
+namespace {
+
+using DecoderContract = DecoderService;
+
+TEST_F(DecoderContract, TellsTheSeedThatWasDrawn) {
+  engine_.script = {10};
+  const Answer drawn = Generate(Hello());
+  EXPECT_EQ(drawn.started().seed(), engine_.last().sampling.seed);
+  EXPECT_NE(drawn.started().seed(), Generate(Hello()).started().seed());
+  v1::GenerateRequest request = Hello();
+  request.mutable_sampling()->set_seed(7);
+  EXPECT_EQ(Generate(request).started().seed(), 7u);
+}
+
+TEST_F(DecoderContract, RefusesWhatItDoesNotServe) {
+  engine_.script = {10};
+  const auto refused = [&](const std::string& more, const std::string& field) {
+    v1::GenerateRequest request = Hello();
+    request.MergeFrom(Parse(more));
+    ExpectError(request, absl::StatusCode::kUnimplemented, field);
+  };
+  refused("session_id: 'x'", "session_id");
+  refused("json_schema: '{}'", "json_schema");
+  refused("priority: PRIORITY_BATCH", "priority");
+  refused("chat { tools { name: 'x' } }", "chat.tools");
+  refused("chat { tool_choice { mode: TOOL_CHOICE_MODE_NONE } }", "chat.tool_choice");
+  refused("chat { parallel_tool_calls: false }", "chat.parallel_tool_calls");
+  refused("chat { messages { role: ROLE_MODEL parts { thought: 'x' } } }",
+          "chat.messages[1].parts[0]");
+  v1::GenerateRequest normal = Hello();
+  normal.MergeFrom(Parse("priority: PRIORITY_NORMAL no_prefix_cache: true cache_salt: 'x'"));
+  EXPECT_TRUE(Generate(normal).status.ok());
+}
+
+// Three texts of 16 MiB stopped all RPCs for 14 s.
+TEST_F(DecoderContract, RefusesATextThatCannotFitBeforeItIsTokenised) {
+  engine_.script = {10};
+  const std::string text(4 << 20, 'a');
+  v1::GenerateRequest request = Hello();
+  request.mutable_chat()->mutable_messages(0)->mutable_parts(0)->set_text(text);
+  ExpectError(request, absl::StatusCode::kOutOfRange, "prompt", "4194304 bytes");
+  v1::CountTokensRequest count;
+  *count.mutable_chat() = request.chat();
+  v1::CountTokensResponse response;
+  EXPECT_EQ(Count(count, &response).code(), absl::StatusCode::kOutOfRange);
+
+  v1::GenerateRequest parts = Hello();
+  for (int i = 0; i < 100'000; ++i)
+    parts.mutable_chat()->mutable_messages(0)->add_parts()->set_text("");
+  ExpectError(parts, absl::StatusCode::kOutOfRange, "prompt", "100001 parts");
+
+  v1::GenerateRequest ids;
+  ids.mutable_raw()->add_parts()->mutable_token_ids()->mutable_ids()->Resize(100'000, 5);
+  ExpectError(ids, absl::StatusCode::kOutOfRange, "prompt", "100000 token ids");
+}
+
+// 64 MiB of empty messages became 3.8 GB.
+TEST_F(DecoderContract, RefusesRequestsThatWouldBecomeHuge) {
+  engine_.script = {10};
+  const uint64_t before = border_.live_bytes();
+  v1::GenerateRequest request = Hello();
+  for (int i = 0; i < (1 << 20) + 1; ++i) request.add_stop();
+  ExpectError(request, absl::StatusCode::kResourceExhausted, "", "1048576 values");
+  // The call gives them back when gRPC is done with it, a little after the client is.
+  for (int i = 0; i < 3000 && border_.live_bytes() > before; ++i) {
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+  EXPECT_EQ(border_.live_bytes(), before);
+}
+
+TEST_F(DecoderContract, RefusesMoreBiasesThanTheVocabularyHas) {
+  engine_.script = {10};
+  v1::GenerateRequest request = Hello();
+  for (int i = 0; i <= tokenizer_.size(); ++i) request.mutable_sampling()->add_logit_bias();
+  ExpectError(request, absl::StatusCode::kInvalidArgument, "sampling.logit_bias");
+}
+
+TEST_F(DecoderContract, CountsTextThatIsNotUtf8InWholeCharacters) {
+  v1::CountTokensRequest request;
+  // The byte token of 0xFF, as ids: no text that a client sends may hold it.
+  const int32_t byte = tokenizer_.Find("<0xFF>");
+  ASSERT_GE(byte, 0);
+  request.mutable_raw()->add_parts()->mutable_token_ids()->add_ids(byte);
+  request.set_include_rendered(true);
+  v1::CountTokensResponse response;
+  ASSERT_EQ(Count(request, &response), absl::OkStatus());
+  EXPECT_EQ(response.rendered(), "<bos>\uFFFD");
+}
+
+TEST_F(DecoderContract, ARefusalHasTrailersOnly) {
+  grpc::ClientContext context;
+  auto reader = stub_->Generate(&context, {});
+  EXPECT_FALSE(reader->Finish().ok());
+  EXPECT_EQ(context.GetServerInitialMetadata().count(kRequestIdHeader), 0u);
+  EXPECT_EQ(context.GetServerTrailingMetadata().count(kRequestIdHeader), 1u);
+  EXPECT_EQ(context.GetServerTrailingMetadata().find(kPushbackHeader)->second, "-1");
+}
+
+TEST_F(DecoderContract, TellsProgressWhileItsMediaAreEncoded) {
+  engine_.script = {10};
+  encoder_.encode = [&](grpc::ServerContext*, const v1::EncodeImageRequest* r,
+                        FakeEncoderService::Writer* writer) {
+    absl::SleepFor(absl::Seconds(2));
+    return encoder_.Good(*r, writer);
+  };
+  grpc::ClientContext context;
+  auto reader = stub_->Generate(&context, WithPicture());
+  v1::GenerateResponse message;
+  ASSERT_TRUE(reader->Read(&message));
+  ASSERT_TRUE(message.has_progress());
+  EXPECT_EQ(message.progress().stage(), v1::STAGE_ENCODING);
+  EXPECT_EQ(message.progress().media(), 1u);
+  while (reader->Read(&message)) continue;
+  EXPECT_TRUE(reader->Finish().ok());
+}
+
+// It costs its memory until then; the engine does not wait for it.
+TEST_F(DecoderContract, LeavesAClientThatReadsNothing) {
+  engine_.script.assign(200'000, 10);
+  engine_.endless = true;
+  v1::GenerateRequest request = Hello();
+  request.set_logprobs(20);
+  // One that takes no more than it reads.
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  const auto stub = v1::DecoderService::NewStub(
+      grpc::CreateCustomChannel(server_->address(), grpc::InsecureChannelCredentials(), arguments));
+  grpc::ClientContext context;
+  auto reader = stub->Generate(&context, request);
+  bool ran = false;
+  for (int i = 0; i < 6000 && (!ran || engine_.load().running > 0); ++i) {
+    ran = ran || engine_.load().running > 0;
+    EXPECT_LT(border_.live_bytes(), 8u << 20);
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+  EXPECT_TRUE(ran);
+  EXPECT_EQ(engine_.load().running, 0);
+  v1::GenerateResponse message;
+  while (reader->Read(&message)) continue;
+  EXPECT_EQ(GetErrorDetail(FromGrpcStatus(reader->Finish())).reason, "CLIENT_TOO_SLOW");
+}
+
+}  // namespace
+}  // namespace softsplice
