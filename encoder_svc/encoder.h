@@ -94,7 +94,7 @@ struct AudioCallbacks {
   // The rows * dim values of the next segment. `next` is null with the last one; else the encoder
   // goes on with the sound only once it was called (any thread, at most once, while the encoder
   // lives), so that a slow receiver is not sent more than it can take. Until then the sound keeps
-  // its place, but for its deadline. Dropping `next` instead ends the job: nothing is called any
+  // its place, unless it is cancelled. Dropping `next` instead ends the job: nothing is called any
   // more.
   std::function<void(std::vector<float> values, std::function<void()> next)> rows;
   std::function<void(const absl::Status&, const EncodeTimings&)> done;
