@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/config/text_config.h"
 #include "common/gguf/file.h"
@@ -14,9 +15,11 @@
 #include "common/server/address.h"
 #include "common/server/flags.h"
 #include "common/server/grpc_log.h"
+#include "common/server/serve.h"
 #include "common/server/server.h"
 #include "common/server/signals.h"
 #include "common/status/macros.h"
+#include "common/time/steady.h"
 #include "decoder_svc/encoder_pool/encoder_pool.h"
 #include "decoder_svc/engine/engine.h"
 #include "decoder_svc/server/service.h"
@@ -28,8 +31,6 @@ namespace {
 
 // Prompts that are tokenised at the same time; the engine keeps most of the machine.
 constexpr int kWorkers = 2;
-// A step takes seconds at most: an engine that does not come round for so long hangs.
-constexpr absl::Duration kStalled = absl::Minutes(2);
 // An encoder that is there says so at once; one that is not need not be waited for.
 constexpr absl::Duration kFirstAnswers = absl::Seconds(2);
 
@@ -145,7 +146,7 @@ absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const
   StopSignal stop;
   RETURN_IF_ERROR(PrepareListenAddress(service.server.listen));
   logger.Log(LogLevel::kInfo, "loading", {{"file", flags.model}});
-  const absl::Time start = absl::Now();
+  const absl::Duration start = SteadyNow();
   // In this order: calls may outlive the server for as long as the engine or the encoders hold
   // them.
   Border border(service.border);
@@ -157,7 +158,7 @@ absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const
               {"backend", engine.info().backend},
               {"template", std::string(model.chat_template->name())},
               {"context", engine.info().context_length},
-              DurationField("load", absl::Now() - start)});
+              DurationField("load", SteadyNow() - start)});
   Workers workers(kWorkers);
   std::unique_ptr<EncoderPool> encoders;
   if (!flags.encoders.empty()) {
@@ -177,11 +178,12 @@ absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const
                                   .limits = flags.media,
                                   .allow_foreign_soft_tokens = flags.allow_foreign_soft_tokens};
   ASSIGN_OR_RETURN(const std::unique_ptr<Server> server,
-                   Server::Start(service.server, {MakeDecoderService(context)}));
-  ServeUntilStopped(*server, stop, service.server, logger,
-                    [&] { return absl::Now() - engine.last_step() < kStalled; });
+                   Server::Start(service.server, border, {MakeDecoderService(context)}));
+  const absl::Status status = ServeUntilStopped(*server, stop, service.serve, logger, [&] {
+    return Vitality{.heartbeat = SteadyNow() - (absl::Now() - engine.last_step())};
+  });
   engine.Shutdown(absl::Now());
-  return absl::OkStatus();
+  return status;
 }
 
 int Run(int argc, char** argv) {
@@ -198,7 +200,7 @@ int Run(int argc, char** argv) {
   const absl::Status status = Serve(service, flags, logger);
   SetGrpcLogger(nullptr);
   if (status.ok()) return kExitStopped;
-  std::cerr << "softsplice-decoder: " << status.message() << std::endl;
+  logger.Print(absl::StrCat("softsplice-decoder: ", status.message()));
   return kExitFailed;
 }
 

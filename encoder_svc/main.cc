@@ -5,14 +5,16 @@
 #include <memory>
 
 #include "absl/status/status.h"
-#include "absl/time/clock.h"
+#include "absl/strings/str_cat.h"
 #include "common/log/log.h"
 #include "common/server/address.h"
 #include "common/server/flags.h"
 #include "common/server/grpc_log.h"
+#include "common/server/serve.h"
 #include "common/server/server.h"
 #include "common/server/signals.h"
 #include "common/status/macros.h"
+#include "common/time/steady.h"
 #include "encoder_svc/encoder.h"
 #include "encoder_svc/server/service.h"
 
@@ -84,21 +86,23 @@ absl::Status Serve(const ServiceFlags& flags, const EncoderOptions& options, con
   StopSignal stop;
   RETURN_IF_ERROR(PrepareListenAddress(flags.server.listen));
   logger.Log(LogLevel::kInfo, "loading", {{"file", options.mmproj_path}});
-  const absl::Time start = absl::Now();
+  const absl::Duration start = SteadyNow();
   Border border(flags.border);  // outlives the encoder, which may hold calls
   ASSIGN_OR_RETURN(const std::unique_ptr<Encoder> encoder, Encoder::Load(options));
   logger.Log(LogLevel::kInfo, "loaded",
              {{"model", encoder->info().model_name},
               {"backend", encoder->info().backend},
-              DurationField("load", absl::Now() - start)});
+              DurationField("load", SteadyNow() - start)});
   Workers workers(kWorkers);
   const Calls calls{logger, border, workers};
   const EncoderContext context = {.encoder = *encoder, .options = options, .calls = calls};
   ASSIGN_OR_RETURN(const std::unique_ptr<Server> server,
-                   Server::Start(flags.server, {MakeEncoderService(context)}));
-  ServeUntilStopped(*server, stop, flags.server, logger, [&] { return encoder->health().ok(); });
+                   Server::Start(flags.server, border, {MakeEncoderService(context)}));
+  const absl::Status status = ServeUntilStopped(*server, stop, flags.serve, logger, [&] {
+    return Vitality{.failure = encoder->health(), .heartbeat = encoder->last_step()};
+  });
   encoder->Shutdown();
-  return absl::OkStatus();
+  return status;
 }
 
 int Run(int argc, char** argv) {
@@ -114,7 +118,7 @@ int Run(int argc, char** argv) {
   const absl::Status status = Serve(flags, options, logger);
   SetGrpcLogger(nullptr);
   if (status.ok()) return kExitStopped;
-  std::cerr << "softsplice-encoder: " << status.message() << std::endl;
+  logger.Print(absl::StrCat("softsplice-encoder: ", status.message()));
   return kExitFailed;
 }
 

@@ -2,8 +2,13 @@
 // requests.
 #pragma once
 
+#include <unistd.h>
+
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <thread>
 #include <variant>
 #include <vector>
 
@@ -27,17 +32,36 @@ LogField DurationField(absl::string_view key, absl::Duration duration);
 std::string FormatLogLine(LogFormat format, absl::Time time, LogLevel level,
                           absl::string_view event, const std::vector<LogField>& fields);
 
-// Thread-safe: every line is one write.
+// Thread-safe, and no caller ever waits for whoever reads the log: lines go into a bounded queue,
+// and a thread of the logger's writes them, each with one write. What the queue can't hold or the
+// file doesn't take is dropped, and told as soon as writing works again.
 class Logger {
  public:
-  Logger(LogFormat format, LogLevel level) : format_(format), level_(level) {}
+  static constexpr size_t kQueueBytes = 1 << 20;
+
+  // `fd` stays the caller's and must stay open as long as the process.
+  Logger(LogFormat format, LogLevel level, int fd = STDERR_FILENO);
+  // Flushes; a writer that is stuck is left behind.
+  ~Logger();
+  Logger(const Logger&) = delete;
+  Logger& operator=(const Logger&) = delete;
 
   // Drops events below the level.
   void Log(LogLevel level, absl::string_view event, const std::vector<LogField>& fields = {}) const;
 
+  // A line as it is, without its end, whatever the level: a program's last words.
+  void Print(std::string line) const;
+
+  // Whether all lines so far were written, or given up, within a second.
+  bool Flush() const;
+
  private:
+  class Queue;
+
   const LogFormat format_;
   const LogLevel level_;
+  const std::shared_ptr<Queue> queue_;  // the writer's as well: it may outlive the logger
+  std::thread writer_;
 };
 
 }  // namespace softsplice

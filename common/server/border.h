@@ -18,6 +18,7 @@ namespace softsplice {
 
 struct BorderOptions {
   int max_calls = 512;
+  uint64_t max_request_bytes = 64 << 20;  // of one message
   // Of all live calls: requests as they came, what they became when parsed, unsent answers.
   uint64_t max_bytes = 1 << 30;
   absl::Duration upload_limit = absl::Minutes(1);  // from a call's headers to its whole request

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <google/protobuf/descriptor.h>
-#include <grpcpp/impl/service_type.h>
 #include <grpcpp/server_context.h>
 #include <grpcpp/support/server_callback.h>
 
@@ -11,11 +10,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/server/calls.h"
+#include "common/server/raw_message.h"
 
 namespace softsplice {
 
 // A method that nobody serves is UNIMPLEMENTED, as in any service.
-class CallService : public grpc::Service {
+class CallService : public RawService {
  protected:
   CallService(const google::protobuf::ServiceDescriptor* descriptor, const Calls& calls)
       : descriptor_(descriptor), calls_(calls) {}
@@ -25,26 +25,19 @@ class CallService : public grpc::Service {
   template <class MethodCall, class Context>
   void Serve(const std::string& method, Context& context) {
     using Response = typename MethodCall::ResponseType;
-    const auto begin = [this, method, &context](grpc::CallbackServerContext* from)
-        -> grpc::ServerBidiReactor<grpc::ByteBuffer, Response>* {
+    const auto begin = [this, method,
+                        &context](grpc::CallbackServerContext* from) -> Reactor<Response>* {
       auto call = std::make_shared<MethodCall>(calls_.Begin(from, descriptor_->name(), method),
                                                calls_, context);
       call->Start();
       return call.get();
     };
-    const std::string path = absl::StrCat("/", descriptor_->full_name(), "/", method);
-    paths_.push_back(std::make_unique<std::string>(path));
-    // As generated code does it for the types of methods that it knows.
-    AddMethod(new grpc::internal::RpcServiceMethod(
-        paths_.back()->c_str(), grpc::internal::RpcMethod::BIDI_STREAMING, nullptr));
-    MarkMethodCallback(static_cast<int>(paths_.size()) - 1,
-                       new grpc::internal::CallbackBidiHandler<grpc::ByteBuffer, Response>(begin));
+    RawService::Serve<Response>(absl::StrCat("/", descriptor_->full_name(), "/", method), begin);
   }
 
  private:
   const google::protobuf::ServiceDescriptor* const descriptor_;
   const Calls calls_;
-  std::vector<std::unique_ptr<std::string>> paths_;  // gRPC keeps pointers to them
 };
 
 }  // namespace softsplice

@@ -21,6 +21,32 @@ void AddSeconds(CLI::App& app, const std::string& name, absl::Duration* duration
       ->default_str(absl::StrCat(absl::ToDoubleSeconds(*duration)));
 }
 
+void AddLimitFlags(CLI::App& app, ServiceFlags* flags) {
+  app.add_option("--max-request-bytes", flags->border.max_request_bytes,
+                 "Largest message that is taken")
+      ->check(CLI::Range(uint64_t{1} << 10, uint64_t{1} << 30))
+      ->type_name("BYTES")
+      ->capture_default_str();
+  app.add_option("--max-live-calls", flags->border.max_calls,
+                 "Calls that may be in the service at once; one more is refused with a retry delay")
+      ->check(CLI::Range(1, 1 << 20))
+      ->type_name("N")
+      ->capture_default_str();
+  app.add_option("--max-live-bytes", flags->border.max_bytes,
+                 "What the requests and unsent answers of all calls may occupy")
+      ->check(CLI::Range(uint64_t{1} << 20, uint64_t{1} << 50))
+      ->type_name("BYTES")
+      ->capture_default_str();
+  app.add_option("--max-connections", flags->server.max_connections,
+                 "Connections that may be open at once; one more is closed at once")
+      ->check(CLI::Range(1, 1 << 20))
+      ->type_name("N")
+      ->capture_default_str();
+  AddSeconds(app, "--max-connection-age", &flags->server.max_connection_age,
+             "Connections are asked to reconnect after this long, so that load spreads over "
+             "replicas; running calls go on; 0 is off; never on a unix socket");
+}
+
 LogLevel LevelOf(const std::string& name) {
   if (name == "debug") return LogLevel::kDebug;
   if (name == "warning") return LogLevel::kWarning;
@@ -33,20 +59,18 @@ void AddServiceFlags(CLI::App& app, const std::string& default_listen, ServiceFl
   flags->server.listen = default_listen;
   flags->log_format = isatty(STDERR_FILENO) != 0 ? LogFormat::kText : LogFormat::kJson;
   app.set_version_flag("--version", app.get_name() + " " SOFTSPLICE_VERSION);
-  app.add_option("--listen", flags->server.listen,
-                 "Where to listen: host:port (0.0.0.0:PORT for all interfaces) or unix:PATH")
+  app.add_option(
+         "--listen", flags->server.listen,
+         "Where to listen: host:port ([::]:PORT for all interfaces, 0.0.0.0:PORT for those of "
+         "IPv4) or unix:PATH")
       ->type_name("ADDRESS")
       ->capture_default_str();
-  app.add_option("--max-request-bytes", flags->server.max_request_bytes,
-                 "Largest message that is taken")
-      ->check(CLI::Range(1 << 10, 1 << 30))
-      ->type_name("BYTES")
-      ->capture_default_str();
-  AddSeconds(app, "--max-connection-age", &flags->server.max_connection_age,
-             "Connections are asked to reconnect after this long, so that load spreads over "
-             "replicas; running calls go on; 0 is off");
-  AddSeconds(app, "--drain-seconds", &flags->server.drain,
-             "What running calls get to end after SIGTERM or SIGINT");
+  AddLimitFlags(app, flags);
+  AddSeconds(app, "--lame-duck-seconds", &flags->serve.lame_duck,
+             "After a stop signal health says NOT_SERVING this long while new calls are still "
+             "taken, so that whoever sends them can learn of it");
+  AddSeconds(app, "--drain-seconds", &flags->serve.drain,
+             "What running calls get to end after a stop signal");
   app.add_option_function<std::string>(
          "--log-format",
          [flags](const std::string& name) {

@@ -8,24 +8,25 @@
 
 #include "common/log/log.h"
 #include "common/server/border.h"
+#include "common/server/serve.h"
 #include "common/server/server.h"
 
 namespace softsplice {
 
 // Exit codes of a service's main program.
-inline constexpr int kExitStopped = 0;  // after SIGTERM or SIGINT
+inline constexpr int kExitStopped = 0;  // after SIGTERM, SIGINT or SIGHUP
 inline constexpr int kExitFailed = 1;
 inline constexpr int kExitUsage = 2;
 
 struct ServiceFlags {
   ServerOptions server;
   BorderOptions border;
+  ServeOptions serve;
   LogFormat log_format = LogFormat::kText;
   LogLevel log_level = LogLevel::kInfo;
 };
 
-// Adds --listen, --max-request-bytes, --max-connection-age, --drain-seconds, --log-format,
-// --log-level and --version to `app`. `flags` is filled by ParseFlags and must outlive `app`.
+// Adds them to `app`. `flags` is filled by ParseFlags and must outlive `app`.
 void AddServiceFlags(CLI::App& app, const std::string& default_listen, ServiceFlags* flags);
 
 // Gives every option that `app` has the environment variable `prefix` + its name ("--max-queue" is

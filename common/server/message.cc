@@ -5,9 +5,9 @@
 #include <grpcpp/support/proto_buffer_reader.h>
 
 #include "absl/strings/str_cat.h"
+#include "common/server/raw_message.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
-#include "common/status/reasons.h"
 
 namespace softsplice {
 namespace {
@@ -72,13 +72,6 @@ class Counter {
   uint64_t quarters_ = 0;
 };
 
-absl::Status Malformed(const google::protobuf::Message& request) {
-  return MakeError(
-      absl::StatusCode::kInvalidArgument,
-      absl::StrCat("the message is no ", request.GetTypeName(), ", or has text that is not UTF-8"),
-      {.reason = reason::kMalformedRequest});
-}
-
 }  // namespace
 
 absl::Status ParseRequest(grpc::ByteBuffer* bytes, google::protobuf::Message* request,
@@ -96,11 +89,11 @@ absl::Status ParseRequest(grpc::ByteBuffer* bytes, google::protobuf::Message* re
       return OverLimit("", absl::StrCat("the request has more than ", kMaxRequestValues,
                                         " values in all its fields"));
     }
-    if (!understood) return Malformed(*request);
+    if (!understood) return Unparsable(*bytes, request->GetTypeName());
   }
   RETURN_IF_ERROR(lease->Grow(size + values * kBytesPerValue));
   grpc::ProtoBufferReader reader(bytes);
-  if (!request->ParseFromZeroCopyStream(&reader)) return Malformed(*request);
+  if (!request->ParseFromZeroCopyStream(&reader)) return Unparsable(*bytes, request->GetTypeName());
   bytes->Clear();
   lease->Shrink(size);
   return absl::OkStatus();

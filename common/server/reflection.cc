@@ -5,13 +5,19 @@
 #include <grpcpp/support/server_callback.h>
 #include <grpcpp/support/status.h>
 
+#include <memory>
+#include <mutex>
 #include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/server/raw_message.h"
+#include "common/server/status.h"
+#include "common/status/error.h"
+#include "common/status/reasons.h"
+#include "common/time/steady.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
-#include "grpc/health/v1/health.pb.h"
 #include "grpc/reflection/v1/reflection.grpc.pb.h"
 #include "grpc/reflection/v1alpha/reflection.grpc.pb.h"
 
@@ -120,40 +126,96 @@ typename Version::Response Answer(const typename Version::Request& request,
   return response;
 }
 
-// Answers one question at a time until the client is done.
+// Answers one question at a time until the client is done, or asks nothing for too long.
 template <class Version>
 class ReflectionCall final
-    : public grpc::ServerBidiReactor<typename Version::Request, typename Version::Response> {
+    : public grpc::ServerBidiReactor<grpc::ByteBuffer, typename Version::Response>,
+      public Border::Guest,
+      public std::enable_shared_from_this<ReflectionCall<Version>> {
  public:
-  explicit ReflectionCall(const std::vector<std::string>& services) : services_(services) {
-    this->StartRead(&request_);
+  ReflectionCall(const std::vector<std::string>& services, Border& border)
+      : services_(services), border_(border) {}
+
+  // Once it is owned by a shared pointer.
+  void Start() {
+    self_ = this->shared_from_this();
+    const absl::Status status = border_.Enter(self_, /*light=*/true);
+    const std::lock_guard lock(mutex_);
+    if (!status.ok()) return End(status);
+    this->StartRead(&bytes_);
   }
 
   void OnReadDone(bool ok) override {
-    if (!ok) return this->Finish(grpc::Status::OK);
-    response_ = Answer<Version>(request_, services_);
+    const std::lock_guard lock(mutex_);
+    if (ended_) return;
+    if (!ok) return End(absl::OkStatus());
+    typename Version::Request request;
+    const absl::Status status = ParseSmall(bytes_, &request);
+    bytes_.Clear();
+    if (!status.ok()) return End(status);
+    response_ = Answer<Version>(request, services_);
     this->StartWrite(&response_);
   }
   void OnWriteDone(bool ok) override {
-    if (!ok) return this->Finish(grpc::Status::OK);
-    this->StartRead(&request_);
+    const std::lock_guard lock(mutex_);
+    if (ended_) return;
+    if (!ok) return End(absl::OkStatus());
+    answered_ = SteadyNow();
+    this->StartRead(&bytes_);
   }
-  void OnDone() override { delete this; }
+  void OnCancel() override { EndLater(absl::CancelledError()); }
+  void OnDone() override {
+    border_.Leave(this);
+    // Ends this object's life, unless the border looks at it right now.
+    const auto self = std::move(self_);
+  }
+
+  void OnTick(absl::Duration now) override {
+    {
+      const std::lock_guard lock(mutex_);
+      if (now - answered_ < border_.options().upload_limit) return;
+    }
+    EndLater(MakeError(absl::StatusCode::kResourceExhausted, "the client asked nothing more",
+                       {.reason = reason::kClientTooSlow}));
+  }
+  void OnDrain() override {
+    EndLater(MakeError(absl::StatusCode::kUnavailable, "the service is stopping",
+                       {.reason = reason::kDraining, .retry_after = absl::Seconds(1)}));
+  }
+  void OnDrainDeadline() override { OnDrain(); }
 
  private:
+  void EndLater(const absl::Status& status) {
+    const std::lock_guard lock(mutex_);
+    End(status);
+  }
+  // Under mutex_.
+  void End(const absl::Status& status) {
+    if (!std::exchange(ended_, true)) this->Finish(ToGrpcStatus(status));
+  }
+
   const std::vector<std::string>& services_;
-  typename Version::Request request_;
+  Border& border_;
+  std::mutex mutex_;
+  std::shared_ptr<ReflectionCall> self_;  // until OnDone
+  bool ended_ = false;
+  absl::Duration answered_ = SteadyNow();
+  grpc::ByteBuffer bytes_;
   typename Version::Response response_;
 };
 
 template <class Version>
-class ReflectionService final : public Version::Service::CallbackService {
+class ReflectionService final : public RawService {
  public:
-  explicit ReflectionService(std::vector<std::string> services) : services_(std::move(services)) {}
-
-  grpc::ServerBidiReactor<typename Version::Request, typename Version::Response>*
-  ServerReflectionInfo(grpc::CallbackServerContext* /*context*/) override {
-    return new ReflectionCall<Version>(services_);
+  ReflectionService(std::vector<std::string> services, Border& border)
+      : services_(std::move(services)) {
+    Serve<typename Version::Response>(
+        absl::StrCat("/", Version::Service::service_full_name(), "/ServerReflectionInfo"),
+        [this, &border](grpc::CallbackServerContext* /*context*/) {
+          const auto call = std::make_shared<ReflectionCall<Version>>(services_, border);
+          call->Start();
+          return call.get();
+        });
   }
 
  private:
@@ -161,9 +223,8 @@ class ReflectionService final : public Version::Service::CallbackService {
 };
 
 // Descriptors are only in the pool if the program links their files, and nothing else names these:
-// the health service itself is gRPC's own, the error details go into an Any.
+// the error details go into an Any.
 void LinkDescriptors() {
-  grpc::health::v1::HealthCheckRequest::descriptor();
   google::rpc::Status::descriptor();
   google::rpc::ErrorInfo::descriptor();
 }
@@ -171,13 +232,13 @@ void LinkDescriptors() {
 }  // namespace
 
 std::vector<std::unique_ptr<grpc::Service>> MakeReflectionServices(
-    std::vector<std::string> services) {
+    std::vector<std::string> services, Border& border) {
   LinkDescriptors();
   services.insert(services.end(), {"grpc.health.v1.Health", V1::Service::service_full_name(),
                                    V1Alpha::Service::service_full_name()});
   std::vector<std::unique_ptr<grpc::Service>> made;
-  made.push_back(std::make_unique<ReflectionService<V1>>(services));
-  made.push_back(std::make_unique<ReflectionService<V1Alpha>>(services));
+  made.push_back(std::make_unique<ReflectionService<V1>>(services, border));
+  made.push_back(std::make_unique<ReflectionService<V1Alpha>>(services, border));
   return made;
 }
 

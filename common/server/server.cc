@@ -1,107 +1,162 @@
 #include "common/server/server.h"
 
-#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/resource_quota.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
+#include <sys/resource.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
-#include "common/server/address.h"
 #include "common/server/reflection.h"
-#include "common/server/signals.h"
 #include "common/status/macros.h"
 
 namespace softsplice {
 namespace {
 
+using AcceptorType = grpc::ServerBuilder::experimental_type::ExternalConnectionType;
+
 // Finds connections whose other end is gone without a word; clients may ping as often as that.
 constexpr int kKeepaliveMs = 30'000;
 constexpr int kKeepaliveTimeoutMs = 10'000;
 constexpr int kMinClientPingMs = 10'000;
+// Of a connection: to say that it speaks HTTP/2; without calls; from its age on, for calls to end.
+constexpr int kHandshakeMs = 20'000;
+constexpr int kIdleMs = 300'000;
+constexpr int kAgeGraceMs = 3'600'000;
+// Of one connection, at least; else half of all calls that may be live, so that none fills them.
+constexpr int kMinStreams = 100;
+// Descriptors for all else: files, the encoders' connections, gRPC's own.
+constexpr size_t kOtherDescriptors = 64;
 
-void AddArguments(const ServerOptions& options, grpc::ServerBuilder* builder) {
-  builder->SetMaxReceiveMessageSize(options.max_request_bytes);
+// What ended calls get to tell their clients, and clients to go by themselves.
+constexpr absl::Duration kLastMessages = absl::Seconds(2);
+constexpr absl::Duration kGoodbye = absl::Milliseconds(500);
+
+void AddArguments(const ServerOptions& options, const Border& border,
+                  grpc::ServerBuilder* builder) {
+  builder->SetMaxReceiveMessageSize(-1);  // calls look themselves
   builder->SetMaxSendMessageSize(-1);
-  builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  // A compressed message is handed over as it came, and refused: inflated, it could be any size.
+  builder->AddChannelArgument(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
+  // The backstop: what gRPC itself holds, above all of messages that are not complete. Over it,
+  // calls and idle connections are ended.
+  grpc::ResourceQuota quota("softsplice");
+  builder->SetResourceQuota(quota.Resize(border.options().max_bytes));
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
+                              std::max(kMinStreams, border.options().max_calls / 2));
+  // Windows stay small but for a message that is being read.
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                               kMinClientPingMs);
-  if (options.max_connection_age > absl::ZeroDuration()) {
+  builder->AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeMs);
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kIdleMs);
+  // On a unix socket there is no other replica to go to.
+  if (options.max_connection_age > absl::ZeroDuration() &&
+      !absl::StartsWith(options.listen, "unix:")) {
     builder->AddChannelArgument(
         GRPC_ARG_MAX_CONNECTION_AGE_MS,
         static_cast<int>(absl::ToInt64Milliseconds(options.max_connection_age)));
+    builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, kAgeGraceMs);
   }
+}
+
+// Raises the process's limit of descriptors as far as it may; what is left for connections.
+size_t ConnectionsPossible() {
+  rlimit limit = {};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+  getrlimit(RLIMIT_NOFILE, &limit);
+  return std::max<size_t>(limit.rlim_cur, kOtherDescriptors + 1) - kOtherDescriptors;
+}
+
+std::vector<std::string> NamesOf(const std::vector<NamedService>& services) {
+  std::vector<std::string> names;
+  for (const NamedService& service : services) names.push_back(service.name);
+  return names;
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options,
-                                                      std::vector<NamedService> services) {
-  RETURN_IF_ERROR(PrepareListenAddress(options.listen));
-  std::unique_ptr<Server> server(new Server);
-  std::vector<std::string> names;
-  for (const NamedService& service : services) names.push_back(service.name);
-  server->services_ = std::move(services);
-  server->reflection_ = MakeReflectionServices(std::move(names));
+Server::Server(Border& border, std::vector<NamedService> services)
+    : border_(border),
+      services_(std::move(services)),
+      health_(NamesOf(services_)),
+      reflection_(MakeReflectionServices(NamesOf(services_), border)) {}
 
-  grpc::EnableDefaultHealthCheckService(true);
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, Border& border,
+                                                      std::vector<NamedService> services) {
+  ASSIGN_OR_RETURN(ListeningSockets listening, Listen(options.listen));
+  std::unique_ptr<Server> server(new Server(border, std::move(services)));
+  server->address_ = listening.address;
+
   grpc::ServerBuilder builder;
-  AddArguments(options, &builder);
-  int port = 0;
-  builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port);
+  AddArguments(options, border, &builder);
+  server->acceptor_ = builder.experimental().AddExternalConnectionAcceptor(
+      AcceptorType::FROM_FD, grpc::InsecureServerCredentials());
+  builder.RegisterService(&server->health_.service());
   for (const NamedService& service : server->services_) {
     builder.RegisterService(service.service.get());
   }
   for (const auto& service : server->reflection_) builder.RegisterService(service.get());
   server->server_ = builder.BuildAndStart();
   if (server->server_ == nullptr) {
-    return absl::FailedPreconditionError(absl::StrCat("can't listen on ", options.listen));
+    StopListening(&listening);
+    return absl::FailedPreconditionError(absl::StrCat("can't serve on ", options.listen));
   }
-  const bool is_unix = absl::StartsWith(options.listen, "unix:");
-  server->address_ =
-      is_unix ? options.listen
-              : absl::StrCat(options.listen.substr(0, options.listen.rfind(':')), ":", port);
-  server->SetServing(true);
+  server->health_.SetServing(true);
+  server->listener_ = std::make_unique<Listener>(
+      std::move(listening), std::min<size_t>(options.max_connections, ConnectionsPossible()),
+      [acceptor = server->acceptor_.get()](int socket, int connection) {
+        grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters parameters;
+        parameters.listener_fd = socket;
+        parameters.fd = connection;
+        acceptor->HandleNewConnection(&parameters);
+      });
   return server;
 }
 
-Server::~Server() { Shutdown(absl::Now()); }
-
-void Server::SetServing(bool serving) {
-  grpc::HealthCheckServiceInterface& health = *server_->GetHealthCheckService();
-  health.SetServingStatus("", serving);
-  for (const NamedService& service : services_) health.SetServingStatus(service.name, serving);
+Server::~Server() {
+  if (server_ == nullptr) return;  // it did not start
+  Drain(absl::ZeroDuration());
+  Shutdown();
 }
 
-void Server::Shutdown(absl::Time deadline) {
-  if (server_ == nullptr) return;
-  SetServing(false);
-  server_->Shutdown(absl::ToChronoTime(deadline));
-  server_->Wait();
-  server_.reset();
+void Server::Drain(absl::Duration limit) {
+  if (closing_.joinable()) return;
+  health_.SetServing(false);
+  health_.EndWatches();
+  border_.Drain();
+  listener_->Stop();
+  closing_ = std::thread([this] {
+    server_->Shutdown();
+    const std::lock_guard lock(mutex_);
+    closed_ = true;
+    changed_.notify_all();
+  });
+  if (border_.WaitIdle(limit)) return;
+  border_.EndAll();
+  border_.WaitIdle(kLastMessages);
 }
 
-void ServeUntilStopped(Server& server, StopSignal& stop, const ServerOptions& options,
-                       const Logger& logger, const std::function<bool()>& healthy) {
-  logger.Log(LogLevel::kInfo, "serving", {{"address", server.address()}});
-  stop.Arm();
-  bool serving = true;
-  while (!stop.Wait(absl::Seconds(1))) {
-    if (healthy() == serving) continue;
-    serving = !serving;
-    server.SetServing(serving);
-    logger.Log(serving ? LogLevel::kInfo : LogLevel::kError,
-               serving ? "makes progress again" : "makes no progress");
+void Server::Shutdown() {
+  {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, absl::ToChronoMilliseconds(kGoodbye), [this] { return closed_; });
+    // More than once: gRPC may have been about to take one.
+    while (!closed_) {
+      listener_->CloseConnections();
+      changed_.wait_for(lock, absl::ToChronoMilliseconds(kGoodbye), [this] { return closed_; });
+    }
   }
-  logger.Log(LogLevel::kInfo, "draining", {DurationField("limit", options.drain)});
-  server.Shutdown(absl::Now() + options.drain);
-  logger.Log(LogLevel::kInfo, "stopped");
+  closing_.join();
 }
 
 }  // namespace softsplice

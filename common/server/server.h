@@ -1,28 +1,34 @@
 // A gRPC server as both services run it: one listener, health, reflection, limits, drain.
 #pragma once
 
+#include <condition_variable>
 #include <cstdint>
-#include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "common/log/log.h"
+#include "common/server/border.h"
+#include "common/server/health.h"
+#include "common/server/listener.h"
 
 namespace grpc {
 class Server;
 class Service;
+namespace experimental {
+class ExternalConnectionAcceptor;
+}  // namespace experimental
 }  // namespace grpc
 
 namespace softsplice {
 
 struct ServerOptions {
-  std::string listen;                // host:port (port 0: a free one) or unix:PATH
-  int max_request_bytes = 64 << 20;  // of one message
+  std::string listen;          // host:port (port 0: a free one) or unix:PATH
+  int max_connections = 4096;  // fewer if the process may not have as many descriptors
   absl::Duration max_connection_age = absl::Minutes(30);  // zero: no limit
-  absl::Duration drain = absl::Seconds(20);
 };
 
 // A service and its full name.
@@ -31,37 +37,48 @@ struct NamedService {
   std::shared_ptr<grpc::Service> service;
 };
 
+// Thread-safe but for Drain and the destructor.
 class Server {
  public:
-  // Listens and answers; health says SERVING for "" and every service. ALREADY_EXISTS: the address
-  // is taken; FAILED_PRECONDITION or INVALID_ARGUMENT: it can't be used.
-  static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options,
+  // Listens and answers; health says SERVING for "", every service and `liveness`. `border`, which
+  // outlives the server, is the one that the services' calls pass. ALREADY_EXISTS: the address is
+  // taken; FAILED_PRECONDITION or INVALID_ARGUMENT: it can't be used.
+  static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options, Border& border,
                                                        std::vector<NamedService> services);
+  // Drains without waiting for running calls.
   ~Server();
 
   // Where it listens, the port filled in.
   const std::string& address() const { return address_; }
+  Health& health() { return health_; }
+  Border& border() { return border_; }
+  const Listener& listener() const { return *listener_; }
 
-  // What the health service says from now on.
-  void SetServing(bool serving);
-
-  // Says NOT_SERVING, takes no new calls, lets those that run end by `deadline`, then cancels them;
-  // returns when all have ended. Idempotent.
-  void Shutdown(absl::Time deadline);
+  // Health says NOT_SERVING; takes no more connections and calls, and asks clients to go; what only
+  // waits ends at once. Running calls get `limit` to end, then they are told to, and get a moment
+  // more. Idle connections and watches are not waited for. Returns when the border is idle, or
+  // after all that. Idempotent.
+  void Drain(absl::Duration limit);
 
  private:
-  Server() = default;
+  Server(Border& border, std::vector<NamedService> services);
+  // Waits until nothing of the server's runs any more; as long as a call of the services does that
+  // does not heed its end.
+  void Shutdown();
 
   std::string address_;
-  std::vector<NamedService> services_;
+  Border& border_;
+  const std::vector<NamedService> services_;
+  Health health_;
   std::vector<std::unique_ptr<grpc::Service>> reflection_;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
   std::unique_ptr<grpc::Server> server_;
-};
+  std::unique_ptr<Listener> listener_;
 
-// The rest of a server's main program: logs that `server` is ready, keeps health equal to
-// `healthy()` (asked every second), and after SIGTERM or SIGINT drains and returns.
-class StopSignal;
-void ServeUntilStopped(Server& server, StopSignal& stop, const ServerOptions& options,
-                       const Logger& logger, const std::function<bool()>& healthy);
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool closed_ = false;
+  std::thread closing_;  // gRPC's shutdown, which waits for every connection
+};
 
 }  // namespace softsplice

@@ -1,13 +1,15 @@
-// SIGTERM and SIGINT of a server's main program.
+// The signals of a server's main program.
 #pragma once
 
 #include "absl/time/time.h"
 
 namespace softsplice {
 
-// From its creation on, a signal ends the process at once (exit code 128 + signal) until Arm(): a
-// program that still loads has nothing to finish. After Arm() the first signal is only noted, a
-// second one ends the process at once. At most one object at a time; made by the main thread.
+// SIGTERM, SIGINT and SIGHUP (unless it is ignored, as under nohup). From the object's creation on,
+// one of them ends the process at once (exit code 128 + signal) until Arm(): a program that still
+// loads has nothing to finish. After Arm() the first is only noted, a second one ends the process
+// at once. SIGPIPE is ignored. At most one object at a time; made by the main thread, before all
+// others.
 class StopSignal {
  public:
   StopSignal();
@@ -18,6 +20,10 @@ class StopSignal {
   void Arm();
   // Whether a signal came within `limit`.
   bool Wait(absl::Duration limit);
+
+  // Ends the process with `exit_code` if this object is still there after `limit`, whatever its
+  // threads are doing.
+  void ExitWithin(absl::Duration limit, int exit_code);
 };
 
 }  // namespace softsplice

@@ -12,8 +12,10 @@
 #include <optional>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/server/message.h"
 #include "common/server/server_call.h"
+#include "common/status/error.h"
 
 namespace softsplice {
 
@@ -34,6 +36,12 @@ class StreamCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, Response>, p
   void OnReadDone(bool ok) final {
     if (!ok) return OnNoRequest();
     OnRequest();
+    // gRPC would look at the size too, and at no better time, but would not say it our way.
+    const uint64_t limit = calls().border.options().max_request_bytes;
+    if (bytes_.Length() > limit) {
+      return End(OverLimit("", absl::StrCat("the message has ", bytes_.Length(), " bytes; at most ",
+                                            limit, " are taken")));
+    }
     constexpr size_t kParsedAtOnce = 64 << 10;
     if (weight() == CallWeight::kLight && bytes_.Length() <= kParsedAtOnce) return Take();
     calls().workers.Add([self = shared_from_this(), this] { Take(); });

@@ -1,5 +1,6 @@
 """Start, flags, logs, drain, death and return of both services."""
 
+import os
 import re
 import signal
 import subprocess
@@ -8,6 +9,9 @@ import time
 
 import grpc
 import pytest
+import services
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from http2 import Connection
 from services import (
     DECODER,
     ENCODER,
@@ -230,6 +234,61 @@ def test_drain_lets_calls_end(tmp_path):
         assert decoder.process.wait(PATIENCE) == 0
         events = [e["event"] for e in decoder.events()]
         assert events[-3:] in (["draining", "call", "stopped"], ["call", "draining", "stopped"])
+
+
+def test_a_lame_duck_still_answers(tmp_path):
+    flags = ("--lame-duck-seconds", 3, "--drain-seconds", 0)
+    with start_decoder(tmp_path, None, *flags) as decoder, Client(decoder) as client:
+        decoder.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: not decoder.serving(DECODER))
+        assert decoder.serving("liveness")
+        assert client.ask("What is two plus three?") == "Five."
+        assert decoder.process.wait(PATIENCE) == 0
+        events = [e["event"] for e in decoder.events() if e["event"] != "call"]
+        assert events[-3:] == ["lame duck", "draining", "stopped"]
+
+
+def test_a_drain_waits_for_calls_alone(tmp_path):
+    """Neither for connections, be they idle or dead, nor for those who watch its health."""
+    with start_decoder(tmp_path, None, "--drain-seconds", PATIENCE) as decoder:
+        with grpc.insecure_channel(decoder.address) as channel, Connection(decoder.address):
+            request = health_pb2.HealthCheckRequest(service=DECODER)
+            watch = health_pb2_grpc.HealthStub(channel).Watch(request)
+            assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+            forever = threading.Event()
+            reflection = services.reflection_call(channel, "v1", iter(forever.wait, True))
+            begin = time.monotonic()
+            assert decoder.stop() == 0
+            assert time.monotonic() - begin < 20
+            assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            for call in (watch, reflection):
+                assert error(lambda call=call: call)[0] == "UNAVAILABLE"
+            forever.set()
+
+
+def test_a_log_that_nobody_reads(tmp_path):
+    reader, writer = os.pipe()
+    with start_encoder(tmp_path, "--log-format", "text", stderr=writer) as encoder:
+        os.close(writer)
+        with Client(encoder) as client:
+            # Twice what the pipe and the queue of lines hold.
+            long = [("traceparent", f"00-{32 * '4'}-{16 * 'f'}-01"), ("x-request-id", 64 * "x")]
+            info = client.method(ENCODER, "GetEncoderInfo")
+            for _ in range(10_000):
+                info(client.type("GetEncoderInfoRequest")(), metadata=long, timeout=PATIENCE)
+        assert encoder.serving()
+        assert encoder.stop() == 0
+    os.close(reader)
+
+
+def test_a_log_whose_reader_is_gone(tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with start_encoder(tmp_path, stderr=writer) as encoder, Client(encoder) as client:
+        os.close(writer)
+        for _ in range(3):
+            assert client.info(ENCODER)
+        assert encoder.stop() == 0
 
 
 def test_drain_has_a_limit(tmp_path):

@@ -17,19 +17,26 @@ DECODER = "softsplice.v1.DecoderService"
 
 
 class Service:
-    """One of the binaries; serving when the constructor returns."""
+    """One of the binaries; serving when the constructor returns.
 
-    def __init__(self, folder, binary, *flags, listen=None, environment=None):
+    `stderr`: where its log goes, if not to a file; `descriptors`: how many it may have."""
+
+    def __init__(
+        self, folder, binary, *flags, listen=None, environment=None, stderr=None, descriptors=None
+    ):
         self.binary = binary
         self.address = listen or f"unix:{folder}/{binary.removeprefix('softsplice-')}.sock"
         self.log = folder / f"{binary}-{time.monotonic_ns()}.log"
         kept = {k: v for k, v in os.environ.items() if not k.startswith("SOFTSPLICE_")}
+        command = [BIN / binary, "--listen", self.address, *map(str, flags)]
+        if descriptors is not None:
+            command = ["prlimit", f"--nofile={descriptors}", *command]
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                [BIN / binary, "--listen", self.address, *map(str, flags)],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
-                stderr=log,
+                stderr=log if stderr is None else stderr,
                 env={**kept, **(environment or {})},
             )
         try:
@@ -220,15 +227,19 @@ def error(call):
     raise AssertionError("no error")
 
 
-def reflection_request(channel, version, **fields):
-    """One raw question to the reflection service of `version`; both speak the same bytes."""
-    call = channel.stream_stream(
+def reflection_call(channel, version, requests):
+    """A raw call of the reflection service of `version`; both speak the same bytes."""
+    return channel.stream_stream(
         f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
         request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
         response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
-    )
+    )(requests, timeout=PATIENCE)
+
+
+def reflection_request(channel, version, **fields):
+    """One question of such a call, and its answer."""
     request = reflection_pb2.ServerReflectionRequest(**fields)
-    return next(iter(call(iter([request]), timeout=PATIENCE)))
+    return next(iter(reflection_call(channel, version, iter([request]))))
 
 
 def crc32c(data):

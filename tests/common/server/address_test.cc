@@ -9,7 +9,10 @@
 
 #include <cstring>
 #include <fstream>
+#include <mutex>
 #include <string>
+#include <thread>
+#include <vector>
 
 namespace softsplice {
 namespace {
@@ -79,6 +82,45 @@ TEST(ListenAddress, RemovesOnlyTheSocketOfAServerThatIsGone) {
   }
   EXPECT_EQ(PrepareListenAddress("unix:" + path), absl::OkStatus());
   EXPECT_NE(access(path.c_str(), F_OK), 0);
+}
+
+TEST(ListenAddress, IsOneServersThoughManyTryAtOnce) {
+  const std::string address = "unix:" + TestPath("contended");
+  for (int round = 0; round < 30; ++round) {
+    { const auto left_behind = Listen(address); }
+    std::mutex mutex;
+    std::vector<ListeningSockets> kept;
+    std::vector<std::thread> servers;
+    for (int i = 0; i < 4; ++i) {
+      servers.emplace_back([&] {
+        auto sockets = Listen(address);
+        const std::lock_guard lock(mutex);
+        if (sockets.ok()) kept.push_back(*std::move(sockets));
+      });
+    }
+    for (std::thread& server : servers) server.join();
+    ASSERT_EQ(kept.size(), 1u);
+    EXPECT_EQ(PrepareListenAddress(address).code(), absl::StatusCode::kAlreadyExists);
+  }
+}
+
+TEST(ListenAddress, OfAnotherServerIsNotRemoved) {
+  const std::string address = "unix:" + TestPath("successor");
+  auto first = *Listen(address);
+  first.sockets.clear();
+  const auto second = Listen(address);
+  ASSERT_TRUE(second.ok());
+  StopListening(&first);
+  EXPECT_EQ(PrepareListenAddress(address).code(), absl::StatusCode::kAlreadyExists);
+}
+
+TEST(ListenAddress, HasTheSamePortForAllItsAddresses) {
+  const auto listening = Listen("localhost:0");
+  ASSERT_TRUE(listening.ok());
+  EXPECT_EQ(PrepareListenAddress(listening->address).code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(OwnAddress("0.0.0.0:5"), "127.0.0.1:5");
+  EXPECT_EQ(OwnAddress("[::]:5"), "[::1]:5");
+  EXPECT_EQ(OwnAddress("localhost:5"), "localhost:5");
 }
 
 TEST(ListenAddress, LeavesOtherFilesAlone) {

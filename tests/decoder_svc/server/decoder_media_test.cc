@@ -260,7 +260,7 @@ class DecoderOfManyMedia : public DecoderService {
     server_.reset();
     context_.limits.max_media = 100;
     const std::string address = TestAddress("many");
-    server_ = *Server::Start({.listen = address}, {MakeDecoderService(context_)});
+    server_ = *Server::Start({.listen = address}, border_, {MakeDecoderService(context_)});
     stub_ = v1::DecoderService::NewStub(
         grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
     encoder_.rows = 1;

@@ -39,7 +39,7 @@ class DecoderService : public testing::Test {
   DecoderService() {
     const std::string address = TestAddress("decoder");
     pool_.WaitForFirstAnswers(absl::Seconds(10));
-    auto server = Server::Start({.listen = address}, {MakeDecoderService(context_)});
+    auto server = Server::Start({.listen = address}, border_, {MakeDecoderService(context_)});
     EXPECT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
     stub_ = v1::DecoderService::NewStub(

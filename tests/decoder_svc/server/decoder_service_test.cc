@@ -343,7 +343,7 @@ class DecoderAlone : public DecoderService {
   DecoderAlone() {
     server_.reset();
     const std::string address = TestAddress("alone");
-    server_ = *Server::Start({.listen = address}, {MakeDecoderService(alone_)});
+    server_ = *Server::Start({.listen = address}, border_, {MakeDecoderService(alone_)});
     stub_ = v1::DecoderService::NewStub(
         grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
   }

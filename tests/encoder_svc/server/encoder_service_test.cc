@@ -128,7 +128,7 @@ class EncoderService : public testing::Test {
  protected:
   EncoderService() {
     const std::string address = absl::StrCat("unix:", testing::TempDir(), "/enc", getpid());
-    auto server = Server::Start({.listen = address}, {MakeEncoderService(context_)});
+    auto server = Server::Start({.listen = address}, border_, {MakeEncoderService(context_)});
     EXPECT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
     // As a default client: no options at all.

@@ -1,0 +1,340 @@
+"""Clients that mean harm, or are broken: whatever they do, both services stay within their memory,
+answer health at once, and give right answers afterwards."""
+
+import base64
+import resource
+import socket
+import struct
+import threading
+import time
+import zlib
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from http2 import (
+    CONTINUATION,
+    HEADERS,
+    PING,
+    RST_STREAM,
+    SETTINGS,
+    Connection,
+    frame,
+    message,
+)
+from services import DECODER, ENCODER, Client, sample, start_decoder, start_encoder
+from support import BIN, error_details_pb2, status_pb2, wait_until
+
+MIB = 1 << 20
+# What calls may occupy, and what gRPC may hold of them.
+BUDGET = 64 * MIB
+FLAGS = ("--max-live-bytes", BUDGET, "--max-live-calls", 100)
+# Over both: heaps in pieces, connections, what a reader of files needs.
+SLACK = 96 * MIB
+# A busy machine, a sanitized build. What it is to find took from 12 s to for ever.
+HEALTH_LIMIT = 5
+SANITIZED = b"__asan_init" in (BIN / "softsplice-encoder").read_bytes()
+
+METHODS = {
+    ENCODER: ["EncodeImage", "EncodeAudio", "GetEncoderInfo"],
+    DECODER: ["Generate", "CountTokens", "GetDecoderInfo"],
+}
+COMMON = [
+    "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+]
+
+
+def paths(service):
+    return [f"/{service}/{method}" for method in METHODS[service]] + COMMON
+
+
+class Victim:
+    """A service under attack: asks its health and looks at its memory all the while."""
+
+    def __init__(self, service):
+        self.service = service
+        self.address = service.address
+        self.peak = self.start = self.resident()
+        self.slowest = 0
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self.watch)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *problem):
+        self.done.set()
+        self.thread.join()
+        if problem[0] is None:
+            assert self.service.process.poll() is None, self.service.text()
+            assert self.slowest < HEALTH_LIMIT
+            if not SANITIZED:
+                assert self.peak < self.start + 2 * BUDGET + SLACK
+
+    def watch(self):
+        with grpc.insecure_channel(self.address) as channel:
+            while not self.done.wait(0.05):
+                begin = time.monotonic()
+                while not self.answers(channel):
+                    assert time.monotonic() < begin + 2 * HEALTH_LIMIT
+                self.slowest = max(self.slowest, time.monotonic() - begin)
+                self.peak = max(self.peak, self.resident())
+
+    def answers(self, channel):
+        """Over its budget the service ends connections, ours too; whoever asks comes again."""
+        request = health_pb2.HealthCheckRequest(service="liveness")
+        try:
+            health_pb2_grpc.HealthStub(channel).Check(
+                request, timeout=2 * HEALTH_LIMIT, wait_for_ready=True
+            )
+            return True
+        except grpc.RpcError as failure:
+            assert failure.code() == grpc.StatusCode.UNAVAILABLE
+            return False
+
+    def resident(self):
+        with open(f"/proc/{self.service.process.pid}/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * 4096
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("s")
+    with start_encoder(folder, *FLAGS) as encoder:
+        with start_decoder(folder, encoder, *FLAGS) as decoder:
+            yield {ENCODER: encoder, DECODER: decoder}
+
+
+@pytest.fixture(params=[ENCODER, DECODER])
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def victim(pair, name):
+    with Victim(pair[name]) as under_attack:
+        yield under_attack
+        answers_still_right(pair)
+
+
+def answers_still_right(pair):
+    def answer():
+        try:
+            with Client(pair[DECODER]) as client:
+                return client.ask(sample("circle-square.png"), "What is in this picture?")
+        except grpc.RpcError as busy:  # with what was given up a moment ago
+            assert busy.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+            return None
+
+    right = "A red circle on the left and a blue square on the right."
+    wait_until(lambda: answer() == right)
+
+
+def reason(headers):
+    encoded = headers.get("grpc-status-details-bin", "")
+    details = status_pb2.Status.FromString(base64.b64decode(encoded + "=" * (-len(encoded) % 4)))
+    for detail in details.details:
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info):
+            return info.reason
+    return ""
+
+
+@pytest.fixture(scope="module")
+def bombs():
+    """Half a gigabyte of nothing, in gRPC's two compressions."""
+    made = {}
+    for encoding, bits in (("gzip", 31), ("deflate", 15)):
+        compressor = zlib.compressobj(1, wbits=bits)
+        zeros = bytes(16 * MIB)
+        data = b"".join(compressor.compress(zeros) for _ in range(32)) + compressor.flush()
+        made[encoding] = message(data, compressed=True)
+    return made
+
+
+def test_nothing_is_inflated(victim, name, bombs):
+    for path in paths(name):
+        for encoding, bomb in bombs.items():
+            with Connection(victim.address) as connection:
+                headers, ended = connection.call(path, bomb, ("grpc-encoding", encoding))
+                assert ended, path
+                # The small ones are told their message is too large.
+                assert headers["grpc-status"] in ("12", "8"), (path, headers)
+                assert reason(headers) in ("COMPRESSED_REQUEST", "OVER_LIMIT"), path
+
+
+def keep_going(attack):
+    """The server may end the connection at any moment."""
+    try:
+        attack()
+    except OSError:
+        pass
+
+
+def test_uploads_that_never_end(victim, name):
+    def attack():
+        with Connection(victim.address) as connection:
+            body = bytes(31 * MIB)
+            for path in 4 * paths(name):
+                stream = connection.open(path)
+                connection.upload(stream, message(body, length=32 * MIB), limit=0.5)
+
+    for _ in range(2):
+        keep_going(attack)
+
+
+def test_a_message_that_says_it_is_endless(victim, name):
+    def attack():
+        with Connection(victim.address) as connection:
+            stream = connection.open(paths(name)[0])
+            connection.upload(stream, message(b"", length=2**32 - 1))
+            for _ in range(6 * BUDGET // MIB):
+                connection.upload(stream, bytes(MIB), limit=1)
+
+    keep_going(attack)
+
+
+def test_large_texts(victim, pair, name):
+    """The largest that parse, several at once."""
+    with Client(pair[DECODER]) as client, grpc.insecure_channel(victim.address) as channel:
+        text = "All work and no play makes Jack a dull boy. " * (16 * MIB // 44)
+        if name == DECODER:
+            requests = {"Generate": client.chat([("user", [text])])}
+            requests["CountTokens"] = client.type("CountTokensRequest")()
+            requests["CountTokens"].raw.parts.add(text=text)
+        else:
+            data = client_type(pair, "EncodeImageRequest")(data=b"\x89PNG" + text.encode())
+            requests = {"EncodeImage": data}
+        calls = []
+        for method, request in requests.items():
+            start = channel.unary_stream(f"/{name}/{method}", request_serializer=None)
+            calls += [start(request.SerializeToString(), timeout=60) for _ in range(3)]
+        for call in calls:
+            with pytest.raises(grpc.RpcError) as failure:
+                list(call)
+            assert failure.value.code() in (
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                grpc.StatusCode.OUT_OF_RANGE,
+                grpc.StatusCode.INVALID_ARGUMENT,
+            )
+
+
+def client_type(pair, kind):
+    with Client(pair[ENCODER]) as client:
+        return client.type(kind)
+
+
+def test_answers_that_nobody_reads(victim, pair, name):
+    """Streams without a window: not a byte of an answer can be sent."""
+    with Client(pair[name]) as client:
+        if name == DECODER:
+            request = client.chat([("user", ["Count from one to nine."])])
+            path = f"/{DECODER}/Generate"
+        else:
+            request = client.type("EncodeImageRequest")(data=sample("circle-square.png"))
+            path = f"/{ENCODER}/EncodeImage"
+    data = message(request.SerializeToString())
+    with Connection(victim.address, window=0) as connection:
+        for _ in range(150):
+            connection.upload(connection.open(path), data, end=True)
+        # The rest of them is told that the service is busy.
+        wait_until(lambda: connection.receive(0.1) or len(connection.ended) >= 50)
+
+
+def test_more_streams_than_calls_fit(victim, name):
+    def attack():
+        with Connection(victim.address) as connection:
+            for _ in range(300):
+                for path in paths(name):
+                    connection.open(path)
+            connection.receive(1)
+
+    keep_going(attack)
+
+
+def test_rapid_resets(victim, name):
+    def attack():
+        with Connection(victim.address) as connection:
+            for _ in range(5000):
+                stream = connection.open(paths(name)[0])
+                connection.send(frame(RST_STREAM, stream=stream, payload=struct.pack(">I", 8)))
+                if stream % 100 == 1:
+                    connection.receive(0)
+
+    keep_going(attack)
+
+
+@pytest.mark.parametrize("flood", [frame(PING, payload=bytes(8)), frame(SETTINGS)])
+def test_floods_of_control_frames(victim, flood):
+    def attack():
+        with Connection(victim.address) as connection:
+            for _ in range(100):
+                connection.send(200 * flood)
+                connection.receive(0)
+
+    keep_going(attack)
+
+
+def test_headers_without_end(victim, name):
+    def attack(size):
+        with Connection(victim.address) as connection:
+            headers, _ = connection.call(
+                paths(name)[0], message(b""), ("x-large", size * "x"), limit=10
+            )
+            assert headers.get("grpc-status") != "0"
+
+    for size in (20_000, MIB):
+        keep_going(lambda size=size: attack(size))
+
+    def drip():
+        with Connection(victim.address) as connection:
+            connection.send(frame(HEADERS, stream=1, payload=bytes(10)))
+            for _ in range(1000):
+                connection.send(frame(CONTINUATION, stream=1, payload=bytes(16)))
+
+    keep_going(drip)
+
+
+def test_what_is_no_http(victim):
+    for data in (b"GET / HTTP/1.1\r\n\r\n", bytes(100_000), b"\xff" * 100_000, b"PRI * HTTP/2.0\r\n"):
+        with socket.socket(socket.AF_UNIX) as plain:
+            plain.connect(victim.address.removeprefix("unix:"))
+            try:
+                plain.sendall(data)
+            except OSError:
+                continue
+
+
+def test_two_thousand_idle_connections(victim):
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit[1], limit[1]))
+    connections = []
+    try:
+        for _ in range(2000):
+            connection = socket.socket(socket.AF_UNIX)
+            connection.connect(victim.address.removeprefix("unix:"))
+            connections.append(connection)
+        assert victim.service.serving()
+    finally:
+        for connection in connections:
+            connection.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+
+
+def test_more_connections_than_descriptors(tmp_path):
+    """Most are turned away; afterwards it hears again."""
+    with start_encoder(tmp_path, descriptors=128) as encoder:
+        for _ in range(2):
+            told = encoder.text().count("connections refused")
+            connections = []
+            for _ in range(200):
+                connections.append(socket.socket(socket.AF_UNIX))
+                connections[-1].connect(encoder.address.removeprefix("unix:"))
+            wait_until(lambda told=told: encoder.text().count("connections refused") > told)
+            for connection in connections:
+                connection.close()
+            wait_until(encoder.serving)
