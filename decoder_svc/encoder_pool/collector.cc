@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/hash/crc32c.h"
+#include "common/soft_tokens/values.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
 #include "common/status/reasons.h"

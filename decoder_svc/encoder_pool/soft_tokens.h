@@ -12,13 +12,6 @@
 
 namespace softsplice {
 
-// Bytes of one number; 0 for a type that the contract does not know.
-int DataTypeBytes(v1::DataType type);
-
-// Little-endian numbers of `type` as float32. `bytes` has a whole number of them. INVALID_ARGUMENT
-// (field "data"): one is not finite.
-absl::StatusOr<std::vector<float>> UnpackValues(absl::string_view bytes, v1::DataType type);
-
 struct SoftTokensRules {
   int dim = 0;                // the decoder's width
   std::string fingerprint;    // of the encoder whose rows are taken; empty: none is known
