@@ -30,6 +30,9 @@ void MediaBatch::Start(Done done) {
     if (!medium.ok()) {
       return Tell(Annotate(medium.status(), sources_[i].field, sources_[i].field));
     }
+    if (const absl::Status status = AddRows(medium->header); !status.ok()) {
+      return Tell(Annotate(status, sources_[i].field, sources_[i].field));
+    }
     media_[i] = *std::move(medium);
   }
   if (pending_ == 0) return Tell(std::move(media_));
@@ -128,6 +131,11 @@ void MediaBatch::OnMedium(size_t index, absl::StatusOr<EncodedMedium> medium) {
   lock.unlock();
   if (!status_.ok()) return Tell(status_);
   Tell(std::move(media_));
+}
+
+size_t MediaBatch::encoded() const {
+  const std::lock_guard lock(mutex_);
+  return sources_.size() - pending_;
 }
 
 void MediaBatch::Cancel() {

@@ -38,6 +38,8 @@ class MediaBatch : public std::enable_shared_from_this<MediaBatch> {
   // Call it once. `done` is called exactly once, from any thread or before return. What the sources
   // point to must live until then.
   void Start(Done done);
+  // How many of the media have their rows.
+  size_t encoded() const;
   // `done` comes soon, with CANCELLED if it has not come yet.
   void Cancel();
 
@@ -60,7 +62,7 @@ class MediaBatch : public std::enable_shared_from_this<MediaBatch> {
   const MediaOptions options_;
   Done done_;
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::vector<EncodedMedium> media_;
   std::vector<std::shared_ptr<EncoderPool::Call>> calls_;  // by medium, while it is in work
   absl::Status status_;                                    // the first error

@@ -129,7 +129,6 @@ class FakeEncoderServer {
   // With a `max_age` connections end by their age, as at a service behind a balancer.
   FakeEncoderServer(const std::string& address, FakeEncoderService* service,
                     std::chrono::milliseconds max_age = {}) {
-    grpc::EnableDefaultHealthCheckService(true);
     grpc::ServerBuilder builder;
     builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port_);
     builder.RegisterService(service);

@@ -257,12 +257,7 @@ TEST_F(DecoderService, RefusesBadMediaWithTheirField) {
 class DecoderOfManyMedia : public DecoderService {
  protected:
   DecoderOfManyMedia() {
-    server_.reset();
     context_.limits.max_media = 100;
-    const std::string address = TestAddress("many");
-    server_ = *Server::Start({.listen = address}, border_, {MakeDecoderService(context_)});
-    stub_ = v1::DecoderService::NewStub(
-        grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
     encoder_.rows = 1;
   }
   // `count` media, sounds and pictures by turns.

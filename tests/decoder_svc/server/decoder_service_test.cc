@@ -340,21 +340,7 @@ TEST_F(DecoderService, TellsWhatItIs) {
 
 class DecoderAlone : public DecoderService {
  protected:
-  DecoderAlone() {
-    server_.reset();
-    const std::string address = TestAddress("alone");
-    server_ = *Server::Start({.listen = address}, border_, {MakeDecoderService(alone_)});
-    stub_ = v1::DecoderService::NewStub(
-        grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
-  }
-  // The handlers use what is below.
-  ~DecoderAlone() override { server_.reset(); }
-
-  const DecoderContext alone_{.engine = engine_,
-                              .tokenizer = tokenizer_,
-                              .chat_template = template_,
-                              .calls = calls_,
-                              .counts = counts_};
+  DecoderAlone() { context_.encoders = nullptr; }
 };
 
 TEST_F(DecoderAlone, AnswersTextAndRefusesMedia) {
