@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "common/gguf/lost_pages.h"
 #include "common/log/log.h"
 #include "common/server/address.h"
 #include "common/server/flags.h"
@@ -113,6 +114,7 @@ int Run(int argc, char** argv) {
   AddFlags(app, &options);
   AddServiceFlags(app, "localhost:50051", &flags);
   if (const auto exit_code = ParseFlags(app, "SOFTSPLICE_ENCODER_", argc, argv)) return *exit_code;
+  gguf::EndOnLostPages("softsplice-encoder", kExitFailed);
   const Logger logger(flags.log_format, flags.log_level);
   SetGrpcLogger(&logger);
   const absl::Status status = Serve(flags, options, logger);

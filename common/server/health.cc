@@ -24,7 +24,7 @@ using grpc::health::v1::HealthCheckResponse;
 // does not keep others out, for an honest call is there for an instant only.
 constexpr size_t kMaxAsking = 64;
 constexpr absl::Duration kAskLimit = absl::Seconds(5);
-constexpr int kMaxWatches = 256;
+constexpr int kMaxWatches = 128;
 constexpr absl::Duration kRetryDelay = absl::Seconds(1);
 
 }  // namespace

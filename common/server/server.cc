@@ -125,15 +125,23 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
 
 Server::~Server() {
   if (server_ == nullptr) return;  // it did not start
-  Drain(absl::ZeroDuration());
+  Close();
+  border_.EndAll();
   Shutdown();
 }
 
 void Server::Drain(absl::Duration limit) {
+  border_.Drain();
+  Close();
+  if (border_.WaitIdle(limit)) return;
+  border_.EndAll();
+  border_.WaitIdle(kLastMessages);
+}
+
+void Server::Close() {
   if (closing_.joinable()) return;
   health_.SetServing(false);
   health_.EndWatches();
-  border_.Drain();
   listener_->Stop();
   closing_ = std::thread([this] {
     server_->Shutdown();
@@ -141,9 +149,6 @@ void Server::Drain(absl::Duration limit) {
     closed_ = true;
     changed_.notify_all();
   });
-  if (border_.WaitIdle(limit)) return;
-  border_.EndAll();
-  border_.WaitIdle(kLastMessages);
 }
 
 void Server::Shutdown() {

@@ -45,7 +45,7 @@ class Server {
   // taken; FAILED_PRECONDITION or INVALID_ARGUMENT: it can't be used.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options, Border& border,
                                                        std::vector<NamedService> services);
-  // Drains without waiting for running calls.
+  // Ends all calls; waits until nothing of the server's runs any more.
   ~Server();
 
   // Where it listens, the port filled in.
@@ -62,8 +62,10 @@ class Server {
 
  private:
   Server(Border& border, std::vector<NamedService> services);
-  // Waits until nothing of the server's runs any more; as long as a call of the services does that
-  // does not heed its end.
+  // Takes no more connections, and asks clients to go.
+  void Close();
+  // Ends the connections that are left, and waits until no call runs any more: not before those of
+  // the services heed their end.
   void Shutdown();
 
   std::string address_;

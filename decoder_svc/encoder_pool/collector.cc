@@ -12,6 +12,9 @@
 namespace softsplice {
 namespace {
 
+// Far more than any context holds.
+constexpr uint32_t kMaxRows = 1 << 20;
+
 absl::Status BadAnswer(absl::string_view message) {
   return MakeError(absl::StatusCode::kInternal,
                    absl::StrCat("the encoder's answer is broken: ", message),
@@ -50,15 +53,12 @@ absl::Status Collector::AddHeader(const v1::SoftTokensHeader& header) {
   const absl::Status status = CheckHeader(header, rules_);
   if (absl::IsFailedPrecondition(status)) return OfAnotherModel(status.message());
   if (!status.ok()) return BadAnswer(status.message());
+  if (header.rows() > kMaxRows) {
+    return BadAnswer(absl::StrCat(header.rows(), " rows; one medium has ", kMaxRows, " at most"));
+  }
   if (header.modality() != wanted_.modality) {
     return BadAnswer(absl::StrCat("modality ", v1::Modality_Name(header.modality()), " where ",
                                   v1::Modality_Name(wanted_.modality), " was asked for"));
-  }
-  if (wanted_.max_rows > 0 && header.rows() > static_cast<uint32_t>(wanted_.max_rows)) {
-    return MakeError(
-        absl::StatusCode::kOutOfRange,
-        absl::StrCat("it takes ", header.rows(), " tokens; the context holds ", wanted_.max_rows),
-        {.reason = reason::kPromptTooLong});
   }
   header_ = header;
   has_header_ = true;

@@ -17,15 +17,24 @@ absl::Status CheckFingerprint(const std::string& fingerprint, const SoftTokensRu
                                ? "the soft tokens name no encoder (encoder_fingerprint is empty)"
                                : absl::StrCat("the soft tokens are of encoder ",
                                               absl::BytesToHexString(fingerprint.substr(0, 32)));
-  const auto error = [&](absl::string_view why, absl::string_view reason) {
-    return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat(what, "; ", why),
-                     {.reason = std::string(reason), .field = "header.encoder_fingerprint"});
+  const auto error = [&](absl::StatusCode code, absl::string_view why, absl::string_view reason,
+                         absl::Duration retry_after = absl::ZeroDuration()) {
+    return MakeError(code, absl::StrCat(what, "; ", why),
+                     {.reason = std::string(reason),
+                      .field = "header.encoder_fingerprint",
+                      .retry_after = retry_after});
   };
   if (rules.fingerprint.empty()) {
-    return error("this decoder knows no encoder yet to compare with", reason::kNoEncoderKnown);
+    return rules.has_encoders
+               ? error(absl::StatusCode::kUnavailable,
+                       "no encoder has answered yet to compare with", reason::kNoEncoderKnown,
+                       absl::Seconds(1))
+               : error(absl::StatusCode::kFailedPrecondition,
+                       "this decoder has no encoder to compare with", reason::kNoEncoder);
   }
   if (fingerprint == rules.fingerprint) return absl::OkStatus();
-  return error(absl::StrCat("this decoder takes those of ",
+  return error(absl::StatusCode::kFailedPrecondition,
+               absl::StrCat("this decoder takes those of ",
                             absl::BytesToHexString(rules.fingerprint), " only"),
                reason::kForeignSoftTokens);
 }

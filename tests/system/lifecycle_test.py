@@ -164,7 +164,11 @@ def test_logs_are_json_without_content(tmp_path):
         for service in (encoder, decoder):
             assert service.stop() == 0
             assert "secret" not in service.text() and "picture?" not in service.text()
-            calls = [e for e in service.events() if e["event"] == "call"]
+            calls = [
+                e
+                for e in service.events()
+                if e["event"] == "call" and not e["method"].startswith("Get")
+            ]
             assert {"time", "level", "service", "method", "code"} <= calls[0].keys()
             # The encoder was told whose request it works for.
             assert calls[0]["request_id"] == "my-request" and calls[0]["trace_id"] == trace

@@ -216,10 +216,10 @@ TEST_F(DecoderService, RefusesASoundOverTheContextAtItsHeader) {
 }
 
 TEST_F(DecoderService, PassesTheEnginesRefusalOn) {
-  engine_.submit_error = MakeError(absl::StatusCode::kResourceExhausted, "full",
-                                   {.reason = "QUEUE_FULL", .retry_after = absl::Seconds(2)});
+  engine_.reserve_error = MakeError(absl::StatusCode::kResourceExhausted, "full",
+                                    {.reason = "QUEUE_FULL", .retry_after = absl::Seconds(2)});
   const Answer answer = Generate(WithPicture());
-  EXPECT_EQ(answer.status, engine_.submit_error);
+  EXPECT_EQ(answer.status, engine_.reserve_error);
   EXPECT_TRUE(answer.messages.empty());
 }
 
