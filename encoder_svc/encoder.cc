@@ -46,6 +46,11 @@ EncoderImpl::EncoderImpl(const EncoderOptions& options, std::unique_ptr<gguf::Fi
       info_(models_.Info(*backend_, fingerprint)),
       pipeline_(options_) {}
 
+absl::Status EncoderImpl::health() const {
+  RETURN_IF_ERROR(passes_.verdict());
+  return file_->CheckUnchanged();
+}
+
 absl::Status EncoderImpl::CheckMemory(absl::string_view what, uint64_t bytes) const {
   if (bytes <= options_.decode_memory) return absl::OkStatus();
   return OverLimit(

@@ -141,7 +141,7 @@ class Encoder {
   // SteadyNow() when the oldest step under way began; now, if there is none: the liveness signal. A
   // step is one medium's decoding or one pass of a tower, some seconds each.
   virtual absl::Duration last_step() const = 0;
-  // OK, or for good why nothing is to be expected of this encoder any more (see PassRecord).
+  // OK, or for good what is wrong: with its passes (see PassRecord), or that its file was changed.
   virtual absl::Status health() const = 0;
   // Finishes the jobs that were taken, refuses new ones, joins the threads. Idempotent.
   virtual void Shutdown() = 0;

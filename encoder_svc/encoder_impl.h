@@ -35,7 +35,7 @@ class EncoderImpl final : public Encoder {
   const EncoderInfo& info() const override { return info_; }
   EncoderLoadFigures load() const override { return pipeline_.load(); }
   absl::Duration last_step() const override { return pipeline_.busy_since(); }
-  absl::Status health() const override { return passes_.verdict(); }
+  absl::Status health() const override;
   void Shutdown() override { pipeline_.Shutdown(); }
 
  private:

@@ -113,9 +113,9 @@ void BM_Matmul(benchmark::State& state, const Shape& shape, int threads) {
   static const double bandwidth[] = {MeasureBandwidth(1), MeasureBandwidth(2)};
   const double runs = static_cast<double>(state.iterations());
   const double work = 2e-9 * rows * outs * cols * runs;
-  const double read =
-      1e-9 * runs *
-      static_cast<double>(static_cast<const PackedLinear*>(w.packed.get())->data.bytes());
+  const auto& packed = *static_cast<const PackedLinear*>(w.packed.get());
+  const int panels = (outs + packed.kernels->panel - 1) / packed.kernels->panel;
+  const double read = 1e-9 * runs * panels * static_cast<double>(packed.panel_bytes);
   const auto rate = benchmark::Counter::kIsRate;
   state.counters["GFLOP/s"] = benchmark::Counter(work, rate);
   state.counters["GB/s"] = benchmark::Counter(read, rate);

@@ -117,6 +117,17 @@ TEST(EncoderLoad, RefusesAModelThatGivesNoNumbers) {
   }
 }
 
+// The image tower reads positions from the file as it goes.
+TEST(EncoderLoad, IsNotWellOnceItsFileWasChanged) {
+  const std::string path = ::testing::TempDir() + "changed.gguf";
+  std::ofstream(path, std::ios::binary) << ReadFile(kMmproj);
+  const auto encoder = Encoder::Load({.mmproj_path = path, .backend = {.threads = 1}});
+  ASSERT_TRUE(encoder.ok()) << encoder.status();
+  EXPECT_TRUE((*encoder)->health().ok());
+  std::ofstream(path, std::ios::binary | std::ios::app) << "x";
+  EXPECT_EQ(GetErrorDetail((*encoder)->health()).reason, "FILE_CHANGED");
+}
+
 TEST(EncoderLoad, NamesAMissingTensor) {
   std::string bytes = ReadFile(kMmproj);
   const size_t name = bytes.find("v.blk.2.ffn_up.weight");
