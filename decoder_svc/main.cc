@@ -221,7 +221,7 @@ absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const
                                   .allow_foreign_soft_tokens = flags.allow_foreign_soft_tokens};
   ASSIGN_OR_RETURN(const std::unique_ptr<Server> server,
                    Server::Start(service.server, border, {MakeDecoderService(context)}));
-  const absl::Status status = ServeUntilStopped(*server, stop, service.serve, logger, [&] {
+  absl::Status status = ServeUntilStopped(*server, stop, service.serve, logger, [&] {
     return Vitality{.failure = Check(model), .heartbeat = engine.last_step()};
   });
   engine.Shutdown();

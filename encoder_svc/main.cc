@@ -99,7 +99,7 @@ absl::Status Serve(const ServiceFlags& flags, const EncoderOptions& options, con
   const EncoderContext context = {.encoder = *encoder, .options = options, .calls = calls};
   ASSIGN_OR_RETURN(const std::unique_ptr<Server> server,
                    Server::Start(flags.server, border, {MakeEncoderService(context)}));
-  const absl::Status status = ServeUntilStopped(*server, stop, flags.serve, logger, [&] {
+  absl::Status status = ServeUntilStopped(*server, stop, flags.serve, logger, [&] {
     return Vitality{.failure = encoder->health(), .heartbeat = encoder->last_step()};
   });
   encoder->Shutdown();

@@ -112,7 +112,7 @@ absl::Status ServeUntilStopped(Server& server, StopSignal& stop, const ServeOpti
                                const Logger& logger, const std::function<Vitality()>& probe) {
   logger.Log(LogLevel::kInfo, "serving", {{"address", server.address()}});
   stop.Arm();
-  const absl::Status status = WaitForEnd(server, stop, options, logger, probe);
+  absl::Status status = WaitForEnd(server, stop, options, logger, probe);
   server.health().SetServing(false);
   absl::Duration drain = options.drain;
   if (!status.ok()) {

@@ -57,7 +57,7 @@ TEST(Health, WatchesLearnOfChangesAndEndInADrain) {
   bare.server().health().SetServing(true);
   ASSERT_TRUE(watch->Read(&response));
   EXPECT_EQ(response.status(), HealthStatus::SERVING);
-  bare.server().Drain(absl::InfiniteDuration());
+  bare.server().Drain(absl::Minutes(10));
   ASSERT_TRUE(watch->Read(&response));
   EXPECT_EQ(response.status(), HealthStatus::NOT_SERVING);
   EXPECT_FALSE(watch->Read(&response));
