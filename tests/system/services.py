@@ -10,7 +10,7 @@ import grpc
 from google.protobuf import descriptor_pool, message_factory
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import proto_reflection_descriptor_database, reflection_pb2
-from support import BIN, MMPROJ, MODEL, PATIENCE, SAMPLES, error_details_pb2, status_pb2
+from support import BIN, MMPROJ, MODEL, PATIENCE, SAMPLES, catalogue, error_details_pb2, status_pb2
 
 ENCODER = "softsplice.v1.EncoderService"
 DECODER = "softsplice.v1.DecoderService"
@@ -223,6 +223,8 @@ def error(call):
                 reason = info.reason
             if detail.Unpack(request):
                 field = request.field_violations[0].field
+        if reason:
+            assert catalogue()[reason][0] == failure.code().name, (reason, failure)
         return failure.code().name, failure.details(), reason, field
     raise AssertionError("no error")
 

@@ -20,8 +20,11 @@ MMPROJ = DEMO / "demo-mmproj.gguf"
 PATIENCE = 120
 
 sys.path.insert(0, str(ROOT / "proto"))
+sys.path.insert(0, str(ROOT / "tests" / "support"))
 decoder_pb2, decoder_grpc = grpc.protos_and_services("softsplice/v1/decoder.proto")
 encoder_pb2, encoder_grpc = grpc.protos_and_services("softsplice/v1/encoder.proto")
+from reasons import catalogue  # noqa: E402, F401
+
 soft_tokens_pb2 = grpc.protos("softsplice/v1/soft_tokens.proto")
 error_details_pb2 = grpc.protos("google/rpc/error_details.proto")
 status_pb2 = grpc.protos("google/rpc/status.proto")

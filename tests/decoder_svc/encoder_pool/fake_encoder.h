@@ -135,7 +135,10 @@ class FakeEncoderServer {
     if (max_age.count() > 0) {
       builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, static_cast<int>(max_age.count()));
     }
+    // For this server only: ours answer health themselves.
+    grpc::EnableDefaultHealthCheckService(true);
     server_ = builder.BuildAndStart();
+    grpc::EnableDefaultHealthCheckService(false);
     if (server_ == nullptr) return;
     SetServing(true);
   }
