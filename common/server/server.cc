@@ -1,5 +1,6 @@
 #include "common/server/server.h"
 
+#include <grpc/grpc.h>
 #include <grpcpp/resource_quota.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server.h>
@@ -48,6 +49,8 @@ void AddArguments(const ServerOptions& options, const Border& border,
   builder->SetResourceQuota(quota.Resize(border.options().max_bytes));
   builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
                               std::max(kMinStreams, border.options().max_calls / 2));
+  // Windows stay small but for a message that is being read.
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
@@ -91,6 +94,7 @@ Server::Server(Border& border, std::vector<NamedService> services)
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, Border& border,
                                                       std::vector<NamedService> services) {
+  grpc_init();  // without its end, which now and then waits 10 s for a thread of its own
   ASSIGN_OR_RETURN(ListeningSockets listening, Listen(options.listen));
   std::unique_ptr<Server> server(new Server(border, std::move(services)));
   server->address_ = listening.address;
