@@ -238,11 +238,15 @@ def test_answers_that_nobody_reads(victim, pair, name):
             request = client.type("EncodeImageRequest")(data=sample("circle-square.png"))
             path = f"/{ENCODER}/EncodeImage"
     data = message(request.SerializeToString())
-    with Connection(victim.address, window=0) as connection:
-        for _ in range(150):
-            connection.upload(connection.open(path), data, end=True)
-        # The rest of them is told that the service is busy.
-        wait_until(lambda: connection.receive(0.1) or len(connection.ended) >= 50)
+
+    def attack():
+        with Connection(victim.address, window=0) as connection:
+            for _ in range(150):
+                connection.upload(connection.open(path), data, end=True)
+            # The rest of them is told that the service is busy.
+            wait_until(lambda: connection.receive(0.1) or len(connection.ended) >= 50)
+
+    keep_going(attack)
 
 
 def test_more_streams_than_calls_fit(victim, name):
