@@ -159,7 +159,13 @@ absl::StatusOr<Model> LoadModel(const DecoderFlags& flags, const Logger& logger)
   Model model;
   ASSIGN_OR_RETURN(model.file, gguf::File::Open(flags.model));
   // Says best what kind of file it is, if it is another.
-  RETURN_IF_ERROR(TextConfig::FromGguf(*model.file).status());
+  ASSIGN_OR_RETURN(const TextConfig config, TextConfig::FromGguf(*model.file));
+  EngineOptions engine = flags.engine;
+  if (engine.context_length > config.context_length) {
+    engine.context_length = config.context_length;
+    logger.Log(LogLevel::kWarning, "the context is what the model was made for",
+               {{"context", config.context_length}, {"wanted", flags.engine.context_length}});
+  }
   ASSIGN_OR_RETURN(model.tokenizer, Tokenizer::FromGguf(*model.file));
   std::string source;
   if (model.file->Has("tokenizer.chat_template")) {
@@ -171,7 +177,7 @@ absl::StatusOr<Model> LoadModel(const DecoderFlags& flags, const Logger& logger)
                {{"template", std::string(model.chat_template->name())}});
   }
   const Tokenizer& tokenizer = *model.tokenizer;
-  ASSIGN_OR_RETURN(model.engine, Engine::Load(*model.file, flags.engine,
+  ASSIGN_OR_RETURN(model.engine, Engine::Load(*model.file, engine,
                                               {.stop = tokenizer.StopTokens(),
                                                .banned = tokenizer.BannedTokens(),
                                                .placeholders = tokenizer.PlaceholderTokens(),

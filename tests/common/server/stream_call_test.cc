@@ -8,6 +8,7 @@
 #include <grpcpp/impl/codegen/client_unary_call.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <thread>
 
@@ -27,7 +28,7 @@ using grpc::health::v1::HealthCheckResponse;
 struct Script {
   std::function<void(const HealthCheckRequest&)> begin = [](const HealthCheckRequest&) {};
   int messages = 0;  // of a stream, before it ends; -1: without end
-  bool waits = false;
+  std::atomic<bool> waits = false;
   bool ends = true;
 
   std::mutex mutex;
