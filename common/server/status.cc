@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/server/duration.h"
 #include "common/status/error.h"
+#include "common/text/utf8.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 
@@ -15,12 +16,13 @@ constexpr char kDomain[] = "softsplice";
 // The message goes on the wire three times, and clients take 8 KiB of headers by default.
 constexpr size_t kMaxText = 1000;
 
-// At most kMaxText bytes, cut between characters.
-std::string Cut(absl::string_view text) {
-  if (text.size() <= kMaxText) return std::string(text);
+// At most kMaxText bytes, cut between characters, and fit for a string field.
+std::string Cut(absl::string_view bytes) {
+  const std::string text = ToUtf8(bytes.substr(0, kMaxText + 4));
+  if (text.size() <= kMaxText) return text;
   size_t end = kMaxText;
   while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  return absl::StrCat(text.substr(0, end), "…");
+  return absl::StrCat(absl::string_view(text).substr(0, end), "…");
 }
 
 }  // namespace

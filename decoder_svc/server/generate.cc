@@ -35,8 +35,14 @@ class GenerateCall::Sink final : public TokenSink {
  public:
   explicit Sink(std::shared_ptr<GenerateCall> call) : call_(std::move(call)) {}
   void OnPrefill(int read, int total) override { call_->OnPrefill(read, total); }
-  bool OnToken(const SampledToken& token) override { return call_->OnToken(token); }
-  void OnDone(absl::StatusOr<EngineResult> result) override { call_->OnResult(std::move(result)); }
+  bool OnToken(const SampledToken& token) override {
+    bool go_on = false;
+    call_->Guard([&] { go_on = call_->OnToken(token); });
+    return go_on;
+  }
+  void OnDone(absl::StatusOr<EngineResult> result) override {
+    call_->Guard([&] { call_->OnResult(std::move(result)); });
+  }
 
  private:
   const std::shared_ptr<GenerateCall> call_;

@@ -71,6 +71,13 @@ TEST(Status, AReasonOfAnotherDomainIsNotOurs) {
   EXPECT_EQ(GetErrorDetail(status).reason, "");
 }
 
+// A default client can't parse details with other bytes.
+TEST(Status, QuotesBytesThatAreNoUtf8AsText) {
+  const grpc::Status status = ToGrpcStatus(InvalidField("a\xFF", "b\xC3"));
+  EXPECT_EQ(status.error_message(), "b\uFFFD");
+  EXPECT_EQ(GetErrorDetail(FromGrpcStatus(status)).field, "a\uFFFD");
+}
+
 TEST(Status, FitsIntoHeadersAndCutsBetweenCharacters) {
   std::string message;
   while (message.size() < 50'000) message += "ä";
