@@ -1,5 +1,6 @@
 // `softsplice-decoder`: serves a text model's GGUF file over gRPC.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <exception>
 #include <iostream>
 #include <memory>
@@ -7,10 +8,15 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "common/config/text_config.h"
 #include "common/gguf/file.h"
+#include "common/gguf/lost_pages.h"
 #include "common/log/log.h"
 #include "common/server/address.h"
 #include "common/server/flags.h"
@@ -36,7 +42,6 @@ constexpr absl::Duration kFirstAnswers = absl::Seconds(2);
 
 struct DecoderFlags {
   std::string model;
-  std::vector<std::string> encoders;
   EngineOptions engine;
   EncoderPoolOptions pool;
   MediaLimits media;
@@ -68,6 +73,14 @@ void AddModelFlags(CLI::App& app, DecoderFlags* flags) {
       ->check(CLI::Range(1, 1 << 20))
       ->type_name("N")
       ->capture_default_str();
+  app.add_option_function<double>(
+         "--max-wait-seconds",
+         [flags](const double& seconds) { flags->engine.max_wait = absl::Seconds(seconds); },
+         "Longest wait that a request may have to expect, from the pace of those before; one that "
+         "would wait longer is refused with a retry delay")
+      ->check(CLI::Range(0.0, 1e6))
+      ->type_name("SECONDS")
+      ->default_str("120");
   app.add_option("--threads", flags->engine.backend.threads,
                  "CPU threads; 0 is as many as the process may use")
       ->check(CLI::Range(0, 1024))
@@ -82,16 +95,42 @@ void AddModelFlags(CLI::App& app, DecoderFlags* flags) {
                "Expand quantised weights to float32: slower and larger, exact");
 }
 
+// CLI11 reports a usage error by an exception.
+void ReadEncoders(const std::vector<std::string>& values, EncoderPoolOptions* pool) {
+  for (const absl::string_view value : absl::StrSplit(absl::StrJoin(values, ","), ',')) {
+    auto name = ParseEncoderName(value);
+    if (!name.ok()) throw CLI::ValidationError("--encoder", std::string(name.status().message()));
+    pool->encoders.push_back(*std::move(name));
+  }
+}
+
+void ReadFingerprint(const std::string& value, EncoderPoolOptions* pool) {
+  const bool digits = std::all_of(value.begin(), value.end(), absl::ascii_isxdigit);
+  if (!digits || value.size() != 64) {
+    throw CLI::ValidationError("--encoder-fingerprint", "it takes 64 hexadecimal digits");
+  }
+  pool->fingerprint = absl::HexStringToBytes(value);
+}
+
 void AddMediaFlags(CLI::App& app, DecoderFlags* flags) {
-  app.add_option("--encoder", flags->encoders,
-                 "The encoders, separated by commas: host:port, unix:PATH or dns:///NAME:PORT (all "
-                 "replicas behind it). None: text and the clients' own soft tokens only")
-      ->delimiter(',')
+  app.add_option_function<std::vector<std::string>>(
+         "--encoder",
+         [flags](const std::vector<std::string>& values) { ReadEncoders(values, &flags->pool); },
+         "The encoders, separated by commas: HOST:PORT or dns:///NAME:PORT (all replicas behind "
+         "the name), dns://SERVER/NAME:PORT (as that DNS server knows it) or unix:PATH. None: text "
+         "and the clients' own soft tokens only")
+      ->allow_extra_args(false)
       ->type_name("ADDRESS");
+  app.add_option_function<std::string>(
+         "--encoder-fingerprint",
+         [flags](const std::string& value) { ReadFingerprint(value, &flags->pool); },
+         "The only encoder model whose rows are taken, as softsplice info shows it. Not set: that "
+         "of the first encoder that answers")
+      ->type_name("HEX");
   app.add_option_function<double>(
          "--encode-limit-seconds",
          [flags](const double& seconds) { flags->pool.encode_limit = absl::Seconds(seconds); },
-         "Longest wait for one medium")
+         "Longest time that an encoder may take for one medium")
       ->check(CLI::Range(0.001, 1e6))
       ->type_name("SECONDS")
       ->default_str("120");
@@ -132,14 +171,18 @@ absl::StatusOr<Model> LoadModel(const DecoderFlags& flags, const Logger& logger)
                {{"template", std::string(model.chat_template->name())}});
   }
   const Tokenizer& tokenizer = *model.tokenizer;
-  std::vector<int32_t> placeholders;
-  for (const char* token : {"<|image|>", "<|audio|>", "<|video|>"}) {
-    if (const int32_t id = tokenizer.Find(token); id >= 0) placeholders.push_back(id);
-  }
-  ASSIGN_OR_RETURN(model.engine,
-                   Engine::Load(*model.file, flags.engine, tokenizer.StopTokens(),
-                                tokenizer.BannedTokens(), tokenizer.pad(), placeholders));
+  ASSIGN_OR_RETURN(model.engine, Engine::Load(*model.file, flags.engine,
+                                              {.stop = tokenizer.StopTokens(),
+                                               .banned = tokenizer.BannedTokens(),
+                                               .placeholders = tokenizer.PlaceholderTokens(),
+                                               .pad = tokenizer.pad()}));
   return model;
+}
+
+// Not OK once the model can't be served any more.
+absl::Status Check(const Model& model) {
+  RETURN_IF_ERROR(model.file->CheckUnchanged());
+  return model.engine->health();
 }
 
 absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const Logger& logger) {
@@ -161,9 +204,8 @@ absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const
               DurationField("load", SteadyNow() - start)});
   Workers workers(kWorkers);
   std::unique_ptr<EncoderPool> encoders;
-  if (!flags.encoders.empty()) {
+  if (!flags.pool.encoders.empty()) {
     EncoderPoolOptions options = flags.pool;
-    options.addresses = flags.encoders;
     options.dim = engine.info().dim;
     encoders = std::make_unique<EncoderPool>(options, logger);
     encoders->WaitForFirstAnswers(kFirstAnswers);
@@ -180,9 +222,9 @@ absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const
   ASSIGN_OR_RETURN(const std::unique_ptr<Server> server,
                    Server::Start(service.server, border, {MakeDecoderService(context)}));
   absl::Status status = ServeUntilStopped(*server, stop, service.serve, logger, [&] {
-    return Vitality{.heartbeat = SteadyNow() - (absl::Now() - engine.last_step())};
+    return Vitality{.failure = Check(model), .heartbeat = engine.last_step()};
   });
-  engine.Shutdown(absl::Now());
+  engine.Shutdown();
   return status;
 }
 
@@ -195,6 +237,7 @@ int Run(int argc, char** argv) {
   AddMediaFlags(app, &flags);
   AddServiceFlags(app, "localhost:50052", &service);
   if (const auto exit_code = ParseFlags(app, "SOFTSPLICE_DECODER_", argc, argv)) return *exit_code;
+  gguf::EndOnLostPages("softsplice-decoder", kExitFailed);
   const Logger logger(service.log_format, service.log_level);
   SetGrpcLogger(&logger);
   const absl::Status status = Serve(service, flags, logger);

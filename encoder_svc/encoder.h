@@ -6,7 +6,6 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -14,7 +13,8 @@
 #include "absl/time/time.h"
 #include "encoder_svc/audio/mel.h"
 #include "encoder_svc/audio/segments.h"
-#include "kernels/backend_factory.h"
+#include "encoder_svc/cancel_token.h"
+#include "kernels/backend_options.h"
 
 namespace softsplice {
 
@@ -28,7 +28,11 @@ struct EncoderOptions {
   uint64_t max_media_bytes = 32 << 20;
   uint64_t max_image_pixels = 100'000'000;
   absl::Duration max_audio_duration = absl::Minutes(10);
-  int max_queue = 64;  // jobs waiting; one more is refused
+  int max_queue = 64;  // jobs that wait, are decoded or parked; one more is refused
+  absl::Duration max_wait = absl::Seconds(60);  // expected; one that would wait longer is refused
+  int decode_threads = 2;                       // no more than the machine has CPUs
+  // Bytes of all media together, from decoding to the tower; one that takes more is refused.
+  uint64_t decode_memory = 1 << 30;
 };
 
 struct EncodeTimings {
@@ -54,13 +58,15 @@ struct EncodedImage {
 };
 
 struct ImageJob {
-  std::string data;
-  std::string mime_type;     // empty: found out from the bytes
-  int max_soft_tokens = 0;   // 70, 140, 280, 560, 1120; 0 is 280
-  bool header_only = false;  // don't run the tower: values stay empty
+  std::string data;         // let go of once it is decoded
+  std::string mime_type;    // empty: found out from the bytes
+  int max_soft_tokens = 0;  // 70, 140, 280, 560, 1120; 0 is 280
+  // What the headers tell, at once: values stay empty, and corrupt pixels are not found out.
+  bool header_only = false;
   absl::Time deadline = absl::InfiniteFuture();
-  // Called about the time the job starts; a job that is no longer wanted is dropped with CANCELLED.
-  std::function<bool()> cancelled = [] { return false; };
+  // A job that waits when it is cancelled ends then, with CANCELLED, before Cancel() returns; one
+  // that is being decoded or encoded ends soon after. While the encoder lives.
+  std::shared_ptr<CancelToken> cancel = std::make_shared<CancelToken>();
 };
 
 // What is known of a sound before the tower runs. Each segment is a run of soft tokens of its own.
@@ -72,21 +78,24 @@ struct AudioLayout {
 };
 
 struct AudioJob {
-  std::string data;
-  std::string mime_type;     // empty: found out from the bytes
-  bool header_only = false;  // don't run the tower: no rows
+  std::string data;       // let go of once it is decoded
+  std::string mime_type;  // empty: found out from the bytes
+  // No rows. As an ImageJob's where the header tells the length (WAV, FLAC, raw PCM), else decoded.
+  bool header_only = false;
   absl::Time deadline = absl::InfiniteFuture();
-  std::function<bool()> cancelled = [] { return false; };  // as an ImageJob's
+  std::shared_ptr<CancelToken> cancel = std::make_shared<CancelToken>();  // as an ImageJob's
 };
 
-// Where a sound's soft tokens go. All but the errors at once are called on the encoder's thread, in
-// the order layout, rows of each segment, done.
+// Where a sound's soft tokens go, in the order layout, rows of each segment, done; one at a time,
+// on threads of the encoder's, on the caller's before EncodeAudio returns, or (done) on that which
+// cancels the job.
 struct AudioCallbacks {
   std::function<void(AudioLayout)> layout;
   // The rows * dim values of the next segment. `next` is null with the last one; else the encoder
   // goes on with the sound only once it was called (any thread, at most once, while the encoder
-  // lives), so that a slow receiver is not sent more than it can take. Dropping `next` instead ends
-  // the job: nothing is called any more.
+  // lives), so that a slow receiver is not sent more than it can take. Until then the sound keeps
+  // its place, unless it is cancelled. Dropping `next` instead ends the job: nothing is called any
+  // more.
   std::function<void(std::vector<float> values, std::function<void()> next)> rows;
   std::function<void(const absl::Status&, const EncodeTimings&)> done;
 };
@@ -101,12 +110,15 @@ struct EncoderInfo {
 };
 
 struct EncoderLoadFigures {
-  int queued = 0;
+  int queued = 0;  // wait for being decoded or for a tower
   int encoding = 0;
+  int decoding = 0;
+  int parked = 0;  // sounds between two segments, whose receiver has not asked for the next one
+  absl::Duration expected_wait;  // before the turn of what comes now
 };
 
-// Thread-safe. Pictures and sounds are encoded one after another on the encoder's own thread, in
-// the order they came.
+// Thread-safe. Pictures and sounds are decoded on some threads and encoded one after another on
+// another, in the order they are ready.
 class Encoder {
  public:
   // Takes files with an image tower, an audio tower or both.
@@ -114,17 +126,24 @@ class Encoder {
   virtual ~Encoder() = default;
 
   using ImageDone = std::function<void(absl::StatusOr<EncodedImage>)>;
-  // `done` is called exactly once, on the encoder's thread, or before return when the job is
-  // refused: INVALID_ARGUMENT (bad bytes, mime type or budget), RESOURCE_EXHAUSTED (over a limit,
-  // or the queue is full, with a retry delay), DEADLINE_EXCEEDED, CANCELLED, UNAVAILABLE after
-  // Shutdown. FAILED_PRECONDITION: the file has no image tower.
+  // `done` is called exactly once and throws nothing; on a thread of the encoder's, on that which
+  // cancels the job, or before return when the job is refused or its answer is known:
+  // INVALID_ARGUMENT (bad bytes, mime type or budget), RESOURCE_EXHAUSTED (OVER_LIMIT; with a retry
+  // delay QUEUE_FULL, also when the wait would be over max_wait or the deadline, OUT_OF_MEMORY),
+  // DEADLINE_EXCEEDED, CANCELLED, UNAVAILABLE after Shutdown, INTERNAL. FAILED_PRECONDITION: the
+  // file has no image tower.
   virtual void EncodeImage(ImageJob job, ImageDone done) = 0;
   // The same for a sound. Other jobs may come between its segments.
   virtual void EncodeAudio(AudioJob job, AudioCallbacks callbacks) = 0;
 
   virtual const EncoderInfo& info() const = 0;
   virtual EncoderLoadFigures load() const = 0;
-  // Finishes the jobs that were taken, refuses new ones, joins the thread. Idempotent.
+  // SteadyNow() when the oldest step under way began; now, if there is none: the liveness signal. A
+  // step is one medium's decoding or one pass of a tower, some seconds each.
+  virtual absl::Duration last_step() const = 0;
+  // OK, or for good what is wrong: with its passes (see PassRecord), or that its file was changed.
+  virtual absl::Status health() const = 0;
+  // Finishes the jobs that were taken, refuses new ones, joins the threads. Idempotent.
   virtual void Shutdown() = 0;
 };
 

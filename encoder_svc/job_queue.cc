@@ -1,52 +1,50 @@
 // See job_queue.h.
 #include "encoder_svc/job_queue.h"
 
+#include <algorithm>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "common/status/error.h"
 #include "common/status/reasons.h"
+#include "common/time/steady.h"
 
 namespace softsplice {
-namespace {
 
-// A job takes seconds: sooner than this no place becomes free.
-constexpr absl::Duration kRetryDelay = absl::Seconds(1);
+JobQueue::JobQueue(int threads, uint64_t capacity)
+    : capacity_(capacity),
+      taken_([this] {
+        // Under the lock, so that no thread is between looking and waiting.
+        const std::lock_guard lock(mutex_);
+        changed_.notify_all();
+      }),
+      busy_since_(static_cast<size_t>(threads), absl::InfiniteDuration()) {
+  for (absl::Duration& busy_since : busy_since_) {
+    threads_.emplace_back([this, &busy_since] { Work(busy_since); });
+  }
+  threads_.emplace_back([this] { Watch(); });
+}
 
-}  // namespace
-
-JobQueue::JobQueue(int max_waiting) : max_waiting_(max_waiting), worker_([this] { Work(); }) {}
-
-absl::Status JobQueue::Add(Job job) { return Enqueue(std::move(job), /*whole=*/true); }
-
-absl::Status JobQueue::AddPart(Job job) { return Enqueue(std::move(job), /*whole=*/false); }
-
-absl::Status JobQueue::Enqueue(Job job, bool whole) {
+absl::Status JobQueue::Add(Job job) {
   const std::lock_guard lock(mutex_);
   if (stopping_) {
     return MakeError(absl::StatusCode::kUnavailable, "the encoder is shutting down",
-                     {.reason = reason::kDraining, .retry_after = kRetryDelay});
-  }
-  if (whole && static_cast<int>(jobs_.size()) + held_ >= max_waiting_) {
-    return MakeError(
-        absl::StatusCode::kResourceExhausted,
-        absl::StrCat("the encoder's queue is full (", max_waiting_, " pictures and sounds wait)"),
-        {.reason = reason::kQueueFull, .retry_after = kRetryDelay});
+                     {.reason = reason::kDraining, .retry_after = absl::Seconds(1)});
   }
   jobs_.push_back(std::move(job));
-  changed_.notify_one();
+  changed_.notify_all();
   return absl::OkStatus();
 }
 
-std::shared_ptr<void> JobQueue::Hold() {
-  {
-    const std::lock_guard lock(mutex_);
-    ++held_;
-  }
-  return {nullptr, [this](void*) {
-            const std::lock_guard lock(mutex_);
-            --held_;
-          }};
+bool JobQueue::Remove(const void* owner) {
+  Job removed;  // goes after the lock: its owner's last breath may give back its share
+  const std::lock_guard lock(mutex_);
+  const auto job = std::find_if(jobs_.begin(), jobs_.end(),
+                                [&](const Job& waiting) { return waiting.owner == owner; });
+  if (job == jobs_.end()) return false;
+  removed = std::move(*job);
+  jobs_.erase(job);
+  changed_.notify_all();
+  return true;
 }
 
 int JobQueue::waiting() const {
@@ -54,38 +52,86 @@ int JobQueue::waiting() const {
   return static_cast<int>(jobs_.size());
 }
 
-bool JobQueue::running() const {
+int JobQueue::running() const {
   const std::lock_guard lock(mutex_);
   return running_;
+}
+
+absl::Duration JobQueue::busy_since() const {
+  const std::lock_guard lock(mutex_);
+  return std::min(*std::min_element(busy_since_.begin(), busy_since_.end()), SteadyNow());
 }
 
 void JobQueue::Shutdown() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
+    changed_.notify_all();
   }
-  changed_.notify_one();
-  std::call_once(joined_, [this] { worker_.join(); });
+  std::call_once(joined_, [this] {
+    for (std::thread& thread : threads_) thread.join();
+  });
 }
 
-void JobQueue::Work() {
+bool JobQueue::CanBegin() const {
+  return !jobs_.empty() && jobs_.front().cost <= capacity_ - taken_.total();
+}
+
+void JobQueue::Work(absl::Duration& busy_since) {
+  std::unique_lock lock(mutex_);
   for (;;) {
-    Job job;
-    {
-      std::unique_lock lock(mutex_);
-      changed_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
-      if (jobs_.empty()) return;
-      job = std::move(jobs_.front());
-      jobs_.pop_front();
-      running_ = true;
-    }
-    Answer answer = job();
-    {
-      // Before the answer: whoever has it sees an idle encoder.
-      const std::lock_guard lock(mutex_);
-      running_ = false;
-    }
+    changed_.wait(lock, [this] { return CanBegin() || (stopping_ && jobs_.empty()); });
+    if (jobs_.empty()) return;
+    Job job = std::move(jobs_.front());
+    jobs_.pop_front();
+    Tally::Part taken = taken_.Add(job.cost);
+    ++running_;
+    busy_since = SteadyNow();
+    changed_.notify_all();
+    lock.unlock();
+    Answer answer = job.run(std::move(taken));
+    lock.lock();
+    // Before the answer: whoever has it sees an idle encoder.
+    --running_;
+    lock.unlock();
     answer();
+    answer = nullptr;
+    job = {};
+    lock.lock();
+    busy_since = absl::InfiniteDuration();
+  }
+}
+
+absl::Duration JobQueue::FirstDeadline() const {
+  absl::Duration first = absl::InfiniteDuration();
+  for (const Job& job : jobs_) first = std::min(first, job.deadline);
+  return first;
+}
+
+std::vector<JobQueue::Job> JobQueue::TakeExpired(absl::Duration now) {
+  const auto first = std::stable_partition(jobs_.begin(), jobs_.end(),
+                                           [&](const Job& job) { return job.deadline > now; });
+  std::vector<Job> expired(std::make_move_iterator(first), std::make_move_iterator(jobs_.end()));
+  jobs_.erase(first, jobs_.end());
+  return expired;
+}
+
+void JobQueue::Watch() {
+  // Also looked at now and then: a wait until the end of time may overflow.
+  constexpr absl::Duration kLongest = absl::Hours(1);
+  std::unique_lock lock(mutex_);
+  while (!stopping_ || !jobs_.empty()) {
+    std::vector<Job> expired = TakeExpired(SteadyNow());
+    if (!expired.empty()) {
+      changed_.notify_all();
+      lock.unlock();
+      for (Job& job : expired) job.expired();
+      expired.clear();
+      lock.lock();
+      continue;
+    }
+    const absl::Duration rest = std::min(FirstDeadline() - SteadyNow(), kLongest);
+    changed_.wait_for(lock, absl::ToChronoNanoseconds(rest));
   }
 }
 

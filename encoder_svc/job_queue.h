@@ -1,53 +1,75 @@
-// A bounded queue of jobs and the one thread that does them, in the order they came.
+// A queue of jobs and the threads that do them, in the order they came, as far as what they take
+// together allows.
 #pragma once
 
 #include <condition_variable>
+#include <cstdint>
 #include <deque>
-#include <memory>
+#include <limits>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "encoder_svc/tally.h"
 
 namespace softsplice {
 
-// Thread-safe.
+// Thread-safe. Jobs and answers don't throw.
 class JobQueue {
  public:
   // What a job leaves to be told, once the queue no longer counts it as running.
   using Answer = absl::AnyInvocable<void()>;
-  using Job = absl::AnyInvocable<Answer()>;
 
-  explicit JobQueue(int max_waiting);
+  struct Job {
+    const void* owner = nullptr;  // whom Remove() knows it by
+    // Of the capacity, at most all of it. Taken before the job begins; those behind it wait too.
+    uint64_t cost = 0;
+    // SteadyNow() by which it must have begun.
+    absl::Duration deadline = absl::InfiniteDuration();
+    // `taken` is the cost; the job may keep it, or some of it, for longer than it runs.
+    absl::AnyInvocable<Answer(Tally::Part taken)> run;
+    // Called instead, on a thread of the queue's, when the deadline has passed.
+    absl::AnyInvocable<void()> expired;
+  };
+
+  explicit JobQueue(int threads, uint64_t capacity = std::numeric_limits<uint64_t>::max());
   ~JobQueue() { Shutdown(); }
 
-  // RESOURCE_EXHAUSTED, with a retry delay: so many wait. UNAVAILABLE: after Shutdown.
+  // UNAVAILABLE: after Shutdown. How many wait is for the caller to bound.
   absl::Status Add(Job job);
-  // The same for a part of a job that was taken before: there is always room.
-  absl::Status AddPart(Job job);
-  // Takes one of the places to wait until it is destroyed: for a job between two of its parts.
-  // The queue outlives it.
-  std::shared_ptr<void> Hold();
+  // Takes a waiting job out: nothing of it is called any more. False: none of this owner's waits.
+  bool Remove(const void* owner);
 
   int waiting() const;
-  bool running() const;
-  // Does the jobs that were taken, refuses new ones, joins the thread. Idempotent.
+  int running() const;
+  // SteadyNow() when that thread began its job that has been at it for the longest, its answer
+  // included; now, if all threads wait.
+  absl::Duration busy_since() const;
+
+  // Does the jobs that were taken, refuses new ones, joins the threads. Idempotent.
   void Shutdown();
 
  private:
-  absl::Status Enqueue(Job job, bool whole);
-  void Work();
+  void Work(absl::Duration& busy_since);
+  // Ends what waits beyond its deadline.
+  void Watch();
+  bool CanBegin() const;
+  std::vector<Job> TakeExpired(absl::Duration now);
+  absl::Duration FirstDeadline() const;
 
-  const int max_waiting_;
+  const uint64_t capacity_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Job> jobs_;
-  int held_ = 0;
-  bool running_ = false;
+  Tally taken_;
+  int running_ = 0;
   bool stopping_ = false;
+  std::vector<absl::Duration> busy_since_;  // of each thread; infinite: it waits
   std::once_flag joined_;
-  std::thread worker_;  // last: it uses all of the above
+  std::vector<std::thread> threads_;  // last: they use all of the above
 };
 
 }  // namespace softsplice

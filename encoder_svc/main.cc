@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "common/gguf/lost_pages.h"
 #include "common/log/log.h"
 #include "common/server/address.h"
 #include "common/server/flags.h"
@@ -67,6 +68,19 @@ void AddFlags(CLI::App& app, EncoderOptions* options) {
       ->check(CLI::Range(1, 1 << 20))
       ->type_name("N")
       ->capture_default_str();
+  app.add_option_function<double>(
+         "--max-wait-seconds",
+         [options](double seconds) { options->max_wait = absl::Seconds(seconds); },
+         "Longest expected wait; what would wait for longer is refused with a retry delay")
+      ->check(CLI::Range(0.1, 86400.0))
+      ->type_name("SECONDS")
+      ->default_str("60");
+  app.add_option("--decode-memory-bytes", options->decode_memory,
+                 "Memory that files may take together while they are decoded and wait for the "
+                 "model; one that takes more alone is refused")
+      ->check(CLI::Range(uint64_t{1} << 20, uint64_t{1} << 40))
+      ->type_name("BYTES")
+      ->capture_default_str();
 }
 
 absl::Status Serve(const ServiceFlags& flags, const EncoderOptions& options, const Logger& logger) {
@@ -85,8 +99,9 @@ absl::Status Serve(const ServiceFlags& flags, const EncoderOptions& options, con
   const EncoderContext context = {.encoder = *encoder, .options = options, .calls = calls};
   ASSIGN_OR_RETURN(const std::unique_ptr<Server> server,
                    Server::Start(flags.server, border, {MakeEncoderService(context)}));
-  absl::Status status = ServeUntilStopped(*server, stop, flags.serve, logger,
-                                                [] { return Vitality{.heartbeat = SteadyNow()}; });
+  absl::Status status = ServeUntilStopped(*server, stop, flags.serve, logger, [&] {
+    return Vitality{.failure = encoder->health(), .heartbeat = encoder->last_step()};
+  });
   encoder->Shutdown();
   return status;
 }
@@ -99,6 +114,7 @@ int Run(int argc, char** argv) {
   AddFlags(app, &options);
   AddServiceFlags(app, "localhost:50051", &flags);
   if (const auto exit_code = ParseFlags(app, "SOFTSPLICE_ENCODER_", argc, argv)) return *exit_code;
+  gguf::EndOnLostPages("softsplice-encoder", kExitFailed);
   const Logger logger(flags.log_format, flags.log_level);
   SetGrpcLogger(&logger);
   const absl::Status status = Serve(flags, options, logger);

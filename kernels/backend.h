@@ -4,8 +4,9 @@
 //
 // One Backend is one device, one stream and one calling thread. Ops enqueue: they never read back
 // and never fail; buffers inside a backend only grow to the largest shape seen. Wait() drains and
-// returns the first error. Outputs come first in every signature; unless an op says so, output and
-// inputs must not overlap.
+// returns the first error since the last Wait(), after which what was computed is worthless; an
+// error that the device does not recover from comes from every Wait() after it. Outputs come first
+// in every signature; unless an op says so, output and inputs must not overlap.
 #pragma once
 
 #include <memory>

@@ -2,23 +2,12 @@
 #pragma once
 
 #include <memory>
-#include <string>
 
 #include "absl/status/statusor.h"
 #include "kernels/backend.h"
+#include "kernels/backend_options.h"
 
 namespace softsplice {
-
-struct BackendOptions {
-  // "cpu" (fast, picks the best instruction set), "cpu-generic", "cpu-avx2", "cpu-avx512" (that
-  // one, an error where the machine lacks it) or "ref" (scalar float32: the oracle, slow).
-  std::string name = "cpu";
-  // 0: as many as the process may use (affinity and cgroup quota).
-  int threads = 0;
-  // Dequantise quantised weights to float32 when they are packed instead of using integer kernels:
-  // slower and larger, exact.
-  bool exact_weights = false;
-};
 
 // INVALID_ARGUMENT: no such backend, or not on this machine.
 absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const BackendOptions& options);

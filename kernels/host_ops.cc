@@ -12,11 +12,15 @@
 namespace softsplice {
 namespace {
 
+// Larger tables than that are read from the mapped file for as long as they are used.
+constexpr size_t kMostCopied = size_t{32} << 20;
+
 // What a table's `packed` points to.
 struct Table {
   gguf::Type type;
   const uint8_t* data;
   size_t row_bytes;
+  std::shared_ptr<void> copy;  // null: the data is the file's
 };
 
 }  // namespace
@@ -38,10 +42,15 @@ absl::StatusOr<Weight> PackVector(const gguf::Tensor& tensor) {
 }
 
 absl::StatusOr<Weight> PackTable(const gguf::Tensor& tensor) {
-  return Weight{
-      .rows = static_cast<int>(tensor.Rows()),
-      .cols = static_cast<int>(tensor.Cols()),
-      .packed = std::make_shared<Table>(Table{tensor.type, tensor.data, tensor.RowBytes()})};
+  auto table = std::make_shared<Table>(Table{tensor.type, tensor.data, tensor.RowBytes(), nullptr});
+  if (tensor.bytes <= kMostCopied) {
+    ASSIGN_OR_RETURN(table->copy, AllocateHost(tensor.bytes));
+    std::memcpy(table->copy.get(), tensor.data, tensor.bytes);
+    table->data = static_cast<const uint8_t*>(table->copy.get());
+  }
+  return Weight{.rows = static_cast<int>(tensor.Rows()),
+                .cols = static_cast<int>(tensor.Cols()),
+                .packed = std::move(table)};
 }
 
 void TableRow(const Weight& table, int row, float* dst) {

@@ -14,7 +14,8 @@ namespace softsplice {
 absl::StatusOr<Weight> PackFloat(const gguf::Tensor& tensor);
 inline const float* Floats(const Weight& w) { return static_cast<const float*>(w.packed.get()); }
 
-// A vector (float32, [1, elements]) or a table (a reference to the tensor's own bytes).
+// A vector (float32, [1, elements]) or a table (of its own, or the tensor's bytes where those are
+// many).
 absl::StatusOr<Weight> PackVector(const gguf::Tensor& tensor);
 absl::StatusOr<Weight> PackTable(const gguf::Tensor& tensor);
 // dst[cols] = the table's entry `row`, which must exist.

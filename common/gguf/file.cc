@@ -10,7 +10,6 @@
 #include <cstring>
 #include <limits>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
@@ -30,27 +29,6 @@ absl::Status OpenError(const std::string& path, int error) {
                                                       : absl::StatusCode::kNotFound;
   return MakeError(code, absl::StrCat(path, ": can't be read: ", std::strerror(error)),
                    {.reason = reason::kFileUnreadable});
-}
-
-// Maps the whole of `path`. An empty file gives an empty span.
-absl::StatusOr<absl::Span<const uint8_t>> Map(const std::string& path) {
-  // Non-blocking: a named pipe must not hang the open.
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) return OpenError(path, errno);
-  const absl::Cleanup closer = [fd] { close(fd); };
-  struct stat info = {};
-  if (fstat(fd, &info) != 0) return OpenError(path, errno);
-  if (!S_ISREG(info.st_mode)) {
-    return MakeError(absl::StatusCode::kNotFound,
-                     absl::StrCat(path, S_ISDIR(info.st_mode) ? ": is a directory, not a file"
-                                                              : ": is not a regular file"),
-                     {.reason = reason::kFileUnreadable});
-  }
-  const auto bytes = static_cast<size_t>(info.st_size);
-  if (bytes == 0) return absl::Span<const uint8_t>();
-  void* data = mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
-  if (data == MAP_FAILED) return OpenError(path, errno);
-  return absl::Span<const uint8_t>(static_cast<const uint8_t*>(data), bytes);
 }
 
 const char* KindName(const Value& value) {
@@ -103,6 +81,64 @@ int64_t IntOr(const Metadata& metadata, absl::string_view key) {
 }
 
 }  // namespace
+
+// One part, mapped as a whole; the file stays open, so that changes of it are seen.
+struct File::Mapping {
+  std::string path;
+  int fd = -1;
+  struct stat info = {};  // as it was when it was opened
+  const uint8_t* data = nullptr;
+
+  explicit Mapping(std::string name) : path(std::move(name)) {}
+  ~Mapping() {
+    if (data != nullptr) munmap(const_cast<uint8_t*>(data), bytes());
+    if (fd >= 0) close(fd);
+  }
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+
+  size_t bytes() const { return static_cast<size_t>(info.st_size); }
+  absl::Status Open();
+  absl::Status CheckUnchanged() const;
+};
+
+absl::Status File::Mapping::Open() {
+  // Non-blocking: a named pipe must not hang the open.
+  fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0 || fstat(fd, &info) != 0) return OpenError(path, errno);
+  if (!S_ISREG(info.st_mode)) {
+    return MakeError(absl::StatusCode::kNotFound,
+                     absl::StrCat(path, S_ISDIR(info.st_mode) ? ": is a directory, not a file"
+                                                              : ": is not a regular file"),
+                     {.reason = reason::kFileUnreadable});
+  }
+  if (bytes() == 0) return absl::OkStatus();  // and no data
+  void* mapped = mmap(nullptr, bytes(), PROT_READ, MAP_PRIVATE, fd, 0);
+  if (mapped == MAP_FAILED) return OpenError(path, errno);
+  data = static_cast<const uint8_t*>(mapped);
+  return absl::OkStatus();
+}
+
+absl::Status File::Mapping::CheckUnchanged() const {
+  struct stat now = {};
+  if (fstat(fd, &now) == 0 && now.st_size == info.st_size &&
+      now.st_mtim.tv_sec == info.st_mtim.tv_sec && now.st_mtim.tv_nsec == info.st_mtim.tv_nsec) {
+    return absl::OkStatus();
+  }
+  return MakeError(absl::StatusCode::kFailedPrecondition,
+                   absl::StrCat(path,
+                                ": was changed while it was in use; put a new model beside the old "
+                                "one and rename it, and start again"),
+                   {.reason = reason::kFileChanged});
+}
+
+File::File() = default;
+File::~File() = default;
+
+absl::Status File::CheckUnchanged() const {
+  for (const auto& mapping : mappings_) RETURN_IF_ERROR(mapping->CheckUnchanged());
+  return absl::OkStatus();
+}
 
 // From the name "PREFIX-00002-of-00003.gguf"; any other name is a file of one part.
 struct File::Split {
@@ -157,10 +193,10 @@ absl::StatusOr<std::unique_ptr<File>> File::Open(const std::string& path) {
 }
 
 absl::Status File::ReadPart(const std::string& path, const Split& split, int part) {
-  ASSIGN_OR_RETURN(const auto bytes, Map(path));
-  mappings_.push_back({bytes.data(), bytes.size()});
-  file_bytes_ += bytes.size();
-  ASSIGN_OR_RETURN(Contents contents, Parse(path, bytes));
+  const Mapping& mapping = *mappings_.emplace_back(std::make_unique<Mapping>(path));
+  RETURN_IF_ERROR(mappings_.back()->Open());
+  file_bytes_ += mapping.bytes();
+  ASSIGN_OR_RETURN(Contents contents, Parse(path, {mapping.data, mapping.bytes()}));
 
   const int64_t count = IntOr(contents.metadata, "split.count");
   if (split.count > 1 && count != split.count) {
@@ -192,12 +228,6 @@ absl::Status File::ReadPart(const std::string& path, const Split& split, int par
     for (size_t i = 0; i < metadata_.size(); ++i) metadata_index_.emplace(metadata_[i].first, i);
   }
   return absl::OkStatus();
-}
-
-File::~File() {
-  for (const Mapping& mapping : mappings_) {
-    if (mapping.bytes > 0) munmap(const_cast<uint8_t*>(mapping.data), mapping.bytes);
-  }
 }
 
 bool File::Has(absl::string_view key) const { return metadata_index_.contains(key); }

@@ -54,25 +54,27 @@ class File {
   // Null if there is none.
   const Tensor* FindOptional(absl::string_view name) const;
 
+  // FAILED_PRECONDITION (FILE_CHANGED): somebody wrote to the file, or cut it, since it was opened,
+  // so that what is read from it is another model's or ends the process (see lost_pages.h). A file
+  // that was replaced or deleted is still the old one here: no error.
+  absl::Status CheckUnchanged() const;
+
   // Tells the kernel that `tensor`'s pages are not needed soon (they were packed); reading them
   // again still works.
   void DropPages(const Tensor& tensor) const;
 
  private:
-  struct Mapping {
-    const uint8_t* data = nullptr;
-    size_t bytes = 0;
-  };
+  struct Mapping;
   struct Split;  // what a part says about the file it belongs to
 
-  File() = default;
+  File();
   absl::Status ReadPart(const std::string& path, const Split& split, int part);
   absl::StatusOr<const Value*> Get(absl::string_view key) const;
 
   std::string path_;
   uint64_t file_bytes_ = 0;
   int64_t alignment_ = 0;
-  std::vector<Mapping> mappings_;
+  std::vector<std::unique_ptr<Mapping>> mappings_;
   Metadata metadata_;
   std::vector<Tensor> tensors_;
   absl::flat_hash_map<std::string, size_t> metadata_index_;

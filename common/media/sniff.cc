@@ -8,56 +8,52 @@
 namespace softsplice {
 namespace {
 
-struct NamedFormat {
-  Magic magic;
-  absl::string_view name;
-};
+constexpr MediaKind kPicture = MediaKind::kPicture, kSound = MediaKind::kSound,
+                    kNeither = MediaKind::kNeither;
 
 constexpr NamedFormat kFormats[] = {
-    // Pictures.
-    {{0, {"\x89PNG\r\n\x1a\n", 8}}, "PNG"},
-    {{0, "\xff\xd8\xff"}, "JPEG"},
-    {{0, "GIF8"}, "GIF"},
-    {{8, "WEBP"}, "WebP"},
-    {{0, {"II*\0", 4}}, "TIFF"},
-    {{0, {"MM\0*", 4}}, "TIFF"},
-    {{4, "ftypavif"}, "AVIF"},
-    {{4, "ftypheic"}, "HEIC"},
-    {{4, "ftypmif1"}, "HEIF"},
-    {{4, "ftypheix"}, "HEIC"},
-    {{0, "<svg"}, "SVG"},
-    {{0, "\xff\x0a"}, "JPEG XL"},
-    // Sounds.
-    {{8, "WAVE"}, "WAV"},
-    {{0, "fLaC"}, "FLAC"},
-    {{0, "OggS"}, "OGG"},
-    {{0, "ID3"}, "MP3"},
-    {{4, "ftyp"}, "MP4 or M4A (AAC)"},
-    {{0, "\xff\xf1"}, "AAC"},
-    {{0, "\xff\xf9"}, "AAC"},
-    {{0, "\x1a\x45\xdf\xa3"}, "WebM or Matroska"},
-    {{0, "\x30\x26\xb2\x75\x8e\x66\xcf\x11"}, "WMA"},
-    {{8, "AIFF"}, "AIFF"},
-    {{8, "AIFC"}, "AIFF"},
-    {{0, "caff"}, "CAF"},
-    {{0, ".snd"}, "AU"},
-    {{0, "#!AMR"}, "AMR"},
-    {{0, "MThd"}, "MIDI"},
-    {{8, "AVI "}, "AVI"},
-    // Neither.
-    {{0, "<?xml"}, "XML"},
-    {{0, "%PDF"}, "PDF"},
-    {{0, "<!DOCTYPE"}, "HTML"},
-    {{0, "<html"}, "HTML"},
-    {{0, "data:"}, "a data: URL"},
-    {{0, "https://"}, "a URL"},
-    {{0, "http://"}, "a URL"},
-    {{0, "iVBORw0KGgo"}, "PNG in base64"},
-    {{0, "/9j/"}, "JPEG in base64"},
-    {{0, "UklGR"}, "WAV in base64"},
-    {{0, "T2dnUw"}, "OGG in base64"},
-    {{0, "ZkxhQ"}, "FLAC in base64"},
-    {{0, "SUQz"}, "MP3 in base64"},
+    {{0, {"\x89PNG\r\n\x1a\n", 8}}, "PNG", kPicture},
+    {{0, "\xff\xd8\xff"}, "JPEG", kPicture},
+    {{0, "GIF8"}, "GIF", kPicture},
+    {{8, "WEBP"}, "WebP", kPicture},
+    {{0, {"II*\0", 4}}, "TIFF", kPicture},
+    {{0, {"MM\0*", 4}}, "TIFF", kPicture},
+    {{4, "ftypavif"}, "AVIF", kPicture},
+    {{4, "ftypheic"}, "HEIC", kPicture},
+    {{4, "ftypmif1"}, "HEIF", kPicture},
+    {{4, "ftypheix"}, "HEIC", kPicture},
+    {{0, "<svg"}, "SVG", kPicture},
+    {{0, "\xff\x0a"}, "JPEG XL", kPicture},
+    {{8, "WAVE"}, "WAV", kSound},
+    {{0, "fLaC"}, "FLAC", kSound},
+    {{0, "OggS"}, "OGG", kSound},
+    {{0, "ID3"}, "MP3", kSound},
+    {{4, "ftypM4A"}, "MP4 or M4A (AAC)", kSound},
+    {{4, "ftyp"}, "MP4 or M4A (AAC)", kNeither},
+    {{0, "\xff\xf1"}, "AAC", kSound},
+    {{0, "\xff\xf9"}, "AAC", kSound},
+    {{0, "\x1a\x45\xdf\xa3"}, "WebM or Matroska", kNeither},
+    {{0, "\x30\x26\xb2\x75\x8e\x66\xcf\x11"}, "WMA", kSound},
+    {{8, "AIFF"}, "AIFF", kSound},
+    {{8, "AIFC"}, "AIFF", kSound},
+    {{0, "caff"}, "CAF", kSound},
+    {{0, ".snd"}, "AU", kSound},
+    {{0, "#!AMR"}, "AMR", kSound},
+    {{0, "MThd"}, "MIDI", kSound},
+    {{8, "AVI "}, "AVI", kNeither},
+    {{0, "<?xml"}, "XML", kNeither},
+    {{0, "%PDF"}, "PDF", kNeither},
+    {{0, "<!DOCTYPE"}, "HTML", kNeither},
+    {{0, "<html"}, "HTML", kNeither},
+    {{0, "data:"}, "a data: URL", kNeither},
+    {{0, "https://"}, "a URL", kNeither},
+    {{0, "http://"}, "a URL", kNeither},
+    {{0, "iVBORw0KGgo"}, "PNG in base64", kNeither},
+    {{0, "/9j/"}, "JPEG in base64", kNeither},
+    {{0, "UklGR"}, "WAV in base64", kNeither},
+    {{0, "T2dnUw"}, "OGG in base64", kNeither},
+    {{0, "ZkxhQ"}, "FLAC in base64", kNeither},
+    {{0, "SUQz"}, "MP3 in base64", kNeither},
 };
 
 }  // namespace
@@ -76,11 +72,16 @@ bool IsMpegFrame(absl::string_view bytes) {
          bit_rate != 15 && sample_rate != 3;
 }
 
-absl::string_view LooksLike(absl::string_view bytes) {
+const NamedFormat* FindNamedFormat(absl::string_view bytes) {
   for (const NamedFormat& format : kFormats) {
-    if (HasMagic(bytes, format.magic)) return format.name;
+    if (HasMagic(bytes, format.magic)) return &format;
   }
-  return "";
+  return nullptr;
+}
+
+absl::string_view LooksLike(absl::string_view bytes) {
+  const NamedFormat* format = FindNamedFormat(bytes);
+  return format == nullptr ? "" : format->name;
 }
 
 std::string MimeEssence(absl::string_view mime_type) {

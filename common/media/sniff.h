@@ -19,8 +19,19 @@ bool HasMagic(absl::string_view bytes, const Magic& magic);
 // eleven ones, then a version, a layer, a bit rate and a sample rate that exist.
 bool IsMpegFrame(absl::string_view bytes);
 
-// What people send most often by mistake: the name of the format that `bytes` look like ("WebP",
-// "a URL"), for messages. Empty if it is none that we know.
+enum class MediaKind { kPicture, kSound, kNeither };
+
+// A format that people send, also by mistake.
+struct NamedFormat {
+  Magic magic;
+  absl::string_view name;  // for messages: "WebP", "a URL"
+  MediaKind kind;
+};
+
+// The format that `bytes` look like. Null if it is none that we know by name, as MP3 without a tag.
+const NamedFormat* FindNamedFormat(absl::string_view bytes);
+
+// Its name; empty if there is none.
 absl::string_view LooksLike(absl::string_view bytes);
 
 // "audio/wav" of " Audio/WAV; codecs=1".

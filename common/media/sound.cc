@@ -6,23 +6,6 @@
 namespace softsplice {
 namespace {
 
-// FLAC, OGG, MP3 with a tag, WAV, AIFF, AU, CAF, AMR, M4A, AAC in ADTS frames, WMA.
-constexpr Magic kSounds[] = {
-    {0, "fLaC"},
-    {0, "OggS"},
-    {0, "ID3"},
-    {8, "WAVE"},
-    {8, "AIFF"},
-    {8, "AIFC"},
-    {0, ".snd"},
-    {0, "caff"},
-    {0, "#!AMR"},
-    {4, "ftypM4A"},
-    {0, "\xff\xf1"},
-    {0, "\xff\xf9"},
-    {0, "\x30\x26\xb2\x75\x8e\x66\xcf\x11"},
-};
-
 struct Extension {
   absl::string_view ending;
   absl::string_view mime_type;
@@ -36,10 +19,8 @@ constexpr Extension kExtensions[] = {
 }  // namespace
 
 bool LooksLikeSound(absl::string_view data) {
-  for (const Magic& magic : kSounds) {
-    if (HasMagic(data, magic)) return true;
-  }
-  return IsMpegFrame(data);
+  const NamedFormat* format = FindNamedFormat(data);
+  return format == nullptr ? IsMpegFrame(data) : format->kind == MediaKind::kSound;
 }
 
 bool IsSound(absl::string_view mime_type, absl::string_view data) {

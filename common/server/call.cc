@@ -7,6 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
 #include "common/server/status.h"
 #include "common/status/error.h"
 #include "common/time/steady.h"
@@ -63,6 +64,7 @@ Call::Call(grpc::CallbackServerContext* context, const Logger& logger, std::stri
       deadline_(context->deadline() == std::chrono::system_clock::time_point::max()
                     ? absl::InfiniteFuture()
                     : absl::FromChrono(context->deadline())),
+      give_up_(start_ + (deadline_ - absl::Now())),
       request_id_(Header(*context, kRequestIdHeader)),
       traceparent_(Header(*context, kTraceparentHeader)) {
   if (!IsSaneRequestId(request_id_)) {
@@ -71,6 +73,8 @@ Call::Call(grpc::CallbackServerContext* context, const Logger& logger, std::stri
   }
   if (!IsSaneTraceparent(traceparent_)) traceparent_.clear();
 }
+
+absl::Duration Call::time_left() const { return give_up_ - SteadyNow(); }
 
 absl::Duration Call::elapsed() const { return SteadyNow() - start_; }
 

@@ -36,6 +36,8 @@ class Call {
   const std::string& traceparent() const { return traceparent_; }  // empty: none came
   absl::Duration elapsed() const;
   absl::Time deadline() const { return deadline_; }
+  // Until the caller's deadline, however the clock is set meanwhile.
+  absl::Duration time_left() const;
 
   // One more field of the log line.
   void Note(LogField field) { fields_.push_back(std::move(field)); }
@@ -55,7 +57,8 @@ class Call {
   const std::string service_;
   const std::string method_;
   const absl::Duration start_;  // of SteadyNow
-  absl::Time deadline_;
+  const absl::Time deadline_;
+  const absl::Duration give_up_;  // SteadyNow() at the deadline
   std::string request_id_;
   std::string traceparent_;
   bool accepted_ = false;

@@ -62,7 +62,7 @@ absl::Status FromGrpcStatus(const grpc::Status& status) {
     google::rpc::BadRequest request;
     google::rpc::RetryInfo retry;
     for (const google::protobuf::Any& any : details.details()) {
-      if (any.UnpackTo(&info)) detail.reason = info.reason();
+      if (any.UnpackTo(&info) && info.domain() == kDomain) detail.reason = info.reason();
       if (any.UnpackTo(&request) && request.field_violations_size() > 0) {
         detail.field = request.field_violations(0).field();
       }

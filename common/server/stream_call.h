@@ -64,6 +64,8 @@ class StreamCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, Response>, p
 
   // From Begin on.
   const Request& request() const { return request_; }
+  // To take out of it what is large, so that it needn't live as long as the call.
+  Request& mutable_request() { return request_; }
 
  private:
   void Take() {

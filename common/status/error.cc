@@ -69,4 +69,9 @@ absl::Status InvalidFile(absl::string_view path, absl::string_view message) {
                    {.reason = reason::kInvalidFile});
 }
 
+absl::Status OutOfMemory(absl::string_view message) {
+  return MakeError(absl::StatusCode::kResourceExhausted, message,
+                   {.reason = reason::kOutOfMemory, .retry_after = absl::Seconds(1)});
+}
+
 }  // namespace softsplice

@@ -40,5 +40,7 @@ absl::Status OverLimit(absl::string_view field,
                        absl::string_view message);  // RESOURCE_EXHAUSTED, OVER_LIMIT
 absl::Status InvalidFile(absl::string_view path,
                          absl::string_view message);  // FAILED_PRECONDITION, INVALID_FILE
+absl::Status OutOfMemory(
+    absl::string_view message);  // RESOURCE_EXHAUSTED, OUT_OF_MEMORY, retry after a second
 
 }  // namespace softsplice

@@ -4,12 +4,16 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/hash/crc32c.h"
+#include "common/soft_tokens/values.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
 #include "common/status/reasons.h"
 
 namespace softsplice {
 namespace {
+
+// Far more than any context holds.
+constexpr uint32_t kMaxRows = 1 << 20;
 
 absl::Status BadAnswer(absl::string_view message) {
   return MakeError(absl::StatusCode::kInternal,
@@ -49,15 +53,12 @@ absl::Status Collector::AddHeader(const v1::SoftTokensHeader& header) {
   const absl::Status status = CheckHeader(header, rules_);
   if (absl::IsFailedPrecondition(status)) return OfAnotherModel(status.message());
   if (!status.ok()) return BadAnswer(status.message());
+  if (header.rows() > kMaxRows) {
+    return BadAnswer(absl::StrCat(header.rows(), " rows; one medium has ", kMaxRows, " at most"));
+  }
   if (header.modality() != wanted_.modality) {
     return BadAnswer(absl::StrCat("modality ", v1::Modality_Name(header.modality()), " where ",
                                   v1::Modality_Name(wanted_.modality), " was asked for"));
-  }
-  if (wanted_.max_rows > 0 && header.rows() > static_cast<uint32_t>(wanted_.max_rows)) {
-    return MakeError(
-        absl::StatusCode::kOutOfRange,
-        absl::StrCat("it takes ", header.rows(), " tokens; the context holds ", wanted_.max_rows),
-        {.reason = reason::kPromptTooLong});
   }
   header_ = header;
   has_header_ = true;

@@ -27,7 +27,6 @@ struct EncodedMedium {
 struct Wanted {
   v1::Modality modality = v1::MODALITY_IMAGE;
   bool header_only = false;
-  int max_rows = 0;  // more are of no use; 0: no limit
 };
 
 // One per stream; not thread-safe.
@@ -35,8 +34,8 @@ class Collector {
  public:
   Collector(const SoftTokensRules& rules, const Wanted& wanted) : rules_(rules), wanted_(wanted) {}
 
-  // The next message. FAILED_PRECONDITION: of another model; OUT_OF_RANGE: more rows than wanted,
-  // as soon as the header says so; INTERNAL (BAD_ENCODER_ANSWER): not what the contract says.
+  // The next message. FAILED_PRECONDITION: of another model; INTERNAL (BAD_ENCODER_ANSWER): not
+  // what the contract says.
   absl::Status Add(const v1::EncodeImageResponse& message) { return AddEvent(message); }
   absl::Status Add(const v1::EncodeAudioResponse& message) { return AddEvent(message); }
   // After the last message: all of it, but for the time. The same errors.

@@ -1,130 +1,188 @@
 #include "decoder_svc/encoder_pool/encoder_pool.h"
 
-#include <grpcpp/client_context.h>
-#include <grpcpp/create_channel.h>
-#include <grpcpp/security/credentials.h>
-
 #include <algorithm>
 #include <utility>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
-#include "common/server/status.h"
+#include "common/server/duration.h"
 #include "common/status/error.h"
 #include "common/status/reasons.h"
-#include "decoder_svc/encoder_pool/target.h"
+#include "common/time/steady.h"
+#include "decoder_svc/encoder_pool/blame.h"
+#include "decoder_svc/encoder_pool/pool_state.h"
+#include "decoder_svc/encoder_pool/probe.h"
 
 namespace softsplice {
 namespace {
 
-constexpr absl::Duration kProbeLimit = absl::Seconds(3);
-constexpr absl::Duration kProbeHealthy = absl::Seconds(5);
-constexpr absl::Duration kProbeAway = absl::Milliseconds(300);
-// A busy machine may answer late: that alone does not make an encoder unhealthy.
-constexpr int kMaxMissed = 3;
-
-// Several replicas behind one name are all used, and only those whose health says so.
-constexpr char kServiceConfig[] =
-    R"({"loadBalancingConfig": [{"round_robin": {}}],
-        "healthCheckConfig": {"serviceName": "softsplice.v1.EncoderService"}})";
-
-std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address) {
-  grpc::ChannelArguments arguments;
-  arguments.SetServiceConfigJSON(kServiceConfig);
-  arguments.SetMaxSendMessageSize(-1);
-  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
-  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
-}
+// From an encoder's answer to the next question: if all is well, and if not.
+constexpr absl::Duration kProbeCalm = absl::Seconds(3);
+constexpr absl::Duration kProbeKeen = absl::Milliseconds(300);
+// How late a time in the pool may be noticed, with media in its line and without.
+constexpr auto kTickBusy = std::chrono::milliseconds(20);
+constexpr auto kTickIdle = std::chrono::milliseconds(200);
 
 }  // namespace
 
-EncoderPool::Target::Target(const std::string& target_address)
-    : address(target_address), stub(v1::EncoderService::NewStub(OpenChannel(target_address))) {}
-
-// One question who an encoder is; lives until the answer was taken.
-class EncoderPool::Probe {
- public:
-  void Start(EncoderPool* pool, Target* target) {
-    context_.set_deadline(absl::ToChronoTime(absl::Now() + kProbeLimit));
-    target->stub->async()->GetEncoderInfo(&context_, &request_, &info_,
-                                          [this, pool, target](const grpc::Status& status) {
-                                            pool->OnProbe(target, FromGrpcStatus(status), info_);
-                                          });
-  }
-  void Cancel() { context_.TryCancel(); }
-
- private:
-  grpc::ClientContext context_;
-  v1::GetEncoderInfoRequest request_;
-  v1::GetEncoderInfoResponse info_;
-};
-
 EncoderPool::EncoderPool(EncoderPoolOptions options, const Logger& logger)
-    : options_(std::move(options)), logger_(logger) {
-  for (const std::string& address : options_.addresses) {
-    targets_.push_back(std::make_unique<Target>(address));
+    : options_(std::move(options)), logger_(logger), model_(options_.fingerprint) {
+  const absl::Duration now = SteadyNow();
+  const std::lock_guard lock(mutex_);
+  for (const EncoderName& encoder : options_.encoders) {
+    auto& name = names_.emplace_back(std::make_unique<Name>(Name{.name = encoder, .since = now}));
+    if (encoder.named()) {
+      name->resolver = std::make_unique<Resolver>(
+          encoder, [this, name = name.get()](const Resolver::Addresses& addresses) {
+            OnAddresses(name, addresses);
+          });
+    } else {
+      name->addresses = {encoder.address};
+      name->answered = true;
+    }
   }
+  FindTargets(now);
   monitor_ = std::thread([this] { Monitor(); });
 }
 
 EncoderPool::~EncoderPool() {
-  std::unique_lock lock(mutex_);
-  stopping_ = true;
-  for (const auto& target : targets_) {
-    if (target->probe != nullptr) target->probe->Cancel();
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    for (const TargetPtr& target : targets_) {
+      if (target->probe != nullptr) target->probe->Cancel();
+    }
+    changed_.notify_all();
   }
-  changed_.notify_all();
+  monitor_.join();
+  for (const auto& name : names_) name->resolver.reset();
+  std::unique_lock lock(mutex_);
   changed_.wait(lock, [this] {
     return std::all_of(targets_.begin(), targets_.end(),
-                       [](const auto& target) { return target->probe == nullptr; });
+                       [](const TargetPtr& target) { return target->probe == nullptr; });
   });
-  lock.unlock();
-  monitor_.join();
+}
+
+std::shared_ptr<EncoderPool::Call> EncoderPool::Encode(EncodeJob job, Done done) {
+  auto call = std::make_shared<PoolCall>(this, std::move(job), std::move(done), SteadyNow());
+  Update([&](absl::Duration, Work*) { line_.AddLast(call->request(), call); });
+  return call;
+}
+
+void EncoderPool::Update(const std::function<void(absl::Duration, Work*)>& change) {
+  Work work;
+  {
+    const std::lock_guard lock(mutex_);
+    const absl::Duration now = SteadyNow();
+    change(now, &work);
+    Advance(now, &work);
+  }
+  Do(std::move(work));
+}
+
+void EncoderPool::Do(Work work) {
+  for (const Work::Line& line : work.lines) logger_.Log(line.level, line.event, line.fields);
+  for (const auto& [call, target] : work.leaves) call->Leave(*target);
+  for (auto& [call, target] : work.starts) call->Start(std::move(target));
+  for (const TargetPtr& target : work.probes) target->probe->Start();
+  // Last: with the last medium's end the pool may end too.
+  for (auto& [call, medium] : work.ends) call->End(std::move(medium));
 }
 
 void EncoderPool::Monitor() {
   std::unique_lock lock(mutex_);
   while (!stopping_) {
-    const absl::Time now = absl::Now();
-    std::vector<std::pair<Probe*, Target*>> due;
-    for (const auto& target : targets_) {
-      if (target->probe != nullptr || now < target->next_probe) continue;
-      target->probe = std::make_unique<Probe>();
-      due.emplace_back(target->probe.get(), target.get());
-    }
     lock.unlock();
-    for (const auto& [probe, target] : due) probe->Start(this, target);
+    Update([this](absl::Duration now, Work* work) { BeginProbes(now, work); });
     lock.lock();
-    changed_.wait_for(lock, absl::ToChronoMilliseconds(kProbeAway));
+    if (stopping_) return;
+    changed_.wait_for(lock, line_.size() > 0 ? kTickBusy : kTickIdle);
   }
 }
 
-void EncoderPool::OnProbe(Target* target, const absl::Status& status,
-                          const v1::GetEncoderInfoResponse& info) {
-  const std::lock_guard lock(mutex_);
-  if (status.ok()) {
-    target->missed = 0;
-    target->fingerprint = info.encoder_fingerprint();
-    SetState(target, Judge(*target, info));
-  } else if (!absl::IsDeadlineExceeded(status) || ++target->missed >= kMaxMissed) {
-    SetState(target, status);
+void EncoderPool::OnAddresses(Name* name, const Resolver::Addresses& addresses) {
+  Update([&](absl::Duration now, Work* work) {
+    const bool worse = name->failure.ok() && !addresses.ok();
+    name->answered = true;
+    name->failure = addresses.status();
+    if (worse) {
+      work->Log(LogLevel::kWarning, "encoders can't be looked up",
+                {{"name", name->name.text}, {"message", std::string(name->failure.message())}});
+    }
+    // Those that were known may be there all the same.
+    if (addresses.ok()) name->addresses = *addresses;
+    FindTargets(now);
+    changed_.notify_all();
+  });
+}
+
+void EncoderPool::FindTargets(absl::Duration now) {
+  for (const TargetPtr& target : targets_) target->retired = true;
+  for (const auto& name : names_) {
+    for (const std::string& address : name->addresses) {
+      const auto found =
+          std::find_if(targets_.begin(), targets_.end(),
+                       [&](const TargetPtr& target) { return target->address == address; });
+      if (found != targets_.end()) {
+        (*found)->retired = false;
+      } else {
+        targets_.push_back(std::make_shared<Target>(address, name->name, now));
+      }
+    }
   }
-  target->answered = true;
-  target->next_probe = absl::Now() + (target->state.ok() ? kProbeHealthy : kProbeAway);
-  // Destroys the context of this very answer; gRPC allows that from here on.
+}
+
+void EncoderPool::BeginProbes(absl::Duration now, Work* work) {
+  if (stopping_) return;
+  for (const TargetPtr& target : targets_) {
+    if (target->probe != nullptr || now < target->next_probe) continue;
+    target->probe = std::make_unique<Probe>(
+        *target,
+        [this, target](const absl::Status& status, const v1::GetEncoderInfoResponse& info) {
+          OnProbe(target, status, info);
+        });
+    work->probes.push_back(target);
+  }
+}
+
+void EncoderPool::AskAgain(Target* target) {
+  target->next_probe = -absl::InfiniteDuration();
+  // Another may stand for it by now.
+  for (const auto& name : names_) {
+    if (name->resolver != nullptr) name->resolver->Hurry();
+  }
+  changed_.notify_all();
+}
+
+void EncoderPool::OnProbe(const TargetPtr& target, const absl::Status& status,
+                          const v1::GetEncoderInfoResponse& info) {
+  Update([&](absl::Duration now, Work* work) {
+    if (status.ok()) {
+      target->fingerprint = info.encoder_fingerprint();
+      target->health.Answered(info, Judge(*target, info, now, work));
+      const v1::EncoderLoad& load = info.load();
+      const uint32_t all = load.queued() + load.encoding() + load.decoding() + load.parked();
+      target->others = std::max(0, static_cast<int>(all) - static_cast<int>(target->busy.size()));
+      target->expected_wait = GetDuration(load.expected_wait());
+    } else {
+      if (absl::IsDeadlineExceeded(status)) {
+        target->health.Missed(now);
+      } else {
+        target->health.Lost(status, now);
+      }
+      AskAgain(target.get());
+    }
+    target->next_probe = now + (status.ok() && target->health.usable() ? kProbeCalm : kProbeKeen);
+    target->answered = true;
+  });
+  const std::lock_guard lock(mutex_);
+  // Destroys the context of this very answer; gRPC allows that from here on. The pool may end now.
   target->probe.reset();
   changed_.notify_all();
 }
 
-absl::Status EncoderPool::Judge(const Target& target, const v1::GetEncoderInfoResponse& info) {
+absl::Status EncoderPool::Judge(const Target& target, const v1::GetEncoderInfoResponse& info,
+                                absl::Duration now, Work* work) {
   const auto foreign = [&](absl::string_view why) {
     return MakeError(absl::StatusCode::kFailedPrecondition,
                      absl::StrCat("the encoder at ", target.address, " is of another model: ", why),
@@ -133,72 +191,51 @@ absl::Status EncoderPool::Judge(const Target& target, const v1::GetEncoderInfoRe
   if (info.dim() != static_cast<uint32_t>(options_.dim)) {
     return foreign(absl::StrCat("its width is ", info.dim(), ", the decoder's ", options_.dim));
   }
-  const bool shared = std::any_of(targets_.begin(), targets_.end(), [&](const auto& other) {
-    return other.get() != &target && other->state.ok() && other->fingerprint == fingerprint_;
-  });
-  if (info.encoder_fingerprint() != fingerprint_ && shared) {
-    return foreign(absl::StrCat("its fingerprint is ",
-                                absl::BytesToHexString(info.encoder_fingerprint()),
-                                ", the other encoders' ", absl::BytesToHexString(fingerprint_)));
+  const std::string before = absl::BytesToHexString(model_.fingerprint());
+  const std::string its = absl::BytesToHexString(info.encoder_fingerprint());
+  switch (model_.Judge(target.address, info.encoder_fingerprint(), now)) {
+    case KnownModel::Verdict::kSame:
+      break;
+    case KnownModel::Verdict::kForeign:
+      return foreign(absl::StrCat("its fingerprint is ", its, ", the one that is taken ", before));
+    case KnownModel::Verdict::kAdopted:
+      if (before.empty()) {
+        work->Log(LogLevel::kInfo, "the encoders' model is known",
+                  {{"address", target.address}, {"fingerprint", its}});
+      } else {
+        work->Log(LogLevel::kWarning, "the encoders' model is another now",
+                  {{"address", target.address}, {"fingerprint", its}, {"before", before}});
+      }
   }
-  fingerprint_ = info.encoder_fingerprint();
   return absl::OkStatus();
 }
 
-void EncoderPool::SetState(Target* target, const absl::Status& state) {
-  const bool changed = target->state.ok() != state.ok() || !target->answered;
-  target->state = state;
-  if (!changed) return;
-  if (state.ok()) {
-    logger_.Log(LogLevel::kInfo, "encoder is ready", {{"address", target->address}});
-  } else {
-    logger_.Log(LogLevel::kWarning, "encoder is not ready",
-                {{"address", target->address}, {"message", std::string(state.message())}});
-  }
-}
-
-absl::StatusOr<EncoderPool::Target*> EncoderPool::Acquire(const Target* other_than) {
+void EncoderPool::OnCancel() {
   const std::lock_guard lock(mutex_);
-  // Healthy before away, another before the same, few calls before many.
-  const auto cost = [&](const Target& target) {
-    return std::make_tuple(!target.state.ok(), &target == other_than, target.in_flight);
-  };
-  Target* best = nullptr;
-  absl::Status refused = absl::OkStatus();
-  for (size_t i = 0; i < targets_.size(); ++i) {
-    Target* target = targets_[(next_ + i) % targets_.size()].get();
-    if (absl::IsFailedPrecondition(target->state)) {
-      refused = target->state;
-    } else if (best == nullptr || cost(*target) < cost(*best)) {
-      best = target;
-    }
-  }
-  if (best == nullptr) return refused;
-  ++next_;
-  ++best->in_flight;
-  return best;
-}
-
-void EncoderPool::Release(Target* target, const absl::Status& status) {
-  const std::lock_guard lock(mutex_);
-  --target->in_flight;
-  if (!absl::IsUnavailable(status) && !absl::IsFailedPrecondition(status)) return;
-  // It is gone, or another one now: ask it, and prefer others until it answered.
-  if (absl::IsUnavailable(status)) SetState(target, status);
-  target->next_probe = absl::InfinitePast();
   changed_.notify_all();
 }
 
 std::string EncoderPool::fingerprint() const {
   const std::lock_guard lock(mutex_);
-  return fingerprint_;
+  return model_.fingerprint();
 }
 
 std::vector<EncoderTargetInfo> EncoderPool::targets() const {
   const std::lock_guard lock(mutex_);
+  const absl::Duration now = SteadyNow();
   std::vector<EncoderTargetInfo> infos;
-  for (const auto& target : targets_) {
-    infos.push_back({target->address, target->state.ok(), target->in_flight});
+  for (const TargetPtr& target : targets_) {
+    if (target->retired) continue;
+    infos.push_back({.address = target->address,
+                     .name = target->name,
+                     .state = target->health.state(now),
+                     .reason = std::string(target->health.why(now).message()),
+                     .fingerprint = target->fingerprint,
+                     .in_flight = static_cast<int>(target->busy.size())});
+  }
+  for (const auto& name : names_) {
+    if (!name->addresses.empty()) continue;
+    infos.push_back({.name = name->name.text, .reason = std::string(name->failure.message())});
   }
   return infos;
 }
@@ -206,8 +243,10 @@ std::vector<EncoderTargetInfo> EncoderPool::targets() const {
 void EncoderPool::WaitForFirstAnswers(absl::Duration limit) const {
   std::unique_lock lock(mutex_);
   changed_.wait_for(lock, absl::ToChronoMilliseconds(limit), [this] {
-    return std::all_of(targets_.begin(), targets_.end(),
-                       [](const auto& target) { return target->answered; });
+    return std::all_of(names_.begin(), names_.end(),
+                       [](const auto& name) { return name->answered; }) &&
+           std::all_of(targets_.begin(), targets_.end(),
+                       [](const TargetPtr& target) { return target->answered; });
   });
 }
 

@@ -1,13 +1,9 @@
 #include "decoder_svc/encoder_pool/soft_tokens.h"
 
-#include <bit>
-#include <cmath>
-#include <cstring>
-
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "common/gguf/half.h"
 #include "common/hash/crc32c.h"
+#include "common/soft_tokens/values.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
 #include "common/status/reasons.h"
@@ -15,36 +11,30 @@
 namespace softsplice {
 namespace {
 
-static_assert(std::endian::native == std::endian::little);
-
-template <class Stored, float (*kConvert)(Stored)>
-std::vector<float> Unpack(absl::string_view bytes) {
-  std::vector<float> values(bytes.size() / sizeof(Stored));
-  for (size_t i = 0; i < values.size(); ++i) {
-    Stored stored;
-    std::memcpy(&stored, bytes.data() + i * sizeof(Stored), sizeof(Stored));
-    values[i] = kConvert(stored);
-  }
-  return values;
-}
-
-float Same(float value) { return value; }
-
 absl::Status CheckFingerprint(const std::string& fingerprint, const SoftTokensRules& rules) {
   if (rules.allow_foreign) return absl::OkStatus();
   const std::string what = fingerprint.empty()
                                ? "the soft tokens name no encoder (encoder_fingerprint is empty)"
                                : absl::StrCat("the soft tokens are of encoder ",
                                               absl::BytesToHexString(fingerprint.substr(0, 32)));
-  const auto error = [&](absl::string_view why, absl::string_view reason) {
-    return MakeError(absl::StatusCode::kFailedPrecondition, absl::StrCat(what, "; ", why),
-                     {.reason = std::string(reason), .field = "header.encoder_fingerprint"});
+  const auto error = [&](absl::StatusCode code, absl::string_view why, absl::string_view reason,
+                         absl::Duration retry_after = absl::ZeroDuration()) {
+    return MakeError(code, absl::StrCat(what, "; ", why),
+                     {.reason = std::string(reason),
+                      .field = "header.encoder_fingerprint",
+                      .retry_after = retry_after});
   };
   if (rules.fingerprint.empty()) {
-    return error("this decoder knows no encoder yet to compare with", reason::kNoEncoderKnown);
+    return rules.has_encoders
+               ? error(absl::StatusCode::kUnavailable,
+                       "no encoder has answered yet to compare with", reason::kNoEncoderKnown,
+                       absl::Seconds(1))
+               : error(absl::StatusCode::kFailedPrecondition,
+                       "this decoder has no encoder to compare with", reason::kNoEncoder);
   }
   if (fingerprint == rules.fingerprint) return absl::OkStatus();
-  return error(absl::StrCat("this decoder takes those of ",
+  return error(absl::StatusCode::kFailedPrecondition,
+               absl::StrCat("this decoder takes those of ",
                             absl::BytesToHexString(rules.fingerprint), " only"),
                reason::kForeignSoftTokens);
 }
@@ -110,36 +100,6 @@ absl::Status CheckLayout(const v1::SoftTokensHeader& header) {
 }
 
 }  // namespace
-
-int DataTypeBytes(v1::DataType type) {
-  switch (type) {
-    case v1::DATA_TYPE_F32:
-      return 4;
-    case v1::DATA_TYPE_F16:
-    case v1::DATA_TYPE_BF16:
-      return 2;
-    default:
-      return 0;
-  }
-}
-
-absl::StatusOr<std::vector<float>> UnpackValues(absl::string_view bytes, v1::DataType type) {
-  std::vector<float> values;
-  if (type == v1::DATA_TYPE_F32) {
-    values = Unpack<float, Same>(bytes);
-  } else if (type == v1::DATA_TYPE_F16) {
-    values = Unpack<uint16_t, HalfToFloat>(bytes);
-  } else {
-    values = Unpack<uint16_t, BF16ToFloat>(bytes);
-  }
-  for (size_t i = 0; i < values.size(); ++i) {
-    if (std::isfinite(values[i])) continue;
-    return MakeError(absl::StatusCode::kInvalidArgument,
-                     absl::StrCat("number ", i, " of data is ", values[i], ", not finite"),
-                     {.reason = reason::kNotFinite, .field = "data"});
-  }
-  return values;
-}
 
 absl::Status CheckHeader(const v1::SoftTokensHeader& header, const SoftTokensRules& rules) {
   if (header.modality() != v1::MODALITY_IMAGE && header.modality() != v1::MODALITY_AUDIO) {

@@ -12,22 +12,16 @@
 
 namespace softsplice {
 
-// Bytes of one number; 0 for a type that the contract does not know.
-int DataTypeBytes(v1::DataType type);
-
-// Little-endian numbers of `type` as float32. `bytes` has a whole number of them. INVALID_ARGUMENT
-// (field "data"): one is not finite.
-absl::StatusOr<std::vector<float>> UnpackValues(absl::string_view bytes, v1::DataType type);
-
 struct SoftTokensRules {
-  int dim = 0;              // the decoder's width
-  std::string fingerprint;  // of the encoder whose rows are taken; empty: none is known yet
+  int dim = 0;                // the decoder's width
+  std::string fingerprint;    // of the encoder whose rows are taken; empty: none is known
+  bool has_encoders = false;  // so that one may be known soon
   bool allow_foreign = false;
 };
 
 // Whether the decoder can use rows with this header, whatever their values. FAILED_PRECONDITION:
-// another encoder made them, or none is known to compare with; INVALID_ARGUMENT: anything else,
-// with the field ("header.dim").
+// another encoder made them, or there is none to compare with; UNAVAILABLE: none has answered yet;
+// INVALID_ARGUMENT: anything else, with the field ("header.dim").
 absl::Status CheckHeader(const v1::SoftTokensHeader& header, const SoftTokensRules& rules);
 
 // All checks: the header, the size of the data, its checksum, finite values. Returns rows * dim

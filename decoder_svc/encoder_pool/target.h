@@ -5,28 +5,41 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
-#include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "decoder_svc/encoder_pool/encoder_pool.h"
+#include "decoder_svc/encoder_pool/encoder_name.h"
+#include "decoder_svc/encoder_pool/target_health.h"
+#include "grpc/health/v1/health.grpc.pb.h"
 #include "softsplice/v1/encoder.grpc.pb.h"
 
 namespace softsplice {
 
-struct EncoderPool::Target {
-  explicit Target(const std::string& target_address);
+class PoolCall;
+class Probe;
+
+struct Target {
+  // `address` is one of those that `name` stands for.
+  Target(const std::string& address, const EncoderName& name, absl::Duration now);
+  ~Target();
 
   const std::string address;
+  const std::string name;
+  const std::shared_ptr<grpc::Channel> channel;
   const std::unique_ptr<v1::EncoderService::Stub> stub;
+  const std::unique_ptr<grpc::health::v1::Health::Stub> health_stub;
 
   // Guarded by the pool's mutex.
-  absl::Status state = absl::UnavailableError("it has not answered yet");  // OK: healthy
-  std::string fingerprint;                                                 // as it last said
-  int in_flight = 0;
-  int missed = 0;         // probes in a row without an answer in time
-  bool answered = false;  // or failed, at least once
-  std::unique_ptr<Probe> probe;
-  absl::Time next_probe = absl::InfinitePast();
+  TargetHealth health;
+  std::string fingerprint;                      // as it last said
+  std::vector<std::shared_ptr<PoolCall>> busy;  // the media that it has
+  int others = 0;                               // media that it has of others, as of the last probe
+  absl::Duration expected_wait;                 // likewise, of a new medium
+  bool answered = false;                        // or failed, at least once
+  bool retired = false;          // its name does not stand for it any more: no new media
+  std::unique_ptr<Probe> probe;  // under way
+  absl::Duration next_probe = -absl::InfiniteDuration();
+  v1::EncoderState told = v1::ENCODER_STATE_UNSPECIFIED;  // in the log
 };
 
 }  // namespace softsplice

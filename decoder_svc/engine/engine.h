@@ -1,11 +1,12 @@
 // The decoder engine: token ids and soft tokens in, token ids out. Plain C++, no gRPC. One engine
 // thread owns the model, the KV caches and every running sequence; the methods of Engine are
-// thread-safe and only talk to that thread.
+// thread-safe and only talk to that thread, which waits for nobody.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -13,7 +14,7 @@
 #include "absl/time/time.h"
 #include "common/gguf/file.h"
 #include "decoder_svc/engine/request.h"
-#include "kernels/backend_factory.h"
+#include "kernels/backend_options.h"
 
 namespace softsplice {
 
@@ -22,8 +23,18 @@ struct EngineOptions {
   int context_length = 8192;  // positions one sequence may hold; at most the model's own
   int chunk = 512;            // prompt rows read in one step
   bool kv_f32 = false;        // keep keys and values in float32 instead of float16
-  int max_queue = 64;         // requests waiting; one more is refused
-  int max_sequences = 1;      // decoded at once; each adds context_length positions of cache
+  int max_queue = 64;         // places in the queue; one more is refused
+  absl::Duration max_wait = absl::Seconds(120);  // expected; whoever would wait longer is refused
+  int max_sequences = 1;  // decoded at once; each adds context_length positions of cache
+};
+
+// What the tokenizer says about single tokens.
+struct SpecialTokens {
+  std::vector<int32_t> stop;    // end a turn
+  std::vector<int32_t> banned;  // are never sampled
+  std::vector<int32_t>
+      placeholders;  // read as `pad` where they come as plain tokens: <|image|> ...
+  int32_t pad = 0;   // stands in for soft tokens
 };
 
 struct ModelInfo {
@@ -35,44 +46,78 @@ struct ModelInfo {
 };
 
 struct EngineLoad {
-  int queued = 0;
+  int reserved = 0;  // places taken by requests that are not here yet
+  int queued = 0;    // here, and waiting
   int running = 0;
   uint64_t kv_bytes_total = 0;
   uint64_t kv_bytes_used = 0;
+  absl::Duration expected_wait;  // of a request that comes now, before it is read
 };
 
 class Engine {
  public:
   using Handle = uint64_t;
 
-  // Reads and packs the model of `file` (arch gemma4), reserves the caches, starts the thread.
-  // `stop_tokens` end a turn, `banned_tokens` are never sampled, `pad_token` stands in for soft
-  // positions and for the `placeholder_tokens` (<|image|> and the like) that come as plain tokens.
-  // The file may be closed only after the engine is gone. INVALID_ARGUMENT: an option out of range.
-  // FAILED_PRECONDITION: not such a model. RESOURCE_EXHAUSTED: memory is short.
+  // A place in the queue that nobody else can take; given back when it is destroyed. The engine
+  // outlives it.
+  class Place {
+   public:
+    Place() = default;  // none
+    Place(Place&& other) noexcept : engine_(std::exchange(other.engine_, nullptr)) {}
+    Place& operator=(Place&& other) noexcept {
+      std::swap(engine_, other.engine_);
+      return *this;
+    }
+    ~Place() {
+      if (engine_ != nullptr) engine_->GiveBack();
+    }
+
+   private:
+    friend class Engine;
+    explicit Place(Engine* engine) : engine_(engine) {}
+    Engine* engine_ = nullptr;
+  };
+
+  // Reads and packs the model of `file` (arch gemma4), reserves the caches, starts the thread. The
+  // file may be closed only after the engine is gone. INVALID_ARGUMENT: an option out of range.
+  // FAILED_PRECONDITION: not such a model. RESOURCE_EXHAUSTED: memory is short. INTERNAL
+  // (MODEL_NOT_FINITE): what it computes is no number.
   static absl::StatusOr<std::unique_ptr<Engine>> Load(const gguf::File& file,
                                                       const EngineOptions& options,
-                                                      std::vector<int32_t> stop_tokens,
-                                                      std::vector<int32_t> banned_tokens,
-                                                      int32_t pad_token,
-                                                      std::vector<int32_t> placeholder_tokens = {});
+                                                      SpecialTokens special);
   virtual ~Engine() = default;
 
-  // Checks and queues a request. `sink` is called until its OnDone. INVALID_ARGUMENT: empty prompt,
-  // id out of range, bad sampling value, soft rows of another width or not finite; OUT_OF_RANGE:
-  // longer than the context; RESOURCE_EXHAUSTED with a retry delay: the queue is full; UNAVAILABLE:
-  // shutting down.
-  virtual absl::StatusOr<Handle> Submit(EngineRequest request, std::shared_ptr<TokenSink> sink) = 0;
+  // Takes a place before anything is spent on a request. RESOURCE_EXHAUSTED (QUEUE_FULL) with the
+  // time after which there may be room: no place is free, or the wait is expected to be longer than
+  // max_wait or `patience`. UNAVAILABLE (DRAINING): the engine takes nothing more.
+  virtual absl::StatusOr<Place> Reserve(absl::Duration patience = absl::InfiniteDuration()) = 0;
+  // Checks and queues a request on a place. `sink` is called until its OnDone. INVALID_ARGUMENT:
+  // empty prompt, id out of range, bad sampling value, soft rows of another width or not finite;
+  // OUT_OF_RANGE: longer than the context; UNAVAILABLE (DRAINING). Never QUEUE_FULL.
+  virtual absl::StatusOr<Handle> Submit(Place place, EngineRequest request,
+                                        std::shared_ptr<TokenSink> sink) = 0;
   // The request ends with CANCELLED within one step; unknown or finished handles are ignored.
   virtual void Cancel(Handle handle) = 0;
+  // How many requests are before this one, those that run included; 0 once its own turn has come.
+  virtual int Position(Handle handle) const = 0;
 
   virtual const ModelInfo& info() const = 0;
   virtual EngineLoad load() const = 0;
-  // When the engine thread last came round (it beats also when idle): the liveness signal.
-  virtual absl::Time last_step() const = 0;
-  // Takes no more requests, gives those it has until `deadline`, then ends them with UNAVAILABLE;
-  // joins the thread.
-  virtual void Shutdown(absl::Time deadline) = 0;
+  // SteadyNow() when the engine thread last came round (it beats also when idle).
+  virtual absl::Duration last_step() const = 0;
+  // Not OK, for good, once the device does not recover or several requests in a row failed for no
+  // fault of theirs: the engine takes nothing more, and the process had better begin anew.
+  virtual absl::Status health() const = 0;
+
+  // Takes no more requests, ends within one step those that wait with UNAVAILABLE (DRAINING) and
+  // those that run with UNAVAILABLE (DRAIN_DEADLINE), joins the thread.
+  virtual void Shutdown() = 0;
+
+ protected:
+  Place MakePlace() { return Place(this); }
+
+ private:
+  virtual void GiveBack() = 0;  // one place
 };
 
 }  // namespace softsplice

@@ -2,21 +2,24 @@
 #include "decoder_svc/engine/engine_impl.h"
 
 #include <algorithm>
-#include <limits>
+#include <chrono>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
 #include "common/status/reasons.h"
+#include "common/time/steady.h"
 #include "decoder_svc/engine/validate.h"
 
 namespace softsplice {
 namespace {
 
 // How often an idle engine says that it lives.
-constexpr absl::Duration kBeat = absl::Milliseconds(100);
+constexpr std::chrono::milliseconds kBeat{100};
+// So many failures in a row, of requests that are not at fault: the next ones would fail, too.
+constexpr int kMostFailures = 3;
 
 bool Contains(const std::vector<int32_t>& tokens, int32_t token) {
   return std::find(tokens.begin(), tokens.end(), token) != tokens.end();
@@ -32,9 +35,22 @@ absl::Status DeadlineExceeded() {
                    {.reason = reason::kDeadlineExceeded});
 }
 
-absl::Status ShuttingDown() {
-  return MakeError(absl::StatusCode::kUnavailable, "the decoder is shutting down",
-                   {.reason = reason::kDraining, .retry_after = absl::Seconds(1)});
+absl::Status DrainDeadline() {
+  return MakeError(absl::StatusCode::kUnavailable,
+                   "the decoder stopped before the answer was complete",
+                   {.reason = reason::kDrainDeadline, .retry_after = absl::Seconds(1)});
+}
+
+absl::Status QueueFull(absl::string_view message, absl::Duration until_room) {
+  return MakeError(
+      absl::StatusCode::kResourceExhausted, message,
+      {.reason = reason::kQueueFull, .retry_after = std::max(until_room, absl::Seconds(1))});
+}
+
+// Memory that is short may be there again: that is for the client to know.
+absl::Status StepError(const absl::Status& status) {
+  if (GetErrorDetail(status).reason == reason::kOutOfMemory) return status;
+  return MakeError(absl::StatusCode::kInternal, status.message(), {.reason = reason::kDeviceError});
 }
 
 }  // namespace
@@ -46,7 +62,7 @@ EngineImpl::EngineImpl(std::unique_ptr<Backend> backend, std::unique_ptr<Runner>
       info_(std::move(info)),
       options_(options),
       special_(std::move(special)),
-      last_step_(absl::ToUnixNanos(absl::Now())) {
+      last_step_(absl::ToInt64Nanoseconds(SteadyNow())) {
   running_.reserve(options.max_sequences);
   work_.reserve(options.max_sequences);
   parts_.reserve(options.max_sequences);
@@ -54,30 +70,75 @@ EngineImpl::EngineImpl(std::unique_ptr<Backend> backend, std::unique_ptr<Runner>
   thread_ = std::thread([this] { Loop(); });
 }
 
-EngineImpl::~EngineImpl() { Shutdown(absl::InfinitePast()); }
+EngineImpl::~EngineImpl() { Shutdown(); }
 
-absl::StatusOr<Engine::Handle> EngineImpl::Submit(EngineRequest request,
+absl::StatusOr<Engine::Place> EngineImpl::Reserve(absl::Duration patience) {
+  const std::lock_guard lock(mutex_);
+  RETURN_IF_ERROR(Refusal());
+  const int waiting = load_.queued + load_.reserved;
+  const int places = options_.max_queue + options_.max_sequences - load_.running;
+  const absl::Duration wait = ExpectedWait();
+  if (waiting >= places) {
+    return QueueFull(absl::StrCat(waiting, " requests are waiting; the queue holds ", places),
+                     wait / waiting);
+  }
+  if (const absl::Duration most =
+          std::max(std::min(options_.max_wait, patience), absl::ZeroDuration());
+      wait > most) {
+    return QueueFull(
+        absl::StrCat("a request would wait about ", absl::ToInt64Seconds(wait),
+                     " s before it is read; at most ", absl::ToInt64Seconds(most), " s are taken"),
+        wait - most);
+  }
+  ++load_.reserved;
+  return MakePlace();
+}
+
+void EngineImpl::GiveBack() {
+  const std::lock_guard lock(mutex_);
+  --load_.reserved;
+}
+
+absl::Status EngineImpl::Refusal() const {
+  if (!draining_) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kUnavailable,
+                   health_.ok() ? std::string("the decoder is stopping")
+                                : absl::StrCat("the decoder is stopping: ", health_.message()),
+                   {.reason = reason::kDraining, .retry_after = absl::Seconds(1)});
+}
+
+absl::Duration EngineImpl::Left(const Sequence& sequence) const {
+  const int written = sequence.completion_tokens();
+  const int most = MostPositions(sequence) + 1 - sequence.prompt_tokens - written;
+  return pace_.Left(sequence.prompt_tokens - std::min(sequence.read, sequence.prompt_tokens), most);
+}
+
+// All that is before a newcomer, shared by those that are decoded at once.
+absl::Duration EngineImpl::ExpectedWait() const {
+  if (load_.running + load_.queued + load_.reserved < options_.max_sequences) {
+    return absl::ZeroDuration();
+  }
+  absl::Duration work = running_left_ + load_.reserved * pace_.Typical();
+  for (const auto& sequence : queue_) work += Left(*sequence);
+  return work / options_.max_sequences;
+}
+
+absl::StatusOr<Engine::Handle> EngineImpl::Submit(Place /*given back when all is done*/,
+                                                  EngineRequest request,
                                                   std::shared_ptr<TokenSink> sink) {
   RETURN_IF_ERROR(ValidateRequest(request, {.vocabulary_size = info_.vocabulary_size,
                                             .dim = info_.dim,
                                             .context_length = info_.context_length,
                                             .banned_tokens = special_.banned}));
   std::unique_ptr<Sequence> sequence = MakeSequence(std::move(request), std::move(sink));
-  absl::MutexLock lock(&mutex_);
-  if (draining_) return ShuttingDown();
-  const int free_slots = options_.max_sequences - load_.running;
-  if (static_cast<int>(queue_.size()) >= options_.max_queue + free_slots) {
-    return MakeError(
-        absl::StatusCode::kResourceExhausted,
-        absl::StrCat(queue_.size(), " requests are waiting; the queue holds ", options_.max_queue),
-        {.reason = reason::kQueueFull, .retry_after = retry_after_});
-  }
+  const std::lock_guard lock(mutex_);
+  RETURN_IF_ERROR(Refusal());
   const Handle handle = next_handle_++;
   sequence->handle = handle;
   live_.insert(handle);
   queue_.push_back(std::move(sequence));
   load_.queued = static_cast<int>(queue_.size());
-  wake_.Signal();
+  wake_.notify_one();
   return handle;
 }
 
@@ -89,11 +150,13 @@ std::unique_ptr<Sequence> EngineImpl::MakeSequence(EngineRequest request,
   }
   for (int32_t& token : tokens) token = InputId(token);
   Sampler sampler(request.sampling, special_.banned, tokens, request.alternatives);
+  const absl::Duration now = SteadyNow(), give_up = now + request.time_limit;
   auto sequence = std::make_unique<Sequence>(Sequence{.request = std::move(request),
                                                       .sink = std::move(sink),
                                                       .sampler = std::move(sampler),
                                                       .tokens = std::move(tokens),
-                                                      .submitted = absl::Now()});
+                                                      .submitted = now,
+                                                      .give_up = give_up});
   sequence->prompt_tokens = static_cast<int>(sequence->tokens.size());
   sequence->tokens.reserve(MostPositions(*sequence) + 1);
   return sequence;
@@ -113,30 +176,44 @@ int EngineImpl::MostPositions(const Sequence& sequence) const {
 }
 
 void EngineImpl::Cancel(Handle handle) {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   if (live_.contains(handle)) cancelled_.insert(handle);
-  wake_.Signal();
+  wake_.notify_one();
+}
+
+int EngineImpl::Position(Handle handle) const {
+  const std::lock_guard lock(mutex_);
+  for (size_t i = 0; i < queue_.size(); ++i) {
+    if (queue_[i]->handle == handle) return load_.running + static_cast<int>(i);
+  }
+  return 0;
 }
 
 EngineLoad EngineImpl::load() const {
-  absl::MutexLock lock(&mutex_);
-  return load_;
+  const std::lock_guard lock(mutex_);
+  EngineLoad load = load_;
+  load.expected_wait = ExpectedWait();
+  return load;
 }
 
-void EngineImpl::Shutdown(absl::Time deadline) {
+absl::Status EngineImpl::health() const {
+  const std::lock_guard lock(mutex_);
+  return health_;
+}
+
+void EngineImpl::Shutdown() {
   {
-    absl::MutexLock lock(&mutex_);
-    draining_ = true;
-    shutdown_at_ = std::min(shutdown_at_, deadline);
-    wake_.Signal();
+    const std::lock_guard lock(mutex_);
+    draining_ = stopping_ = true;
+    wake_.notify_one();
   }
-  absl::MutexLock lock(&join_mutex_);
+  const std::lock_guard lock(join_mutex_);
   if (thread_.joinable()) thread_.join();
 }
 
 void EngineImpl::Loop() {
   while (WaitForWork()) {
-    last_step_ = absl::ToUnixNanos(absl::Now());
+    last_step_ = absl::ToInt64Nanoseconds(SteadyNow());
     EndUnwanted();
     Admit();
     if (!running_.empty()) RunStep();
@@ -144,49 +221,51 @@ void EngineImpl::Loop() {
 }
 
 bool EngineImpl::WaitForWork() {
-  absl::MutexLock lock(&mutex_);
+  std::unique_lock lock(mutex_);
   if (!running_.empty() || !queue_.empty()) return true;
-  if (draining_) return false;
-  wake_.WaitWithTimeout(&mutex_, kBeat);
+  if (stopping_) return false;
+  wake_.wait_for(lock, kBeat);
   return true;
 }
 
 void EngineImpl::EndUnwanted() {
-  const absl::Time now = absl::Now();
-  std::vector<std::unique_ptr<Sequence>> unwanted;
+  const absl::Duration now = SteadyNow();
   absl::flat_hash_set<Handle> cancelled;
-  bool shut_down = false;
-  const auto verdict = [&](const Sequence& sequence) {
+  const auto verdict = [&](const Sequence& sequence, const absl::Status& otherwise) {
     if (cancelled.contains(sequence.handle)) return Cancelled();
-    if (now >= sequence.request.deadline) return DeadlineExceeded();
-    return shut_down ? ShuttingDown() : absl::OkStatus();
+    return now >= sequence.give_up ? DeadlineExceeded() : otherwise;
   };
+  std::vector<std::pair<std::unique_ptr<Sequence>, absl::Status>> unwanted;
+  bool stopping = false;
   {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     cancelled.swap(cancelled_);
-    shut_down = now >= shutdown_at_;
+    stopping = stopping_;
+    const absl::Status refusal = Refusal();
     for (auto& sequence : queue_) {
-      if (!verdict(*sequence).ok()) unwanted.push_back(std::move(sequence));
+      absl::Status status = verdict(*sequence, refusal);
+      if (!status.ok()) unwanted.emplace_back(std::move(sequence), std::move(status));
     }
     std::erase(queue_, nullptr);
     load_.queued = static_cast<int>(queue_.size());
   }
-  for (auto& sequence : unwanted) End(*sequence, verdict(*sequence));
+  for (auto& [sequence, status] : unwanted) End(*sequence, std::move(status));
   for (auto& sequence : running_) {
-    if (absl::Status status = verdict(*sequence); !status.ok()) End(*sequence, std::move(status));
+    absl::Status status = verdict(*sequence, stopping ? DrainDeadline() : absl::OkStatus());
+    if (!status.ok()) End(*sequence, std::move(status));
   }
   Sweep();
 }
 
 // In order of arrival; a request that does not fit yet holds back those behind it.
 void EngineImpl::Admit() {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   while (!queue_.empty()) {
     const std::optional<int> slot = runner_->pool().Reserve(MostPositions(*queue_.front()));
     if (!slot) break;
     Sequence& sequence = *queue_.front();
     sequence.slot = *slot;
-    sequence.admitted = absl::Now();
+    sequence.admitted = SteadyNow();
     sequence.timings.queued = sequence.admitted - sequence.submitted;
     running_.push_back(std::move(queue_.front()));
     queue_.pop_front();
@@ -194,11 +273,14 @@ void EngineImpl::Admit() {
   load_.queued = static_cast<int>(queue_.size());
   load_.running = static_cast<int>(running_.size());
   load_.kv_bytes_used = runner_->KvBytesUsed();
+  running_left_ = absl::ZeroDuration();
+  for (const auto& sequence : running_) running_left_ += Left(*sequence);
 }
 
 void EngineImpl::RunStep() {
   PickWork(running_, options_.chunk, work_);
   parts_.clear();
+  int prompt_rows = 0;
   for (const Work& work : work_) {
     const Sequence& s = *work.sequence;
     parts_.push_back({.slot = s.slot,
@@ -206,16 +288,18 @@ void EngineImpl::RunStep() {
                       .tokens = absl::MakeConstSpan(s.tokens).subspan(s.read, work.rows),
                       .soft = s.request.prompt.soft,
                       .logit_rows = work.rows == s.unread() ? 1 : 0});
+    if (s.read < s.prompt_tokens) prompt_rows += work.rows;
   }
+  const absl::Duration start = SteadyNow();
   absl::StatusOr<absl::Span<float>> logits = runner_->Run(parts_);
+  if (!logits.ok()) return FailStep(logits.status());
+  {
+    const std::lock_guard lock(mutex_);
+    pace_.OnStep(prompt_rows, SteadyNow() - start);
+  }
   int row = 0;
   for (size_t i = 0; i < work_.size(); ++i) {
     Sequence& sequence = *work_[i].sequence;
-    if (!logits.ok()) {
-      End(sequence, MakeError(absl::StatusCode::kInternal, logits.status().message(),
-                              {.reason = reason::kDeviceError}));
-      continue;
-    }
     Advance(sequence, work_[i].rows);
     if (parts_[i].logit_rows == 0) continue;
     const size_t vocabulary = info_.vocabulary_size;
@@ -224,21 +308,48 @@ void EngineImpl::RunStep() {
   Sweep();
 }
 
+// A device that does not recover fails again when asked; whoever hears of the end finds it known.
+void EngineImpl::FailStep(const absl::Status& status) {
+  const absl::Status error = StepError(status);
+  if (const absl::Status again = backend_->Wait(); !again.ok()) {
+    Fail(StepError(again));
+  } else if (error.code() == absl::StatusCode::kInternal) {
+    CountFailure(error);
+  }
+  for (const Work& work : work_) End(*work.sequence, error);
+  Sweep();
+}
+
+void EngineImpl::CountFailure(const absl::Status& status) {
+  if (++failures_ == kMostFailures) Fail(status);
+}
+
+void EngineImpl::Fail(const absl::Status& status) {
+  const std::lock_guard lock(mutex_);
+  health_.Update(status);
+  draining_ = true;
+}
+
 void EngineImpl::Advance(Sequence& sequence, int rows) {
   const bool reads_prompt = sequence.read < sequence.prompt_tokens;
   sequence.read += rows;
   if (!reads_prompt) return;
-  if (sequence.unread() == 0) sequence.timings.prefill = absl::Now() - sequence.admitted;
+  if (sequence.unread() == 0) sequence.timings.prefill = SteadyNow() - sequence.admitted;
   sequence.sink->OnPrefill(sequence.read, sequence.prompt_tokens);
 }
 
 // Takes the next token from `logits` and tells the sink.
 void EngineImpl::Pick(Sequence& sequence, absl::Span<float> logits) {
   absl::StatusOr<SampledToken> sampled = sequence.sampler.Sample(logits);
-  if (!sampled.ok()) return End(sequence, std::move(sampled).status());
+  if (!sampled.ok()) {
+    // Soft tokens are the client's: large ones may overflow.
+    if (sequence.request.prompt.soft.empty()) CountFailure(sampled.status());
+    return End(sequence, std::move(sampled).status());
+  }
+  failures_ = 0;
   const int32_t token = sampled->chosen.token;
   if (sequence.completion_tokens() == 0) {
-    sequence.timings.time_to_first_token = absl::Now() - sequence.submitted;
+    sequence.timings.time_to_first_token = SteadyNow() - sequence.submitted;
   }
   if (!sequence.request.ignore_stop_tokens && Contains(special_.stop, token)) {
     return Finish(sequence, EngineFinish::kStopToken, token);
@@ -252,7 +363,7 @@ void EngineImpl::Pick(Sequence& sequence, absl::Span<float> logits) {
 }
 
 void EngineImpl::Finish(Sequence& sequence, EngineFinish finish, int32_t stop_token) {
-  sequence.timings.total = absl::Now() - sequence.submitted;
+  sequence.timings.total = SteadyNow() - sequence.submitted;
   End(sequence, EngineResult{.finish = finish,
                              .stop_token = stop_token,
                              .completion_tokens = sequence.completion_tokens(),
@@ -263,13 +374,12 @@ void EngineImpl::Finish(Sequence& sequence, EngineFinish finish, int32_t stop_to
 // the end finds it free.
 void EngineImpl::End(Sequence& sequence, absl::StatusOr<EngineResult> result) {
   {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     if (sequence.slot >= 0) {
       runner_->pool().Release(sequence.slot);
       --load_.running;
       load_.kv_bytes_used = runner_->KvBytesUsed();
-      retry_after_ =
-          std::clamp(absl::Now() - sequence.admitted, absl::Seconds(1), absl::Seconds(30));
+      pace_.OnEnd(sequence.prompt_tokens, sequence.completion_tokens());
     }
     live_.erase(sequence.handle);
     cancelled_.erase(sequence.handle);
@@ -279,67 +389,6 @@ void EngineImpl::End(Sequence& sequence, absl::StatusOr<EngineResult> result) {
 
 void EngineImpl::Sweep() {
   std::erase_if(running_, [](const auto& sequence) { return sequence->sink == nullptr; });
-}
-
-namespace {
-
-absl::Status ValidateOptions(const EngineOptions& options, const TextConfig& config) {
-  const auto check = [](absl::string_view field, int value, int low, int high) {
-    if (value >= low && value <= high) return absl::OkStatus();
-    return InvalidField(field,
-                        absl::StrCat(field, " is ", value, "; must be from ", low, " to ", high));
-  };
-  constexpr int kMax = 1 << 20;
-  RETURN_IF_ERROR(check("context_length", options.context_length, 1, config.context_length));
-  RETURN_IF_ERROR(check("chunk", options.chunk, 1, kMax));
-  // All positions together are counted in an int.
-  RETURN_IF_ERROR(
-      check("max_sequences", options.max_sequences, 1, (1 << 30) / options.context_length));
-  return check("max_queue", options.max_queue, 1, kMax);
-}
-
-// One real step, so that a model that can't work fails now and not at the first request.
-absl::Status WarmUp(Runner& runner, int32_t token) {
-  const std::optional<int> slot = runner.pool().Reserve(1);
-  absl::StatusOr<absl::Span<float>> logits =
-      runner.Run({{.slot = *slot, .tokens = absl::MakeConstSpan(&token, 1), .logit_rows = 1}});
-  runner.pool().Release(*slot);
-  RETURN_IF_ERROR(logits.status());
-  return Sampler({.temperature = 0}, {}, {}, 0).Sample(*logits).status();
-}
-
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<Engine>> Engine::Load(const gguf::File& file,
-                                                     const EngineOptions& options,
-                                                     std::vector<int32_t> stop_tokens,
-                                                     std::vector<int32_t> banned_tokens,
-                                                     int32_t pad_token,
-                                                     std::vector<int32_t> placeholder_tokens) {
-  ASSIGN_OR_RETURN(const TextConfig config, TextConfig::FromGguf(file));
-  RETURN_IF_ERROR(ValidateOptions(options, config));
-  SpecialTokens special{std::move(stop_tokens), std::move(banned_tokens),
-                        std::move(placeholder_tokens), pad_token};
-  if (pad_token < 0 || pad_token >= config.vocab) {
-    return InvalidFile(file.path(), absl::StrCat("the pad token ", pad_token,
-                                                 " is not in the vocabulary of ", config.vocab));
-  }
-  ASSIGN_OR_RETURN(auto backend, MakeBackend(options.backend));
-  ASSIGN_OR_RETURN(auto runner, Runner::Make(file, *backend,
-                                             {.context_length = options.context_length,
-                                              .chunk = options.chunk,
-                                              .max_sequences = options.max_sequences,
-                                              .max_rows = options.chunk + options.max_sequences - 1,
-                                              .max_logit_rows = options.max_sequences,
-                                              .kv_f32 = options.kv_f32}));
-  RETURN_IF_ERROR(WarmUp(*runner, pad_token));
-  ModelInfo info{.name = file.String("general.name").value_or("gemma4"),
-                 .backend = backend->Name(),
-                 .dim = config.dim,
-                 .vocabulary_size = config.vocab,
-                 .context_length = options.context_length};
-  return std::make_unique<EngineImpl>(std::move(backend), std::move(runner), std::move(info),
-                                      options, std::move(special));
 }
 
 }  // namespace softsplice

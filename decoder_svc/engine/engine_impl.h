@@ -2,46 +2,50 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <deque>
 #include <memory>
+#include <mutex>
 #include <thread>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_set.h"
-#include "absl/synchronization/mutex.h"
 #include "decoder_svc/engine/engine.h"
+#include "decoder_svc/engine/pace.h"
 #include "decoder_svc/engine/runner.h"
 #include "decoder_svc/engine/scheduler.h"
 
 namespace softsplice {
 
-// See Engine::Load.
-struct SpecialTokens {
-  std::vector<int32_t> stop;
-  std::vector<int32_t> banned;
-  std::vector<int32_t> placeholders;
-  int32_t pad = 0;
-};
-
-class EngineImpl : public Engine {
+class EngineImpl final : public Engine {
  public:
   EngineImpl(std::unique_ptr<Backend> backend, std::unique_ptr<Runner> runner, ModelInfo info,
              const EngineOptions& options, SpecialTokens special);
   ~EngineImpl() override;
 
-  absl::StatusOr<Handle> Submit(EngineRequest request, std::shared_ptr<TokenSink> sink) override;
+  absl::StatusOr<Place> Reserve(absl::Duration patience) override;
+  absl::StatusOr<Handle> Submit(Place place, EngineRequest request,
+                                std::shared_ptr<TokenSink> sink) override;
   void Cancel(Handle handle) override;
+  int Position(Handle handle) const override;
   const ModelInfo& info() const override { return info_; }
   EngineLoad load() const override;
-  absl::Time last_step() const override { return absl::FromUnixNanos(last_step_.load()); }
-  void Shutdown(absl::Time deadline) override;
+  absl::Duration last_step() const override { return absl::Nanoseconds(last_step_.load()); }
+  absl::Status health() const override;
+  void Shutdown() override;
 
  private:
+  void GiveBack() override;
+
   std::unique_ptr<Sequence> MakeSequence(EngineRequest request,
                                          std::shared_ptr<TokenSink> sink) const;
   int32_t InputId(int32_t token) const;
   int MostPositions(const Sequence& sequence) const;
+
+  // With mutex_ held.
+  absl::Status Refusal() const;  // why nothing new is taken; OK while it is
+  absl::Duration Left(const Sequence& sequence) const;
+  absl::Duration ExpectedWait() const;
 
   // The engine thread.
   void Loop();
@@ -49,11 +53,14 @@ class EngineImpl : public Engine {
   void EndUnwanted();
   void Admit();
   void RunStep();
+  void FailStep(const absl::Status& status);
   void Advance(Sequence& sequence, int rows);
   void Pick(Sequence& sequence, absl::Span<float> logits);
   void Finish(Sequence& sequence, EngineFinish finish, int32_t stop_token = -1);
   void End(Sequence& sequence, absl::StatusOr<EngineResult> result);
   void Sweep();  // forgets the sequences that ended
+  void CountFailure(const absl::Status& status);
+  void Fail(const absl::Status& status);  // for good
 
   const std::unique_ptr<Backend> backend_;
   const std::unique_ptr<Runner> runner_;
@@ -65,20 +72,23 @@ class EngineImpl : public Engine {
   std::vector<std::unique_ptr<Sequence>> running_;  // oldest first
   std::vector<Work> work_;
   std::vector<StepPart> parts_;
+  int failures_ = 0;  // in a row
 
-  std::atomic<int64_t> last_step_;  // nanoseconds of Unix time
-  mutable absl::Mutex mutex_;
-  absl::CondVar wake_;
-  std::deque<std::unique_ptr<Sequence>> queue_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_set<Handle> live_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_set<Handle> cancelled_ ABSL_GUARDED_BY(mutex_);  // of those alive
-  Handle next_handle_ ABSL_GUARDED_BY(mutex_) = 1;
-  EngineLoad load_ ABSL_GUARDED_BY(mutex_);
-  absl::Duration retry_after_ ABSL_GUARDED_BY(mutex_) = absl::Seconds(1);  // what the last one took
-  absl::Time shutdown_at_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
-  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  std::atomic<int64_t> last_step_;  // nanoseconds of the steady clock
+  mutable std::mutex mutex_;        // guards all that follows, but for the thread
+  std::condition_variable wake_;
+  std::deque<std::unique_ptr<Sequence>> queue_;
+  absl::flat_hash_set<Handle> live_;
+  absl::flat_hash_set<Handle> cancelled_;  // of those alive
+  Handle next_handle_ = 1;
+  EngineLoad load_;
+  Pace pace_;
+  absl::Duration running_left_;  // what those that run will take, all together
+  absl::Status health_;
+  bool draining_ = false;  // nothing new is taken, nothing waits
+  bool stopping_ = false;  // nothing runs on
 
-  absl::Mutex join_mutex_;
+  std::mutex join_mutex_;
   std::thread thread_;
 };
 

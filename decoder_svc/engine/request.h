@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -21,8 +20,9 @@ struct SamplingOptions {
   float repetition_penalty = 1.0f;
   float frequency_penalty = 0.0f;
   float presence_penalty = 0.0f;
-  std::optional<uint64_t> seed;                       // unset: another one each time
-  std::vector<std::pair<int32_t, float>> logit_bias;  // -infinity bans the token
+  uint64_t seed = 0;  // DrawSeed() where the caller named none
+  // At most as many as the vocabulary has tokens: see FoldBiases.
+  std::vector<std::pair<int32_t, float>> logit_bias;
 };
 
 // A run of soft tokens at positions [first, first + rows) of a prompt.
@@ -90,8 +90,8 @@ struct EngineRequest {
   SamplingOptions sampling;
   int max_tokens = 0;  // 0: until the model stops or the context is full
   int alternatives = 0;
-  bool ignore_stop_tokens = false;  // for measuring
-  absl::Time deadline = absl::InfiniteFuture();
+  bool ignore_stop_tokens = false;                       // for measuring
+  absl::Duration time_limit = absl::InfiniteDuration();  // from Submit to the end of the answer
 };
 
 }  // namespace softsplice

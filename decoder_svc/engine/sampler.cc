@@ -5,8 +5,8 @@
 #include <cmath>
 #include <limits>
 
-#include "absl/strings/str_cat.h"
 #include "common/status/error.h"
+#include "common/status/macros.h"
 #include "common/status/reasons.h"
 #include "decoder_svc/engine/logits.h"
 
@@ -16,24 +16,48 @@ namespace {
 // Under this, only equal logits still share; the inverse stays finite.
 constexpr float kLeastTemperature = 1e-6f;
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
+// More than any logit, and penalties can't make it overflow.
+constexpr double kMostBias = 1e9;
 
-uint64_t SeedOf(const SamplingOptions& options) {
-  if (options.seed) return *options.seed;
-  std::random_device device;
-  return (uint64_t{device()} << 32) | device();
+// What is finite stays so: -infinity is for bans alone.
+float Finite(float x) {
+  constexpr float kMost = std::numeric_limits<float>::max();
+  return std::clamp(x, -kMost, kMost);
 }
 
 }  // namespace
 
+uint64_t DrawSeed() {
+  std::random_device device;
+  return (uint64_t{device()} << 32) | device();
+}
+
+TokenBiases FoldBiases(absl::Span<const std::pair<int32_t, float>> logit_bias,
+                       absl::Span<const int32_t> banned) {
+  absl::flat_hash_map<int32_t, double> sums;
+  for (const auto& [token, bias] : logit_bias) sums[token] += bias;
+  for (const int32_t token : banned) sums[token] = kMinusInfinity;
+  TokenBiases folded;
+  for (const auto& [token, sum] : sums) {
+    if (sum > kMinusInfinity) {
+      folded.added.emplace_back(token, std::clamp(sum, -kMostBias, kMostBias));
+    } else {
+      folded.banned.push_back(token);
+    }
+  }
+  return folded;
+}
+
 Sampler::Sampler(const SamplingOptions& options, absl::Span<const int32_t> banned,
                  absl::Span<const int32_t> prompt, int alternatives)
     : options_(options),
+      biases_(FoldBiases(options.logit_bias, banned)),
       alternatives_(alternatives),
       scale_(1 / std::max(options.temperature, kLeastTemperature)),
       penalties_(options.repetition_penalty != 1 || options.frequency_penalty != 0 ||
                  options.presence_penalty != 0),
-      random_(SeedOf(options)) {
-  for (int32_t token : banned) options_.logit_bias.emplace_back(token, kMinusInfinity);
+      random_(options.seed) {
+  options_.logit_bias = {};
   if (options.repetition_penalty != 1) {
     for (int32_t token : prompt) seen_.emplace(token, 0);
   }
@@ -55,10 +79,11 @@ absl::StatusOr<SampledToken> Sampler::Sample(absl::Span<float> logits) {
     for (const Candidate& candidate : best_) sampled.alternatives.push_back(entry(candidate.token));
   }
   Adjust(logits);
-  const int32_t token = Choose(logits);
+  const absl::StatusOr<int32_t> token = Choose(logits);
   Restore(logits);
-  sampled.chosen = entry(token);
-  if (penalties_) ++seen_[token];
+  RETURN_IF_ERROR(token.status());
+  sampled.chosen = entry(*token);
+  if (penalties_) ++seen_[*token];
   return sampled;
 }
 
@@ -68,16 +93,19 @@ void Sampler::Set(absl::Span<float> logits, int32_t token, float value) {
 }
 
 void Sampler::Adjust(absl::Span<float> logits) {
-  for (const auto& [token, bias] : options_.logit_bias) Set(logits, token, logits[token] + bias);
-  if (!penalties_) return;
-  const float repetition = options_.repetition_penalty;
-  for (const auto& [token, count] : seen_) {
-    float x = logits[token];
-    x = x > 0 ? x / repetition : x * repetition;
-    if (count > 0)
-      x -= static_cast<float>(count) * options_.frequency_penalty + options_.presence_penalty;
-    Set(logits, token, x);
+  for (const auto& [token, bias] : biases_.added) Set(logits, token, Finite(logits[token] + bias));
+  if (penalties_) {
+    const float repetition = options_.repetition_penalty;
+    for (const auto& [token, count] : seen_) {
+      float x = logits[token];
+      x = x > 0 ? x / repetition : x * repetition;
+      if (count > 0) {
+        x -= static_cast<float>(count) * options_.frequency_penalty + options_.presence_penalty;
+      }
+      Set(logits, token, Finite(x));
+    }
   }
+  for (const int32_t token : biases_.banned) Set(logits, token, kMinusInfinity);
 }
 
 // Backwards, so that a token that was set twice ends with its first value.
@@ -106,9 +134,13 @@ void Sampler::Best(absl::Span<const float> logits, size_t count) {
   std::sort(best_.begin(), best_.end(), Better);
 }
 
-int32_t Sampler::Choose(absl::Span<const float> logits) {
+absl::StatusOr<int32_t> Sampler::Choose(absl::Span<const float> logits) {
   const bool greedy = options_.temperature == 0;
   Best(logits, greedy || options_.top_k == 0 ? 1 : options_.top_k);
+  if (best_.empty()) {
+    return MakeError(absl::StatusCode::kInternal, "every token of the vocabulary is banned",
+                     {.reason = reason::kNoTokenLeft});
+  }
   if (greedy || options_.top_k == 1) return best_.front().token;
   const float max = best_.front().logit;
   if (options_.top_k > 0) {
@@ -152,7 +184,7 @@ int32_t Sampler::Draw(float max, double total) {
   size_t kept = 0;
   for (; kept < best_.size() && (kept == 0 || mass < nucleus); ++kept) {
     const double weight = std::exp((best_[kept].logit - max) * scale_);
-    if (weight < options_.min_p) break;
+    if (kept > 0 && weight < options_.min_p) break;
     mass += weight;
   }
   double left = Uniform() * mass;

@@ -13,17 +13,31 @@
 
 namespace softsplice {
 
-// In this order: bias and bans, then penalties (repetition over prompt and answer: positive logits
-// are divided, negative ones multiplied, as in transformers; frequency and presence over the
-// answer: subtracted, times the count and once), temperature, top_k, top_p, min_p. The same
-// options, seed and logits give the same tokens. Not thread-safe.
+// A seed for a request that names none. Thread-safe.
+uint64_t DrawSeed();
+
+// What a request says about single tokens: each stands in one of the two lists, once.
+struct TokenBiases {
+  std::vector<std::pair<int32_t, float>> added;  // to its logit; at most 1e9 either way
+  std::vector<int32_t> banned;
+};
+
+// Several biases of one token add up, in any order; -infinity bans it whatever else is said.
+TokenBiases FoldBiases(absl::Span<const std::pair<int32_t, float>> logit_bias,
+                       absl::Span<const int32_t> banned);
+
+// In this order: bias, then penalties (repetition over prompt and answer: positive logits are
+// divided, negative ones multiplied, as in transformers; frequency and presence over the answer:
+// subtracted, times the count and once), bans, temperature, top_k, top_p, min_p. The same options
+// and logits give the same tokens. Not thread-safe.
 class Sampler {
  public:
   // `prompt`: the ids that count for the repetition penalty.
   Sampler(const SamplingOptions& options, absl::Span<const int32_t> banned,
           absl::Span<const int32_t> prompt, int alternatives);
 
-  // `logits` [vocabulary] are written to and restored. INTERNAL: they are not finite.
+  // `logits` [vocabulary] are written to and restored. INTERNAL: they are not finite
+  // (MODEL_NOT_FINITE), or every token is banned (NO_TOKEN_LEFT).
   absl::StatusOr<SampledToken> Sample(absl::Span<float> logits);
 
  private:
@@ -39,12 +53,13 @@ class Sampler {
   void Restore(absl::Span<float> logits);
   void Set(absl::Span<float> logits, int32_t token, float value);
   void Best(absl::Span<const float> logits, size_t count);  // fills best_, best first
-  int32_t Choose(absl::Span<const float> logits);
+  absl::StatusOr<int32_t> Choose(absl::Span<const float> logits);
   int32_t Draw(float max, double total);
   int32_t DrawFromAll(absl::Span<const float> logits, float max, double total);
   double Uniform();
 
-  SamplingOptions options_;
+  SamplingOptions options_;  // without its biases, which are folded
+  TokenBiases biases_;
   int alternatives_;
   float scale_;  // 1 / temperature
   bool penalties_;

@@ -23,8 +23,10 @@ struct Sequence {
   int read = 0;   // positions whose keys and values are in the caches
   int slot = -1;  // of the KV pool, once admitted
 
-  absl::Time submitted;
-  absl::Time admitted;
+  // On the steady clock.
+  absl::Duration submitted;
+  absl::Duration admitted;
+  absl::Duration give_up = absl::InfiniteDuration();
   EngineTimings timings;
 
   int unread() const { return static_cast<int>(tokens.size()) - read; }

@@ -4,11 +4,11 @@
 #include <cmath>
 #include <limits>
 
-#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
 #include "common/status/reasons.h"
+#include "decoder_svc/engine/sampler.h"
 
 namespace softsplice {
 namespace {
@@ -73,6 +73,12 @@ absl::Status CheckRange(absl::string_view field, T value, T low, T high) {
 }
 
 absl::Status CheckBias(const SamplingOptions& sampling, const RequestLimits& limits) {
+  const size_t vocabulary = limits.vocabulary_size;
+  if (sampling.logit_bias.size() > vocabulary) {
+    return InvalidField("sampling.logit_bias",
+                        absl::StrCat("logit_bias has ", sampling.logit_bias.size(),
+                                     " entries; at most ", vocabulary, " are taken"));
+  }
   for (const auto& [token, bias] : sampling.logit_bias) {
     if (token < 0 || token >= limits.vocabulary_size) {
       return InvalidField("sampling.logit_bias",
@@ -85,15 +91,10 @@ absl::Status CheckBias(const SamplingOptions& sampling, const RequestLimits& lim
                                        "; must be a number or -infinity"));
     }
   }
-  const size_t vocabulary = limits.vocabulary_size;
-  if (sampling.logit_bias.size() + limits.banned_tokens.size() < vocabulary) {
+  if (sampling.logit_bias.size() + limits.banned_tokens.size() < vocabulary ||
+      FoldBiases(sampling.logit_bias, limits.banned_tokens).banned.size() < vocabulary) {
     return absl::OkStatus();
   }
-  absl::flat_hash_set<int32_t> banned(limits.banned_tokens.begin(), limits.banned_tokens.end());
-  for (const auto& [token, bias] : sampling.logit_bias) {
-    if (std::isinf(bias)) banned.insert(token);
-  }
-  if (banned.size() < vocabulary) return absl::OkStatus();
   return InvalidField("sampling.logit_bias", "logit_bias bans every token of the vocabulary");
 }
 

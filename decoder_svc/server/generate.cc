@@ -54,10 +54,8 @@ void GenerateCall::Begin(const v1::GenerateRequest& request) {
     const std::lock_guard lock(mutex_);
     if (ended()) return;
     counted_.MoveTo(&decoder_.counts.encoding);
-    if (progress_.media() > 0) {
-      progress_.set_stage(v1::STAGE_ENCODING);
-      Working();
-    }
+    // Still waiting: until the engine reads, another decoder answers as soon.
+    if (progress_.media() > 0) progress_.set_stage(v1::STAGE_ENCODING);
     media = media_;
   }
   media->Start([self = Self()](absl::StatusOr<std::vector<EncodedMedium>> encoded) {
@@ -70,11 +68,13 @@ void GenerateCall::Begin(const v1::GenerateRequest& request) {
 
 absl::Status GenerateCall::Prepare(const v1::GenerateRequest& request) {
   ASSIGN_OR_RETURN(engine_request_, ReadOptions(request, decoder_));
-  seed_ = *engine_request_.sampling.seed;
+  seed_ = engine_request_.sampling.seed;
   ASSIGN_OR_RETURN(PromptPlan plan,
                    PlanPrompt(request.has_chat() ? &request.chat() : nullptr,
                               request.has_raw() ? &request.raw() : nullptr, decoder_));
   RETURN_IF_ERROR(CheckMayFit(plan, decoder_.engine.info().context_length));
+  // Before the media are encoded, which costs the most.
+  ASSIGN_OR_RETURN(place_, decoder_.engine.Reserve(call().time_left()));
   pieces_ = std::move(plan.pieces);
   answer_ = std::make_unique<Answer>(
       decoder_.tokenizer, std::vector<std::string>(request.stop().begin(), request.stop().end()),
@@ -109,7 +109,7 @@ absl::Status GenerateCall::Submit(const std::vector<EncodedMedium>& media) {
     bytes += medium.values->size() * sizeof(float);
   }
   engine_request_.prompt = BuildPrompt(pieces_, rows, decoder_.tokenizer);
-  engine_request_.deadline = call().deadline();
+  engine_request_.time_limit = call().time_left();
   prompt_tokens_ = static_cast<int>(engine_request_.prompt.tokens.size());
   {
     const std::lock_guard lock(mutex_);
@@ -120,9 +120,9 @@ absl::Status GenerateCall::Submit(const std::vector<EncodedMedium>& media) {
     progress_.set_prompt_tokens(prompt_tokens_);
     started_ = MakeStarted(media);
   }
-  ASSIGN_OR_RETURN(
-      const Engine::Handle handle,
-      decoder_.engine.Submit(std::move(engine_request_), std::make_shared<Sink>(Self())));
+  ASSIGN_OR_RETURN(const Engine::Handle handle,
+                   decoder_.engine.Submit(std::move(place_), std::move(engine_request_),
+                                          std::make_shared<Sink>(Self())));
   bool over = false;  // since before there was a handle
   {
     const std::lock_guard lock(mutex_);
@@ -247,6 +247,10 @@ bool GenerateCall::Next(v1::GenerateResponse* message) {
     return true;
   }
   if (progress_.stage() == v1::STAGE_UNSPECIFIED || ended() || !TimeForNews()) return false;
+  if (progress_.stage() == v1::STAGE_QUEUED && handle_) {
+    progress_.set_queue_position(decoder_.engine.Position(*handle_));
+  }
+  if (media_ != nullptr) progress_.set_media_encoded(media_->encoded());
   *message->mutable_progress() = progress_;
   return true;
 }

@@ -54,6 +54,7 @@ class GenerateCall final : public StreamCall<v1::GenerateRequest, v1::GenerateRe
   const DecoderContext& decoder_;
   std::unique_ptr<Answer> answer_;  // the engine's thread's, once submitted
   EngineRequest engine_request_;
+  Engine::Place place_;
   std::vector<PromptPiece> pieces_;
   uint64_t seed_ = 0;
   int prompt_tokens_ = 0;

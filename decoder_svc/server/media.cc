@@ -2,8 +2,10 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
+#include "common/status/reasons.h"
 #include "decoder_svc/encoder_pool/soft_tokens.h"
 
 namespace softsplice {
@@ -27,6 +29,9 @@ void MediaBatch::Start(Done done) {
     auto medium = ReadSoft(*sources_[i].soft_tokens);
     if (!medium.ok()) {
       return Tell(Annotate(medium.status(), sources_[i].field, sources_[i].field));
+    }
+    if (const absl::Status status = AddRows(medium->header); !status.ok()) {
+      return Tell(Annotate(status, sources_[i].field, sources_[i].field));
     }
     media_[i] = *std::move(medium);
   }
@@ -56,6 +61,7 @@ absl::StatusOr<EncodedMedium> MediaBatch::ReadSoft(const v1::SoftTokens& soft_to
   const SoftTokensRules rules = {
       .dim = context_.engine.info().dim,
       .fingerprint = context_.encoders == nullptr ? "" : context_.encoders->fingerprint(),
+      .has_encoders = context_.encoders != nullptr,
       .allow_foreign = context_.allow_foreign_soft_tokens};
   ASSIGN_OR_RETURN(std::vector<float> values, ReadSoftTokens(soft_tokens, rules));
   return EncodedMedium{.header = soft_tokens.header(),
@@ -66,14 +72,17 @@ void MediaBatch::Encode(size_t index) {
   const v1::Media& media = *sources_[index].media;
   const bool sound = sources_[index].kind == MediaKind::kAudio;
   EncodeJob job{.wanted = {.modality = sound ? v1::MODALITY_AUDIO : v1::MODALITY_IMAGE,
-                           .header_only = options_.header_only,
-                           .max_rows = options_.max_rows},
+                           .header_only = options_.header_only},
                 .data = media.data(),
                 .mime_type = media.mime_type(),
                 .max_soft_tokens = media.max_soft_tokens(),
+                .request = this,
                 .deadline = options_.deadline,
                 .request_id = options_.request_id,
-                .traceparent = options_.traceparent};
+                .traceparent = options_.traceparent,
+                .on_header = [self = shared_from_this()](const v1::SoftTokensHeader& header) {
+                  return self->AddRows(header);
+                }};
   auto call = context_.encoders->Encode(
       std::move(job), [self = shared_from_this(), index](absl::StatusOr<EncodedMedium> medium) {
         self->OnMedium(index, std::move(medium));
@@ -81,6 +90,19 @@ void MediaBatch::Encode(size_t index) {
   const std::lock_guard lock(mutex_);
   if (cancelled_) call->Cancel();
   calls_[index] = std::move(call);
+}
+
+absl::Status MediaBatch::AddRows(const v1::SoftTokensHeader& header) {
+  const std::lock_guard lock(mutex_);
+  rows_ += header.rows();
+  if (options_.max_rows == 0 || rows_ <= static_cast<uint64_t>(options_.max_rows)) {
+    return absl::OkStatus();
+  }
+  return MakeError(
+      absl::StatusCode::kOutOfRange,
+      absl::StrCat("it takes ", header.rows(), " tokens; the context holds ", options_.max_rows,
+                   ", and others of this request take ", rows_ - header.rows()),
+      {.reason = reason::kPromptTooLong});
 }
 
 void MediaBatch::OnMedium(size_t index, absl::StatusOr<EncodedMedium> medium) {
@@ -109,6 +131,11 @@ void MediaBatch::OnMedium(size_t index, absl::StatusOr<EncodedMedium> medium) {
   lock.unlock();
   if (!status_.ok()) return Tell(status_);
   Tell(std::move(media_));
+}
+
+size_t MediaBatch::encoded() const {
+  const std::lock_guard lock(mutex_);
+  return sources_.size() - pending_;
 }
 
 void MediaBatch::Cancel() {

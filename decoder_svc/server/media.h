@@ -20,7 +20,7 @@ namespace softsplice {
 
 struct MediaOptions {
   bool header_only = false;  // rows are only counted; soft tokens are checked all the same
-  int max_rows = 0;          // one of more is refused before it is encoded; 0: no limit
+  int max_rows = 0;  // of all together; more are refused before they are encoded; 0: no limit
   absl::Time deadline = absl::InfiniteFuture();
   std::string request_id;
   std::string traceparent;
@@ -38,6 +38,8 @@ class MediaBatch : public std::enable_shared_from_this<MediaBatch> {
   // Call it once. `done` is called exactly once, from any thread or before return. What the sources
   // point to must live until then.
   void Start(Done done);
+  // How many of the media have their rows.
+  size_t encoded() const;
   // `done` comes soon, with CANCELLED if it has not come yet.
   void Cancel();
 
@@ -46,6 +48,8 @@ class MediaBatch : public std::enable_shared_from_this<MediaBatch> {
   // The next medium to be encoded, which is in work from now on. Call it with the mutex.
   std::optional<size_t> TakeNext();
   void Encode(size_t index);
+  // Of one more medium, as soon as they are known.
+  absl::Status AddRows(const v1::SoftTokensHeader& header);
   void OnMedium(size_t index, absl::StatusOr<EncodedMedium> medium);
   void CancelLocked();
   // Calls done_ and lets go of it: it may hold what holds this.
@@ -58,13 +62,14 @@ class MediaBatch : public std::enable_shared_from_this<MediaBatch> {
   const MediaOptions options_;
   Done done_;
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::vector<EncodedMedium> media_;
   std::vector<std::shared_ptr<EncoderPool::Call>> calls_;  // by medium, while it is in work
   absl::Status status_;                                    // the first error
   size_t next_ = 0;                                        // not looked at yet
   size_t in_work_ = 0;
   size_t pending_ = 0;  // in work or still to be
+  uint64_t rows_ = 0;   // of those whose header came
   bool cancelled_ = false;
 };
 

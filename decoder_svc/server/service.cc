@@ -68,7 +68,10 @@ class GetInfoCall final : public AnswerCall<v1::GetDecoderInfoRequest, v1::GetDe
     for (const EncoderTargetInfo& info : decoder_.encoders->targets()) {
       v1::EncoderTarget* target = to->add_encoders();
       target->set_address(info.address);
-      target->set_healthy(info.healthy);
+      target->set_name(info.name);
+      target->set_healthy(info.state == v1::ENCODER_STATE_HEALTHY);
+      target->set_state(info.state);
+      target->set_reason(ToUtf8(info.reason));
       target->set_in_flight(info.in_flight);
     }
   }

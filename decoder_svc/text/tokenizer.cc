@@ -116,6 +116,9 @@ class GemmaTokenizer : public Tokenizer {
   int32_t pad() const override { return pad_; }
   std::vector<int32_t> StopTokens() const override { return stop_; }
   std::vector<int32_t> BannedTokens() const override { return Existing({"<image|>", "<audio|>"}); }
+  std::vector<int32_t> PlaceholderTokens() const override {
+    return Existing({"<|image|>", "<|audio|>", "<|video|>"});
+  }
 
  private:
   absl::Status LoadTokens(const gguf::File& file);

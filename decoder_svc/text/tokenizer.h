@@ -55,6 +55,8 @@ class Tokenizer {
   virtual std::vector<int32_t> StopTokens() const = 0;
   // Ids that are never sampled: the closing media markers, those that exist.
   virtual std::vector<int32_t> BannedTokens() const = 0;
+  // Ids that stand for a medium's rows in text: <|image|> and the like, those that exist.
+  virtual std::vector<int32_t> PlaceholderTokens() const = 0;
 };
 
 }  // namespace softsplice

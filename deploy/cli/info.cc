@@ -54,9 +54,10 @@ void PrintDecoder(const v1::GetDecoderInfoResponse& info) {
             << " of " << Mebibytes(load.kv_bytes_total()) << "\n"
             << "  takes rows of " << Fingerprint(info.encoder_fingerprint()) << "\n";
   for (const v1::EncoderTarget& target : info.encoders()) {
-    std::cout << "  encoder      " << target.address() << ", "
-              << (target.healthy() ? "healthy" : "not healthy") << ", " << target.in_flight()
-              << " media in work\n";
+    std::cout << "  encoder      " << (target.address().empty() ? target.name() : target.address())
+              << ", " << (target.healthy() ? "healthy" : "not healthy") << ", "
+              << target.in_flight() << " media in work\n";
+    if (!target.reason().empty()) std::cout << "               " << target.reason() << "\n";
   }
 }
 

@@ -20,16 +20,27 @@ absl::Status InMimeType(const absl::Status& status) {
   return status.ok() ? status : InvalidField("mime_type", status.message());
 }
 
-absl::StatusOr<std::vector<float>> DecodePcm(absl::string_view bytes, const SoundType& type,
-                                             absl::Duration max_duration) {
-  absl::StatusOr<MonoSink> sink = MonoSink::Make(type.rate, type.channels, max_duration);
+size_t FrameBytes(const SoundType& pcm) { return 2 * static_cast<size_t>(pcm.channels); }
+
+// The sink for raw PCM of a length that is allowed.
+absl::StatusOr<MonoSink> OpenPcm(absl::string_view bytes, const SoundType& type,
+                                 const SoundLimits& limits) {
+  absl::StatusOr<MonoSink> sink = MonoSink::Make(type.rate, type.channels, limits);
   RETURN_IF_ERROR(InMimeType(sink.status()));
-  const size_t frame = 2 * static_cast<size_t>(type.channels);
+  const size_t frame = FrameBytes(type);
   if (bytes.size() % frame != 0) {
     return InvalidMedia(
         absl::StrCat("the raw PCM has ", bytes.size(), " bytes, no multiple of a frame's ", frame));
   }
   RETURN_IF_ERROR(sink->CheckLength(static_cast<int64_t>(bytes.size() / frame)));
+  return sink;
+}
+
+absl::StatusOr<std::vector<float>> DecodePcm(absl::string_view bytes, const SoundType& type,
+                                             const SoundLimits& limits) {
+  ASSIGN_OR_RETURN(MonoSink sink, OpenPcm(bytes, type, limits));
+  const size_t frame = FrameBytes(type);
+  sink.Reserve(static_cast<int64_t>(bytes.size() / frame));
   const size_t high = type.little_endian ? 1 : 0;
   std::vector<float> block;
   while (!bytes.empty()) {
@@ -41,30 +52,53 @@ absl::StatusOr<std::vector<float>> DecodePcm(absl::string_view bytes, const Soun
                                               static_cast<uint8_t>(part[at + 1 - high]));
       block.push_back(static_cast<float>(static_cast<int16_t>(bits)) / 32768);
     }
-    RETURN_IF_ERROR(sink->Add(block));
+    RETURN_IF_ERROR(sink.Add(block));
   }
-  return sink->Finish();
+  return sink.Finish();
+}
+
+absl::StatusOr<std::optional<int64_t>> FindLength(absl::string_view bytes, const SoundType& type,
+                                                  const SoundLimits& limits) {
+  switch (type.format) {
+    case SoundFormat::kPcm: {
+      ASSIGN_OR_RETURN(const MonoSink sink, OpenPcm(bytes, type, limits));
+      return sink.OutputSamples(static_cast<int64_t>(bytes.size() / FrameBytes(type)));
+    }
+    case SoundFormat::kWav:
+    case SoundFormat::kFlac:
+      return LengthWithSndfile(bytes, type.format, limits);
+    case SoundFormat::kMp3:
+    case SoundFormat::kOgg:
+      break;
+  }
+  return std::nullopt;
 }
 
 }  // namespace
 
-absl::StatusOr<std::vector<float>> DecodeSound(absl::string_view bytes, absl::string_view mime_type,
-                                               const SoundLimits& limits) {
+absl::StatusOr<SoundHeader> ReadSoundHeader(absl::string_view bytes, absl::string_view mime_type,
+                                            const SoundLimits& limits) {
   if (bytes.size() > limits.max_bytes) {
     return OverLimit("data", absl::StrCat("the sound has ", bytes.size(), " bytes; at most ",
                                           limits.max_bytes, " are allowed"));
   }
   ASSIGN_OR_RETURN(const SoundType type, FindSoundType(bytes, mime_type));
+  ASSIGN_OR_RETURN(const std::optional<int64_t> samples, FindLength(bytes, type, limits));
+  return SoundHeader{.type = type, .samples = samples};
+}
+
+absl::StatusOr<std::vector<float>> DecodeSound(absl::string_view bytes, const SoundType& type,
+                                               const SoundLimits& limits) {
   switch (type.format) {
     case SoundFormat::kPcm:
-      return DecodePcm(bytes, type, limits.max_duration);
+      return DecodePcm(bytes, type, limits);
     case SoundFormat::kMp3:
-      return DecodeMp3(bytes, limits.max_duration);
+      return DecodeMp3(bytes, limits);
     case SoundFormat::kOgg:
-      return DecodeOgg(bytes, limits.max_duration);
+      return DecodeOgg(bytes, limits);
     case SoundFormat::kWav:
     case SoundFormat::kFlac:
-      return DecodeWithSndfile(bytes, type.format, limits.max_duration);
+      return DecodeWithSndfile(bytes, type.format, limits);
   }
   return absl::InternalError("unknown sound format");
 }

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
 #include "encoder_svc/audio/mel.h"
@@ -22,7 +23,7 @@ constexpr size_t kOutBlock = 16384;
 
 }  // namespace
 
-absl::StatusOr<MonoSink> MonoSink::Make(int64_t rate, int channels, absl::Duration max_duration) {
+absl::StatusOr<MonoSink> MonoSink::Make(int64_t rate, int channels, const SoundLimits& limits) {
   if (rate < kMinRate || rate > kMaxRate) {
     return InvalidMedia(absl::StrCat("the sound's sample rate is ", rate, " Hz; ", kMinRate, " to ",
                                      kMaxRate, " Hz can be read"));
@@ -31,18 +32,15 @@ absl::StatusOr<MonoSink> MonoSink::Make(int64_t rate, int channels, absl::Durati
     return InvalidMedia(
         absl::StrCat("the sound has ", channels, " channels; 1 to ", kMaxChannels, " can be read"));
   }
-  MonoSink sink(static_cast<int>(rate), channels, max_duration);
+  MonoSink sink(static_cast<int>(rate), channels, limits);
   if (rate != kSampleRate && sink.resampler_ == nullptr) {
-    return absl::ResourceExhaustedError("no memory for a resampler");
+    return OutOfMemory("no memory for a resampler");
   }
   return sink;
 }
 
-MonoSink::MonoSink(int rate, int channels, absl::Duration max_duration)
-    : rate_(rate),
-      channels_(channels),
-      max_duration_(max_duration),
-      resampler_(nullptr, &soxr_delete) {
+MonoSink::MonoSink(int rate, int channels, const SoundLimits& limits)
+    : rate_(rate), channels_(channels), limits_(limits), resampler_(nullptr, &soxr_delete) {
   if (rate == kSampleRate) return;
   const soxr_quality_spec_t quality = soxr_quality_spec(SOXR_HQ, 0);
   resampler_.reset(soxr_create(rate, kSampleRate, 1, nullptr, nullptr, &quality, nullptr));
@@ -51,15 +49,34 @@ MonoSink::MonoSink(int rate, int channels, absl::Duration max_duration)
 absl::Status MonoSink::CheckLength(int64_t samples) const {
   // In seconds as double: a file may claim any number of samples.
   const double seconds = static_cast<double>(samples) / rate_;
-  if (seconds <= absl::ToDoubleSeconds(max_duration_)) return absl::OkStatus();
-  return OverLimit("data", absl::StrCat("the sound is longer than allowed: ", std::ceil(seconds),
-                                        " s at least; at most ",
-                                        absl::FormatDuration(max_duration_), " is allowed"));
+  const double most_seconds = absl::ToDoubleSeconds(limits_.max_duration);
+  if (seconds > most_seconds) {
+    return OverLimit(
+        "data", absl::StrCat("the sound is longer than allowed: ", std::ceil(seconds),
+                             " s at least; at most ", absl::FormatDuration(limits_.max_duration),
+                             " is allowed"));
+  }
+  const double all = static_cast<double>(samples) * channels_;
+  const double most = most_seconds * static_cast<double>(kMaxSamplesPerSecond);
+  if (all <= most) return absl::OkStatus();
+  return OverLimit(
+      "data", absl::StrFormat("the sound has %.0f samples at least (%d channels at %d Hz); at most "
+                              "%.0f are allowed",
+                              all, channels_, rate_, most));
+}
+
+int64_t MonoSink::OutputSamples(int64_t samples) const {
+  return (samples * kSampleRate + rate_ - 1) / rate_;
+}
+
+void MonoSink::Reserve(int64_t samples) {
+  out_.reserve(static_cast<size_t>(OutputSamples(samples)) + kOutBlock);
 }
 
 absl::Status MonoSink::Add(absl::Span<const float> interleaved) {
   const auto channels = static_cast<size_t>(channels_);
   const size_t frames = interleaved.size() / channels;
+  RETURN_IF_ERROR(limits_.go_on());
   added_ += static_cast<int64_t>(frames);
   RETURN_IF_ERROR(CheckLength(added_));
   mono_.resize(frames);
@@ -96,7 +113,7 @@ absl::Status MonoSink::Resample(absl::Span<const float> mono) {
 absl::StatusOr<std::vector<float>> MonoSink::Finish() {
   if (resampler_ != nullptr) {
     if (added_ > 0) RETURN_IF_ERROR(Resample({}));
-    out_.resize(static_cast<size_t>((added_ * kSampleRate + rate_ - 1) / rate_));
+    out_.resize(static_cast<size_t>(OutputSamples(added_)));
   }
   if (!std::all_of(out_.begin(), out_.end(), [](float x) { return std::isfinite(x); })) {
     return InvalidMedia("the sound has samples that are too large to be resampled");

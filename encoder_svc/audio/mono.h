@@ -7,8 +7,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "encoder_svc/audio/limits.h"
 
 struct soxr;
 
@@ -19,14 +19,20 @@ namespace softsplice {
 class MonoSink {
  public:
   // INVALID_ARGUMENT (field "data"): a rate or a number of channels that no recording has.
-  static absl::StatusOr<MonoSink> Make(int64_t rate, int channels, absl::Duration max_duration);
+  // RESOURCE_EXHAUSTED: memory is short.
+  static absl::StatusOr<MonoSink> Make(int64_t rate, int channels, const SoundLimits& limits);
 
   int channels() const { return channels_; }
-  // RESOURCE_EXHAUSTED: a sound of so many samples per channel is longer than allowed.
+  // RESOURCE_EXHAUSTED: a sound of so many samples per channel is longer than allowed, or has more
+  // samples in all its channels.
   absl::Status CheckLength(int64_t samples) const;
+  // What becomes of so many samples per channel.
+  int64_t OutputSamples(int64_t samples) const;
+  // Makes room for a sound that passed CheckLength.
+  void Reserve(int64_t samples);
 
   // Whole frames of `channels` samples. RESOURCE_EXHAUSTED: longer than allowed by now.
-  // INVALID_ARGUMENT: a sample that is infinite or not a number.
+  // INVALID_ARGUMENT: a sample that is infinite or not a number. The limits' go_on may end it.
   absl::Status Add(absl::Span<const float> interleaved);
   // Samples per channel so far.
   int64_t added() const { return added_; }
@@ -35,12 +41,12 @@ class MonoSink {
   absl::StatusOr<std::vector<float>> Finish();
 
  private:
-  MonoSink(int rate, int channels, absl::Duration max_duration);
+  MonoSink(int rate, int channels, const SoundLimits& limits);
   absl::Status Resample(absl::Span<const float> mono);
 
   int rate_;
   int channels_;
-  absl::Duration max_duration_;
+  SoundLimits limits_;
   int64_t added_ = 0;
   std::vector<float> mono_;  // of one block
   std::vector<float> out_;

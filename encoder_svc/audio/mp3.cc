@@ -37,14 +37,14 @@ bool Open(mpg123_handle* handle, absl::string_view* rest) {
          mpg123_open_handle(handle, rest) == MPG123_OK;
 }
 
-absl::StatusOr<MonoSink> MakeSink(mpg123_handle* handle, absl::Duration max_duration) {
+absl::StatusOr<MonoSink> MakeSink(mpg123_handle* handle, const SoundLimits& limits) {
   long rate = 0;
   int channels = 0, encoding = 0;
   if (mpg123_getformat(handle, &rate, &channels, &encoding) != MPG123_OK ||
       encoding != MPG123_ENC_FLOAT_32) {
     return absl::InternalError("libmpg123 does not give float samples");
   }
-  ASSIGN_OR_RETURN(MonoSink sink, MonoSink::Make(rate, channels, max_duration));
+  ASSIGN_OR_RETURN(MonoSink sink, MonoSink::Make(rate, channels, limits));
   // What a Xing header claims.
   const off_t length = mpg123_length(handle);
   if (length > 0) RETURN_IF_ERROR(sink.CheckLength(length));
@@ -57,7 +57,7 @@ bool EndsInAFrame(mpg123_handle* handle, int result) {
 }
 
 // Reads to the end of the stream. `sink` is empty as long as there was no frame.
-absl::Status ReadAll(mpg123_handle* handle, absl::Duration max_duration,
+absl::Status ReadAll(mpg123_handle* handle, const SoundLimits& limits,
                      std::optional<MonoSink>& sink) {
   std::vector<float> block(32768);
   for (;;) {
@@ -70,9 +70,11 @@ absl::Status ReadAll(mpg123_handle* handle, absl::Duration max_duration,
       if (sink && sink->added() > 0) {
         return InvalidMedia("the MP3 changes its sample rate or channels on the way");
       }
-      ASSIGN_OR_RETURN(sink, MakeSink(handle, max_duration));
+      ASSIGN_OR_RETURN(sink, MakeSink(handle, limits));
     } else if (result == MPG123_DONE || EndsInAFrame(handle, result)) {
       return absl::OkStatus();
+    } else if (result == MPG123_ERR && mpg123_errcode(handle) == MPG123_OUT_OF_MEM) {
+      return OutOfMemory("no memory for an MP3 decoder");
     } else if (result != MPG123_OK) {
       return InvalidMedia(absl::StrCat("the MP3 can't be decoded: ", mpg123_strerror(handle)));
     }
@@ -81,14 +83,14 @@ absl::Status ReadAll(mpg123_handle* handle, absl::Duration max_duration,
 
 }  // namespace
 
-absl::StatusOr<std::vector<float>> DecodeMp3(absl::string_view bytes, absl::Duration max_duration) {
+absl::StatusOr<std::vector<float>> DecodeMp3(absl::string_view bytes, const SoundLimits& limits) {
   const Handle handle(mpg123_new(nullptr, nullptr), &mpg123_delete);
   absl::string_view rest = bytes;
   if (handle == nullptr || !Open(handle.get(), &rest)) {
-    return absl::ResourceExhaustedError("no memory for an MP3 decoder");
+    return OutOfMemory("no memory for an MP3 decoder");
   }
   std::optional<MonoSink> sink;
-  RETURN_IF_ERROR(ReadAll(handle.get(), max_duration, sink));
+  RETURN_IF_ERROR(ReadAll(handle.get(), limits, sink));
   if (!sink) return InvalidMedia("the MP3 has no frame that can be decoded");
   const off_t length = mpg123_length(handle.get());
   if (length > sink->added()) {

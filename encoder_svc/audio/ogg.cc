@@ -56,11 +56,11 @@ absl::Status Corrupt(int64_t code) {
 // Makes the sink when the first samples come, and sees to it that all are alike.
 class Stream {
  public:
-  explicit Stream(absl::Duration max_duration) : max_duration_(max_duration) {}
+  explicit Stream(const SoundLimits& limits) : limits_(limits) {}
 
   absl::Status Add(absl::Span<const float> interleaved, int64_t rate, int channels) {
     if (!sink_) {
-      ASSIGN_OR_RETURN(sink_, MonoSink::Make(rate, channels, max_duration_));
+      ASSIGN_OR_RETURN(sink_, MonoSink::Make(rate, channels, limits_));
       rate_ = rate;
     }
     if (rate != rate_ || channels != sink_->channels()) {
@@ -74,13 +74,13 @@ class Stream {
   }
 
  private:
-  const absl::Duration max_duration_;
+  const SoundLimits& limits_;
   std::optional<MonoSink> sink_;
   int64_t rate_ = 0;
 };
 
 absl::StatusOr<std::vector<float>> DecodeVorbis(absl::string_view bytes,
-                                                absl::Duration max_duration) {
+                                                const SoundLimits& limits) {
   Memory memory{bytes};
   OggVorbis_File vorbis;
   const ov_callbacks callbacks{&Memory::Read, &Memory::Seek, nullptr, &Memory::Tell};
@@ -89,7 +89,7 @@ absl::StatusOr<std::vector<float>> DecodeVorbis(absl::string_view bytes,
   const std::unique_ptr<OggVorbis_File, decltype(&ov_clear)> file(&vorbis, &ov_clear);
   // Opening may end in a later stream than the first.
   if (const int moved = ov_pcm_seek(&vorbis, 0); moved != 0) return Corrupt(moved);
-  Stream stream(max_duration);
+  Stream stream(limits);
   std::vector<float> interleaved;
   for (;;) {
     float** planes = nullptr;
@@ -105,14 +105,14 @@ absl::StatusOr<std::vector<float>> DecodeVorbis(absl::string_view bytes,
   }
 }
 
-absl::StatusOr<std::vector<float>> DecodeOpus(absl::string_view bytes,
-                                              absl::Duration max_duration) {
+absl::StatusOr<std::vector<float>> DecodeOpus(absl::string_view bytes, const SoundLimits& limits) {
   int error = 0;
   const std::unique_ptr<OggOpusFile, decltype(&op_free)> file(
       op_open_memory(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(), &error),
       &op_free);
+  if (error == OP_EFAULT) return OutOfMemory("no memory for an OGG decoder");
   if (file == nullptr) return Corrupt(error);
-  Stream stream(max_duration);
+  Stream stream(limits);
   // 120 ms, the longest packet, of 8 channels, the most of Opus in OGG's usual mappings.
   std::vector<float> block(8 * kOpusRate * 12 / 100);
   for (;;) {
@@ -129,13 +129,13 @@ absl::StatusOr<std::vector<float>> DecodeOpus(absl::string_view bytes,
 
 }  // namespace
 
-absl::StatusOr<std::vector<float>> DecodeOgg(absl::string_view bytes, absl::Duration max_duration) {
+absl::StatusOr<std::vector<float>> DecodeOgg(absl::string_view bytes, const SoundLimits& limits) {
   // Each stream begins with a page of its own that names the codec; there may be others, of
   // pictures.
   const absl::string_view beginning = bytes.substr(0, 4096);
-  if (beginning.find("OpusHead") != absl::string_view::npos) return DecodeOpus(bytes, max_duration);
+  if (beginning.find("OpusHead") != absl::string_view::npos) return DecodeOpus(bytes, limits);
   if (beginning.find("\x01vorbis") != absl::string_view::npos) {
-    return DecodeVorbis(bytes, max_duration);
+    return DecodeVorbis(bytes, limits);
   }
   return InvalidMedia("the OGG has no Vorbis or Opus in it, which alone can be read");
 }

@@ -5,13 +5,13 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "absl/time/time.h"
+#include "encoder_svc/audio/limits.h"
 
 namespace softsplice {
 
 // Mono 16 kHz samples; streams one after another (chained) are one sound. INVALID_ARGUMENT:
 // corrupt, another codec, or a rate or number of channels that changes on the way.
-// RESOURCE_EXHAUSTED: longer than allowed.
-absl::StatusOr<std::vector<float>> DecodeOgg(absl::string_view bytes, absl::Duration max_duration);
+// RESOURCE_EXHAUSTED: longer than allowed, or memory is short.
+absl::StatusOr<std::vector<float>> DecodeOgg(absl::string_view bytes, const SoundLimits& limits);
 
 }  // namespace softsplice

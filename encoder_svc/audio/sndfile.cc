@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
@@ -103,20 +104,51 @@ absl::Status CheckVariant(int found, SoundFormat format) {
   }
 }
 
-absl::Status ReadAll(SNDFILE* file, const SF_INFO& info, SoundFormat format, MonoSink& sink) {
+// An open file. Not movable: libsndfile reads from `memory`.
+struct Reader {
+  SF_VIRTUAL_IO io{Memory::Length, Memory::Seek, Memory::Read, Memory::Write, Memory::Tell};
+  Memory memory;
+  SF_INFO info{};
+  std::unique_ptr<SNDFILE, decltype(&sf_close)> file{nullptr, &sf_close};
+
   // The largest number stands for "unknown".
-  const bool known = info.frames != SF_COUNT_MAX;
-  if (known) RETURN_IF_ERROR(sink.CheckLength(info.frames));
+  bool KnowsLength() const { return info.frames != SF_COUNT_MAX; }
+};
+
+// The sink for the sound in `bytes`, whose length is allowed as far as `reader` knows it.
+absl::StatusOr<MonoSink> Open(absl::string_view bytes, SoundFormat format,
+                              const SoundLimits& limits, Reader& reader) {
+  reader.memory.bytes = bytes;
+  reader.file.reset(sf_open_virtual(&reader.io, SFM_READ, &reader.info, &reader.memory));
+  if (reader.file == nullptr) {
+    const std::string message =
+        absl::StrCat("the ", Name(format), " is truncated or corrupt: ", sf_strerror(nullptr));
+    return absl::StrContains(message, "malloc") ? OutOfMemory(message) : InvalidMedia(message);
+  }
+  RETURN_IF_ERROR(CheckVariant(reader.info.format, format));
+  ASSIGN_OR_RETURN(MonoSink sink,
+                   MonoSink::Make(reader.info.samplerate, reader.info.channels, limits));
+  if (format == SoundFormat::kWav && IsCutOffWav(bytes)) {
+    return InvalidMedia("the WAV is truncated");
+  }
+  if (reader.KnowsLength()) RETURN_IF_ERROR(sink.CheckLength(reader.info.frames));
+  return sink;
+}
+
+absl::Status ReadAll(const Reader& reader, SoundFormat format, MonoSink& sink) {
+  const bool known = reader.KnowsLength();
+  if (known) sink.Reserve(reader.info.frames);
   std::vector<float> block(kBlock / static_cast<size_t>(sink.channels()) *
                            static_cast<size_t>(sink.channels()));
   for (;;) {
     const sf_count_t count =
-        sf_read_float(file, block.data(), static_cast<sf_count_t>(block.size()));
+        sf_read_float(reader.file.get(), block.data(), static_cast<sf_count_t>(block.size()));
     if (count <= 0) break;
     RETURN_IF_ERROR(sink.Add(absl::MakeConstSpan(block).first(static_cast<size_t>(count))));
   }
-  if (sf_error(file) != SF_ERR_NO_ERROR || (known && sink.added() < info.frames)) {
-    const std::string total = known ? absl::StrCat(" of ", info.frames) : "";
+  if (sf_error(reader.file.get()) != SF_ERR_NO_ERROR ||
+      (known && sink.added() < reader.info.frames)) {
+    const std::string total = known ? absl::StrCat(" of ", reader.info.frames) : "";
     return InvalidMedia(absl::StrCat("the ", Name(format), " is truncated or corrupt after ",
                                      sink.added(), total, " samples"));
   }
@@ -125,23 +157,20 @@ absl::Status ReadAll(SNDFILE* file, const SF_INFO& info, SoundFormat format, Mon
 
 }  // namespace
 
+absl::StatusOr<std::optional<int64_t>> LengthWithSndfile(absl::string_view bytes,
+                                                         SoundFormat format,
+                                                         const SoundLimits& limits) {
+  Reader reader;
+  ASSIGN_OR_RETURN(const MonoSink sink, Open(bytes, format, limits, reader));
+  if (!reader.KnowsLength()) return std::nullopt;
+  return sink.OutputSamples(reader.info.frames);
+}
+
 absl::StatusOr<std::vector<float>> DecodeWithSndfile(absl::string_view bytes, SoundFormat format,
-                                                     absl::Duration max_duration) {
-  SF_VIRTUAL_IO io{Memory::Length, Memory::Seek, Memory::Read, Memory::Write, Memory::Tell};
-  Memory memory{bytes};
-  SF_INFO info{};
-  const std::unique_ptr<SNDFILE, decltype(&sf_close)> file(
-      sf_open_virtual(&io, SFM_READ, &info, &memory), &sf_close);
-  if (file == nullptr) {
-    return InvalidMedia(
-        absl::StrCat("the ", Name(format), " is truncated or corrupt: ", sf_strerror(nullptr)));
-  }
-  RETURN_IF_ERROR(CheckVariant(info.format, format));
-  ASSIGN_OR_RETURN(MonoSink sink, MonoSink::Make(info.samplerate, info.channels, max_duration));
-  if (format == SoundFormat::kWav && IsCutOffWav(bytes)) {
-    return InvalidMedia("the WAV is truncated");
-  }
-  RETURN_IF_ERROR(ReadAll(file.get(), info, format, sink));
+                                                     const SoundLimits& limits) {
+  Reader reader;
+  ASSIGN_OR_RETURN(MonoSink sink, Open(bytes, format, limits, reader));
+  RETURN_IF_ERROR(ReadAll(reader, format, sink));
   return sink.Finish();
 }
 

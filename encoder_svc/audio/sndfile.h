@@ -1,19 +1,26 @@
 // WAV and FLAC, read from memory by libsndfile.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "absl/time/time.h"
 #include "encoder_svc/audio/format.h"
+#include "encoder_svc/audio/limits.h"
 
 namespace softsplice {
 
-// Mono 16 kHz samples. `format` is what `bytes` look like, one of the two. INVALID_ARGUMENT:
-// truncated, corrupt, or a variant that we don't read. RESOURCE_EXHAUSTED: longer than allowed,
-// told before anything is decoded where the file says how long it is.
+// How many mono 16 kHz samples a file has as its header tells; nothing where it does not (FLAC of a
+// pipe). `format` is what `bytes` look like, one of the two. INVALID_ARGUMENT: truncated, corrupt,
+// or a variant that we don't read. RESOURCE_EXHAUSTED: longer than allowed, or memory is short.
+absl::StatusOr<std::optional<int64_t>> LengthWithSndfile(absl::string_view bytes,
+                                                         SoundFormat format,
+                                                         const SoundLimits& limits);
+
+// Those samples. The same errors.
 absl::StatusOr<std::vector<float>> DecodeWithSndfile(absl::string_view bytes, SoundFormat format,
-                                                     absl::Duration max_duration);
+                                                     const SoundLimits& limits);
 
 }  // namespace softsplice

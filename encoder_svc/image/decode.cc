@@ -4,11 +4,11 @@
 #include <turbojpeg.h>
 
 #include <algorithm>
-#include <climits>
 #include <memory>
 #include <string>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
@@ -50,10 +50,9 @@ void ToRgb(const uint8_t* from, int channels, Picture& to) {
 }
 
 // PNG, GIF and BMP.
-absl::StatusOr<Picture> DecodeWithStb(absl::string_view bytes, ImageFormat format,
-                                      const ImageHeader& header) {
+absl::StatusOr<Picture> DecodeWithStb(absl::string_view bytes, const ImageHeader& header) {
   std::string copy;
-  if (format == ImageFormat::kGif) {
+  if (header.format == ImageFormat::kGif) {
     // Pixels that the first frame leaves out stay transparent, as browsers show them; stb_image
     // would fill in the background colour.
     constexpr size_t kBackgroundIndex = 11;
@@ -61,12 +60,8 @@ absl::StatusOr<Picture> DecodeWithStb(absl::string_view bytes, ImageFormat forma
     copy[kBackgroundIndex] = 0;
     bytes = copy;
   }
-  const size_t pixels = static_cast<size_t>(header.width) * static_cast<size_t>(header.height);
-  // Up to 8 bytes a pixel plus the rows' filter bytes (less than a pixel's worth each), all
-  // doubled, because buffers grow by doubling. stb_image's own buffers have some KiB at least.
-  constexpr size_t kLeast = 64 << 10;
-  const size_t most = std::max({2 * (8 * pixels + 16 * (pixels + 64)), 2 * bytes.size(), kLeast});
-  ASSIGN_OR_RETURN(const StbImage image, StbDecode(bytes, header.ignore_alpha ? 3 : 0, most));
+  ASSIGN_OR_RETURN(const StbImage image,
+                   StbDecode(bytes, header.ignore_alpha ? 3 : 0, header.decoder_bytes));
   if (image.width != header.width || image.height != header.height) {
     return InvalidMedia("the picture's headers contradict each other");
   }
@@ -87,7 +82,7 @@ void InvertedCmykToRgb(const uint8_t* from, Picture& to) {
 
 absl::StatusOr<Picture> DecodeJpeg(absl::string_view bytes, const ImageHeader& header) {
   const std::unique_ptr<void, decltype(&tjDestroy)> decoder(tjInitDecompress(), tjDestroy);
-  if (decoder == nullptr) return absl::ResourceExhaustedError("no memory for a JPEG decoder");
+  if (decoder == nullptr) return OutOfMemory("no memory for a JPEG decoder");
   Picture picture(header.width, header.height);
   std::vector<uint8_t> cmyk;
   if (header.cmyk) cmyk.resize(picture.rgb.size() / 3 * 4);
@@ -97,8 +92,10 @@ absl::StatusOr<Picture> DecodeJpeg(absl::string_view bytes, const ImageHeader& h
                     header.height, header.cmyk ? TJPF_CMYK : TJPF_RGB, TJFLAG_LIMITSCANS);
   // A warning is damage that libjpeg got over; Pillow takes such pictures too.
   if (result != 0 && tjGetErrorCode(decoder.get()) != TJERR_WARNING) {
-    return InvalidMedia(
-        absl::StrCat("the picture can't be decoded: ", tjGetErrorStr2(decoder.get())));
+    const std::string message =
+        absl::StrCat("the picture can't be decoded: ", tjGetErrorStr2(decoder.get()));
+    return absl::StrContains(message, "Insufficient memory") ? OutOfMemory(message)
+                                                             : InvalidMedia(message);
   }
   if (header.cmyk) InvertedCmykToRgb(cmyk.data(), picture);
   return picture;
@@ -106,19 +103,12 @@ absl::StatusOr<Picture> DecodeJpeg(absl::string_view bytes, const ImageHeader& h
 
 }  // namespace
 
-absl::StatusOr<Picture> DecodeImage(absl::string_view bytes, absl::string_view mime_type,
-                                    const ImageLimits& limits) {
-  if (bytes.size() > std::min<uint64_t>(limits.max_bytes, INT_MAX)) {
-    return OverLimit("data", absl::StrCat("the picture has ", bytes.size(), " bytes; at most ",
-                                          limits.max_bytes, " are allowed"));
-  }
-  ASSIGN_OR_RETURN(const ImageFormat format, FindImageFormat(bytes, mime_type));
-  ASSIGN_OR_RETURN(const ImageHeader header, ReadImageHeader(bytes, format, limits));
-  absl::StatusOr<Picture> picture = format == ImageFormat::kJpeg
+absl::StatusOr<Picture> DecodeImage(absl::string_view bytes, const ImageHeader& header) {
+  absl::StatusOr<Picture> picture = header.format == ImageFormat::kJpeg
                                         ? DecodeJpeg(bytes, header)
-                                        : DecodeWithStb(bytes, format, header);
+                                        : DecodeWithStb(bytes, header);
   if (!picture.ok()) return picture;
-  return Upright(*std::move(picture), ReadOrientation(header.exif));
+  return Upright(*std::move(picture), header.orientation);
 }
 
 }  // namespace softsplice

@@ -8,13 +8,12 @@
 
 namespace softsplice {
 
-// Decodes PNG, JPEG, BMP or GIF (the first frame) as the reference (Pillow under transformers)
+// Decodes a PNG, JPEG, BMP or GIF (the first frame) as the reference (Pillow under transformers)
 // does: transparency is laid over white, EXIF orientation is applied, colour profiles are ignored.
-// 16-bit samples keep their high bytes. `mime_type` may be empty. Any thread.
+// 16-bit samples keep their high bytes. `header` is what ReadImageHeader gave for `bytes`; no more
+// than its decoding_bytes are taken. Any thread.
 //
-// INVALID_ARGUMENT: empty, truncated, corrupt or unsupported bytes, or a mime type that is not
-// supported or contradicts them. RESOURCE_EXHAUSTED: over a limit; told before anything is decoded.
-absl::StatusOr<Picture> DecodeImage(absl::string_view bytes, absl::string_view mime_type,
-                                    const ImageLimits& limits);
+// INVALID_ARGUMENT: the bytes are corrupt behind the header. RESOURCE_EXHAUSTED: memory is short.
+absl::StatusOr<Picture> DecodeImage(absl::string_view bytes, const ImageHeader& header);
 
 }  // namespace softsplice

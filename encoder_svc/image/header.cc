@@ -3,11 +3,14 @@
 
 #include <isa-l/crc.h>
 
+#include <algorithm>
+#include <climits>
 #include <cstdlib>
 
 #include "absl/strings/str_cat.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
+#include "encoder_svc/image/orientation.h"
 
 namespace softsplice {
 namespace {
@@ -60,6 +63,25 @@ absl::Status CheckPngChunk(absl::string_view type, absl::string_view data, uint3
   return absl::OkStatus();
 }
 
+uint64_t Pixels(const ImageHeader& header) {
+  return static_cast<uint64_t>(header.width) * static_cast<uint64_t>(header.height);
+}
+
+// What stb_image takes for a PNG, from its header chunk's fields: the compressed data in a buffer
+// that doubles; the inflated rows, which may be twice what the picture needs (some writers add
+// more, and passes of interlaced pictures end in parts of bytes); the samples.
+uint64_t PngDecoderBytes(absl::string_view b, const ImageHeader& header, bool transparent_value) {
+  const uint64_t depth = Byte(b, 24), color = Byte(b, 25);
+  const bool palette = color == 3, interlaced = Byte(b, 28) != 0;
+  const uint64_t channels = palette ? 1 : ((color & 2) != 0 ? 3 : 1) + ((color & 4) != 0 ? 1 : 0);
+  const uint64_t row = (static_cast<uint64_t>(header.width) * channels * depth + 7) / 8 + 1;
+  const uint64_t inflated = row * static_cast<uint64_t>(header.height);
+  const uint64_t samples =
+      Pixels(header) * (channels + (transparent_value && !palette ? 1 : 0)) * (depth == 16 ? 2 : 1);
+  return 2 * b.size() + 2 * inflated + samples + (interlaced ? samples / 2 : 0) +
+         (palette ? 4 * Pixels(header) : 0);
+}
+
 absl::StatusOr<ImageHeader> ReadPng(absl::string_view b, const ImageLimits& limits) {
   constexpr ImageFormat kPng = ImageFormat::kPng;
   constexpr size_t kChunkOverhead = 12;
@@ -69,7 +91,8 @@ absl::StatusOr<ImageHeader> ReadPng(absl::string_view b, const ImageLimits& limi
     return Corrupt(kPng, "it does not begin with a header chunk");
   }
   RETURN_IF_ERROR(SetSize(header, Be32(b, 16), Be32(b, 20), limits));
-  bool has_data = false;
+  bool has_data = false, transparent_value = false;
+  absl::string_view exif;
   for (size_t at = 8;;) {
     if (b.size() - at < kChunkOverhead) return Truncated(kPng);
     const uint32_t length = Be32(b, at);
@@ -78,17 +101,38 @@ absl::StatusOr<ImageHeader> ReadPng(absl::string_view b, const ImageLimits& limi
     RETURN_IF_ERROR(CheckPngChunk(type, data, Be32(b, at + 8 + length)));
     if (type == "IHDR" && at != 8) return Corrupt(kPng, "it has two header chunks");
     if (type == "IDAT") has_data = true;
-    if (type == "eXIf") header.exif = std::string(data);
+    if (type == "tRNS") transparent_value = true;
+    if (type == "eXIf") exif = data;
     if (type == "IEND") break;
     at += kChunkOverhead + length;
   }
   if (!has_data) return Corrupt(kPng, "it has no pixel data");
+  header.orientation = ReadOrientation(exif);
+  header.decoder_bytes = PngDecoderBytes(b, header, transparent_value);
   return header;
+}
+
+// What a JPEG's segments say besides the header's fields.
+struct JpegFacts {
+  absl::string_view exif;
+  uint64_t components = 0;
+  bool progressive = false;
+  int scans = 0;
+};
+
+// What libjpeg takes besides the pixels: coefficients of 16 bits of the whole picture, in blocks of
+// up to 32 pixels, where several scans make them up.
+uint64_t JpegDecoderBytes(const ImageHeader& header, const JpegFacts& facts) {
+  constexpr uint64_t kRows = 64;  // in work at a time otherwise
+  const uint64_t width = static_cast<uint64_t>(header.width) + 32;
+  const uint64_t height = static_cast<uint64_t>(header.height) + 32;
+  const bool whole = facts.progressive || facts.scans > 1;
+  return 2 * facts.components * width * (whole ? height : kRows);
 }
 
 // The segment of `marker` with the content `data` (without its length field).
 absl::Status ReadJpegSegment(uint32_t marker, absl::string_view data, const ImageLimits& limits,
-                             ImageHeader& header) {
+                             ImageHeader& header, JpegFacts& facts) {
   constexpr absl::string_view kExif("Exif\0\0", 6);
   const bool start_of_frame =
       marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 && marker != 0xCC;
@@ -99,18 +143,21 @@ absl::Status ReadJpegSegment(uint32_t marker, absl::string_view data, const Imag
                                                       " bits a sample; only 8 are supported"));
     }
     header.cmyk = Byte(data, 5) == 4;
+    facts.components = Byte(data, 5);
+    facts.progressive = (marker & 3) == 2;
     return SetSize(header, Be16(data, 3), Be16(data, 1), limits);
   }
-  if (marker == 0xE1 && header.exif.empty() && data.substr(0, kExif.size()) == kExif) {
-    header.exif = std::string(data.substr(kExif.size()));
+  if (marker == 0xE1 && facts.exif.empty() && data.substr(0, kExif.size()) == kExif) {
+    facts.exif = data.substr(kExif.size());
   }
+  if (marker == 0xDA) ++facts.scans;
   return absl::OkStatus();
 }
 
 absl::StatusOr<ImageHeader> ReadJpeg(absl::string_view b, const ImageLimits& limits) {
   constexpr ImageFormat kJpeg = ImageFormat::kJpeg;
   ImageHeader header;
-  bool has_scan = false;
+  JpegFacts facts;
   for (size_t at = 2;;) {
     // Also passes over the coded data of a scan: 0xFF is followed by 0 or a restart marker there.
     at = b.find('\xff', at);
@@ -124,12 +171,13 @@ absl::StatusOr<ImageHeader> ReadJpeg(absl::string_view b, const ImageLimits& lim
     if (length < 2) return Corrupt(kJpeg, "a segment has a wrong length");
     // Before the length is checked: the size of a picture that is cut off here is still told.
     const absl::string_view data = b.substr(at, length).substr(2);
-    RETURN_IF_ERROR(ReadJpegSegment(marker, data, limits, header));
+    RETURN_IF_ERROR(ReadJpegSegment(marker, data, limits, header, facts));
     if (length > b.size() - at) return Truncated(kJpeg);
-    has_scan |= marker == 0xDA;
     at += length;
   }
-  if (header.width == 0 || !has_scan) return Corrupt(kJpeg, "it has no pixel data");
+  if (header.width == 0 || facts.scans == 0) return Corrupt(kJpeg, "it has no pixel data");
+  header.orientation = ReadOrientation(facts.exif);
+  header.decoder_bytes = JpegDecoderBytes(header, facts) + (header.cmyk ? 4 * Pixels(header) : 0);
   return header;
 }
 
@@ -160,6 +208,8 @@ absl::StatusOr<ImageHeader> ReadGif(absl::string_view b, const ImageLimits& limi
     }
     if (tag == 0x2C) break;
   }
+  // A copy of the file; the picture and the one before it with alpha, and which pixels changed.
+  header.decoder_bytes = b.size() + 9 * Pixels(header);
   return header;
 }
 
@@ -207,13 +257,12 @@ absl::StatusOr<ImageHeader> ReadBmp(absl::string_view b, const ImageLimits& limi
   const uint64_t row_bytes = (static_cast<uint64_t>(width) * bits + 31) / 32 * 4;
   if (offset + row_bytes * static_cast<uint64_t>(height) > b.size()) return Truncated(kBmp);
   header.ignore_alpha = compression != 3;
+  header.decoder_bytes = 4 * Pixels(header);
   return header;
 }
 
-}  // namespace
-
-absl::StatusOr<ImageHeader> ReadImageHeader(absl::string_view bytes, ImageFormat format,
-                                            const ImageLimits& limits) {
+absl::StatusOr<ImageHeader> ReadFormat(absl::string_view bytes, ImageFormat format,
+                                       const ImageLimits& limits) {
   switch (format) {
     case ImageFormat::kPng:
       return ReadPng(bytes, limits);
@@ -225,6 +274,30 @@ absl::StatusOr<ImageHeader> ReadImageHeader(absl::string_view bytes, ImageFormat
       return ReadBmp(bytes, limits);
   }
   return absl::InternalError("unknown image format");
+}
+
+}  // namespace
+
+absl::StatusOr<ImageHeader> ReadImageHeader(absl::string_view bytes, absl::string_view mime_type,
+                                            const ImageLimits& limits) {
+  if (bytes.size() > std::min<uint64_t>(limits.max_bytes, INT_MAX)) {
+    return OverLimit("data", absl::StrCat("the picture has ", bytes.size(), " bytes; at most ",
+                                          limits.max_bytes, " are allowed"));
+  }
+  ASSIGN_OR_RETURN(const ImageFormat format, FindImageFormat(bytes, mime_type));
+  ASSIGN_OR_RETURN(ImageHeader header, ReadFormat(bytes, format, limits));
+  header.format = format;
+  // Even the smallest picture's decoder has buffers of some KiB.
+  constexpr uint64_t kLeast = 64 << 10;
+  header.decoder_bytes += kLeast;
+  // Pixels next to the decoder's samples (up to four a pixel), then pixels next to turned ones.
+  const uint64_t rgb = 3 * Pixels(header);
+  const uint64_t samples = format == ImageFormat::kJpeg
+                               ? header.decoder_bytes
+                               : std::min(header.decoder_bytes, 4 * Pixels(header));
+  header.decoding_bytes =
+      std::max({header.decoder_bytes, rgb + samples, header.orientation == 1 ? rgb : 2 * rgb});
+  return header;
 }
 
 }  // namespace softsplice

@@ -1,8 +1,8 @@
-// Walks an image file's structure before any pixel is decoded: size, limits, completeness, EXIF.
+// An image file's structure, before any pixel is decoded: format, size, limits, completeness, EXIF
+// orientation, and what decoding will take.
 #pragma once
 
 #include <cstdint>
-#include <string>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -19,17 +19,26 @@ struct ImageLimits {
 inline constexpr uint64_t kMaxImageSide = 65535;
 
 struct ImageHeader {
+  ImageFormat format = ImageFormat::kPng;
   int width = 0;  // as stored, before EXIF orientation
   int height = 0;
-  bool cmyk = false;          // a JPEG with four components
-  bool ignore_alpha = false;  // a BMP whose fourth byte means nothing
-  std::string exif;           // TIFF block, empty if there is none
+  int orientation = 1;          // 1 to 8 as in EXIF
+  bool cmyk = false;            // a JPEG with four components
+  bool ignore_alpha = false;    // a BMP whose fourth byte means nothing
+  uint64_t decoder_bytes = 0;   // what the format's decoder takes at most, its own samples included
+  uint64_t decoding_bytes = 0;  // what DecodeImage takes at most
+
+  // After EXIF orientation.
+  int UprightWidth() const { return orientation >= 5 ? height : width; }
+  int UprightHeight() const { return orientation >= 5 ? width : height; }
 };
 
-// Checks all that can be checked without decoding. RESOURCE_EXHAUSTED: larger than a limit (told
-// from the first bytes, so also for a file that is cut off). INVALID_ARGUMENT: truncated, corrupt,
-// or a variant of the format that we don't read.
-absl::StatusOr<ImageHeader> ReadImageHeader(absl::string_view bytes, ImageFormat format,
+// Checks all that can be checked without decoding: what it takes may still turn out to be corrupt.
+// `mime_type` may be empty. RESOURCE_EXHAUSTED: larger than a limit (told from the first bytes, so
+// also for a file that is cut off). INVALID_ARGUMENT: empty, truncated, corrupt, or a format or
+// variant that we don't read, or a mime type that is not supported or contradicts the bytes. Some
+// milliseconds for the largest files. Any thread.
+absl::StatusOr<ImageHeader> ReadImageHeader(absl::string_view bytes, absl::string_view mime_type,
                                             const ImageLimits& limits);
 
 }  // namespace softsplice

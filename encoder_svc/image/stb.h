@@ -24,9 +24,9 @@ struct StbImage {
 };
 
 // Decodes a PNG, GIF (first frame) or BMP whose structure has been checked (header.h). `channels`
-// is what to convert to, 0 leaves it as the file has it. No single allocation exceeds
-// `max_allocation`: a small file can't inflate to more. Any thread. INVALID_ARGUMENT with
-// stb_image's reason.
-absl::StatusOr<StbImage> StbDecode(absl::string_view bytes, int channels, size_t max_allocation);
+// is what to convert to, 0 leaves it as the file has it. All that it allocates at a time, the
+// pixels included, is at most `most_bytes`: a small file can't inflate to more. Any thread.
+// INVALID_ARGUMENT: corrupt, or larger than its header says. RESOURCE_EXHAUSTED: memory is short.
+absl::StatusOr<StbImage> StbDecode(absl::string_view bytes, int channels, size_t most_bytes);
 
 }  // namespace softsplice

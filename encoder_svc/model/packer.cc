@@ -1,6 +1,10 @@
 #include "encoder_svc/model/packer.h"
 
+#include <cstdint>
+#include <cstring>
+
 #include "absl/strings/str_cat.h"
+#include "common/status/error.h"
 #include "common/status/macros.h"
 
 namespace softsplice {
@@ -35,7 +39,40 @@ std::vector<float> ChannelsLast(const std::vector<float>& from, size_t channels,
   return to;
 }
 
+// Whether a number has all bits of `exponent` set, as infinities and NaNs have. In a form that
+// compilers vectorise: a file of a gigabyte passes here.
+template <class Bits>
+bool HasExponent(const gguf::Tensor& tensor, Bits exponent) {
+  Bits found = 0;
+  const size_t count = tensor.bytes / sizeof(Bits);
+  for (size_t i = 0; i < count; ++i) {
+    Bits bits;
+    std::memcpy(&bits, tensor.data + i * sizeof(Bits), sizeof(bits));
+    found |= (bits & exponent) == exponent;
+  }
+  return found != 0;
+}
+
+bool IsFinite(const gguf::Tensor& tensor) {
+  switch (tensor.type) {
+    case gguf::Type::kF32:
+      return !HasExponent<uint32_t>(tensor, 0x7F800000);
+    case gguf::Type::kF16:
+      return !HasExponent<uint16_t>(tensor, 0x7C00);
+    case gguf::Type::kBF16:
+      return !HasExponent<uint16_t>(tensor, 0x7F80);
+    default:
+      return true;
+  }
+}
+
 }  // namespace
+
+absl::Status CheckFinite(const gguf::File& file, const gguf::Tensor& tensor) {
+  if (IsFinite(tensor)) return absl::OkStatus();
+  return InvalidFile(file.path(), absl::StrCat("tensor ", tensor.name,
+                                               " has values that are infinite or no numbers"));
+}
 
 absl::Status Packer::Vector(Weight& weight, absl::string_view name, int size) const {
   return Pack(weight, name, {size}, Use::kVector);
@@ -48,6 +85,7 @@ absl::Status Packer::Matrix(Weight& weight, absl::string_view name, int cols, in
 absl::Status Packer::Scaled(Weight& weight, absl::string_view tensor, int size,
                             float factor) const {
   ASSIGN_OR_RETURN(const gguf::Tensor* found, file_.Find(absl::StrCat(prefix_, tensor), {size}));
+  RETURN_IF_ERROR(CheckFinite(file_, *found));
   std::vector<float> values = Floats(*found);
   for (float& value : values) value *= factor;
   ASSIGN_OR_RETURN(weight, backend_.Pack(View(found->name, {size}, values), Use::kVector));
@@ -69,6 +107,7 @@ absl::Status Packer::Clipped(Weight& weight, absl::string_view name, int in, int
 absl::Status Packer::Convolution(Weight& weight, absl::string_view name, int size, int channels,
                                  int out) const {
   ASSIGN_OR_RETURN(const gguf::Tensor* kernel, file_.Find(Full(name), {size, size, channels, out}));
+  RETURN_IF_ERROR(CheckFinite(file_, *kernel));
   const int pixels = size * size;
   const std::vector<float> columns =
       ChannelsLast(Floats(*kernel), static_cast<size_t>(channels), static_cast<size_t>(pixels));
@@ -82,6 +121,7 @@ absl::Status Packer::Convolution(Weight& weight, absl::string_view name, int siz
 absl::Status Packer::Pack(Weight& weight, absl::string_view name,
                           std::initializer_list<int64_t> dims, Use use) const {
   ASSIGN_OR_RETURN(const gguf::Tensor* tensor, file_.Find(Full(name), dims));
+  RETURN_IF_ERROR(CheckFinite(file_, *tensor));
   ASSIGN_OR_RETURN(weight, backend_.Pack(*tensor, use));
   file_.DropPages(*tensor);
   return absl::OkStatus();

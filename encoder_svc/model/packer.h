@@ -13,8 +13,13 @@
 
 namespace softsplice {
 
-// Packs tensors of one file whose names start with one prefix; once packed, the mapped pages may
-// go. Errors are the file's (InvalidFile) or the backend's. `name` stands between the prefix and
+// InvalidFile: a float32, float16 or bfloat16 tensor has an infinity or a NaN, which clamps further
+// on might make a number again. Quantised ones are for a first pass to try.
+absl::Status CheckFinite(const gguf::File& file, const gguf::Tensor& tensor);
+
+// Packs tensors of one file whose names start with one prefix, all finite; once packed, the mapped
+// pages may go. Errors are the file's (InvalidFile) or the backend's. `name` stands between the
+// prefix and
 // ".weight", `tensor` for all behind the prefix.
 class Packer {
  public:

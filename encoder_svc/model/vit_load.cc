@@ -29,6 +29,7 @@ absl::Status Vit::LoadTop(const gguf::File& file) {
   // Two tables one after the other: of columns (x), of rows (y).
   ASSIGN_OR_RETURN(const gguf::Tensor* tables,
                    file.Find("v.position_embd.weight", {c.dim, c.positions, 2}));
+  RETURN_IF_ERROR(CheckFinite(file, *tables));
   gguf::Tensor half = *tables;
   half.dims = {c.dim, c.positions};
   half.bytes /= 2;

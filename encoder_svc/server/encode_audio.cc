@@ -26,11 +26,11 @@ v1::SoftTokensHeader Header(const AudioLayout& layout) {
 
 void EncodeAudioCall::Encode(const v1::EncodeAudioRequest& request) {
   auto self = std::static_pointer_cast<EncodeAudioCall>(shared_from_this());
-  AudioJob job{.data = request.data(),
+  AudioJob job{.data = std::move(*mutable_request().mutable_data()),
                .mime_type = request.mime_type(),
                .header_only = request.header_only(),
                .deadline = call().deadline(),
-               .cancelled = [self] { return self->cancelled(); }};
+               .cancel = cancel()};
   encoder().EncodeAudio(
       std::move(job),
       {.layout =

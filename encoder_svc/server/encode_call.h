@@ -1,7 +1,6 @@
 // What a stream of soft tokens is, whatever medium they are of: a header, row chunks, a summary.
 #pragma once
 
-#include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -33,8 +32,8 @@ class EncodeCall : public StreamCall<Request, Response> {
   virtual void Encode(const Request& request) = 0;
 
   Encoder& encoder() const { return encoder_; }
-  // Whether nobody waits for the rows any more. Any thread.
-  bool cancelled() const { return cancelled_; }
+  // Cancelled when nobody waits for the rows any more.
+  const std::shared_ptr<CancelToken>& cancel() const { return cancel_; }
 
   // The caller has filled in the medium's own part of `header`.
   void SendHeader(v1::SoftTokensHeader header, int rows, int dim, const Digest& content_digest) {
@@ -106,14 +105,14 @@ class EncodeCall : public StreamCall<Request, Response> {
   }
 
   void Stop() final {
-    cancelled_ = true;
+    cancel_->Cancel();
     std::function<void()> dropped;  // outlives the lock
     const std::lock_guard lock(this->mutex_);
     dropped = std::exchange(next_, nullptr);
   }
 
   Encoder& encoder_;
-  std::atomic<bool> cancelled_ = false;
+  const std::shared_ptr<CancelToken> cancel_ = std::make_shared<CancelToken>();
 
   // Under mutex_.
   v1::DataType type_ = v1::DATA_TYPE_BF16;

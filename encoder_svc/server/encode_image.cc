@@ -29,12 +29,12 @@ v1::SoftTokensHeader Header(const EncodedImage& image) {
 
 void EncodeImageCall::Encode(const v1::EncodeImageRequest& request) {
   auto self = std::static_pointer_cast<EncodeImageCall>(shared_from_this());
-  ImageJob job{.data = request.data(),
+  ImageJob job{.data = std::move(*mutable_request().mutable_data()),
                .mime_type = request.mime_type(),
                .max_soft_tokens = ClampToInt(request.max_soft_tokens()),
                .header_only = request.header_only(),
                .deadline = call().deadline(),
-               .cancelled = [self] { return self->cancelled(); }};
+               .cancel = cancel()};
   encoder().EncodeImage(std::move(job), [self](absl::StatusOr<EncodedImage> image) {
     self->Guard([&] { self->OnImage(std::move(image)); });
   });

@@ -1,48 +1,20 @@
 #include "encoder_svc/server/rows.h"
 
 #include <algorithm>
-#include <bit>
-#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "common/gguf/half.h"
 #include "common/hash/crc32c.h"
 #include "common/server/duration.h"
+#include "common/soft_tokens/values.h"
 #include "common/status/error.h"
 
 namespace softsplice {
 namespace {
 
-static_assert(std::endian::native == std::endian::little);
-
 constexpr int kChunkBytes = 1 << 20;
 
-template <uint16_t (*kConvert)(float)>
-std::string Pack16(absl::Span<const float> values) {
-  std::string bytes(values.size() * sizeof(uint16_t), '\0');
-  char* out = bytes.data();
-  for (const float value : values) {
-    const uint16_t bits = kConvert(value);
-    std::memcpy(out, &bits, sizeof(bits));
-    out += sizeof(bits);
-  }
-  return bytes;
-}
-
 }  // namespace
-
-int DataTypeBytes(v1::DataType type) {
-  switch (type) {
-    case v1::DATA_TYPE_F32:
-      return 4;
-    case v1::DATA_TYPE_F16:
-    case v1::DATA_TYPE_BF16:
-      return 2;
-    default:
-      return 0;
-  }
-}
 
 absl::Status CheckDataType(v1::DataType type) {
   if (DataTypeBytes(type) != 0) return absl::OkStatus();
@@ -65,12 +37,6 @@ void FillSummary(const EncodeTimings& timings, uint32_t crc32c, v1::EncodeSummar
   SetDuration(timings.queued, out->mutable_queued());
   SetDuration(timings.preprocess, out->mutable_preprocess());
   SetDuration(timings.forward, out->mutable_forward());
-}
-
-std::string PackValues(absl::Span<const float> values, v1::DataType type) {
-  if (type == v1::DATA_TYPE_BF16) return Pack16<FloatToBF16>(values);
-  if (type == v1::DATA_TYPE_F16) return Pack16<FloatToHalf>(values);
-  return std::string(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
 }
 
 RowChunks::RowChunks(int dim, v1::DataType type)

@@ -8,14 +8,10 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/types/span.h"
 #include "encoder_svc/encoder.h"
 #include "softsplice/v1/encoder.pb.h"
 
 namespace softsplice {
-
-// Bytes of one number; 0 for a type that the contract does not know.
-int DataTypeBytes(v1::DataType type);
 
 // INVALID_ARGUMENT: a type that the contract does not know.
 absl::Status CheckDataType(v1::DataType type);
@@ -24,9 +20,6 @@ absl::Status CheckDataType(v1::DataType type);
 void FillHeader(int rows, int dim, v1::DataType type, const Digest& fingerprint,
                 const Digest& content_digest, v1::SoftTokensHeader* header);
 void FillSummary(const EncodeTimings& timings, uint32_t crc32c, v1::EncodeSummary* summary);
-
-// `values` as little-endian numbers of `type`; 16-bit ones are rounded to nearest even.
-std::string PackValues(absl::Span<const float> values, v1::DataType type);
 
 // Hands out rows in chunks of at most 1 MiB (at least one row), and their checksum at the end. A
 // chunk has rows of one run only.

@@ -36,8 +36,12 @@ class GetInfoCall final : public AnswerCall<v1::GetEncoderInfoRequest, v1::GetEn
     SetDuration(context_.options.max_audio_duration, limits->mutable_max_audio_duration());
     limits->set_max_queue(context_.options.max_queue);
     const EncoderLoadFigures load = context_.encoder.load();
-    response.mutable_load()->set_queued(load.queued);
-    response.mutable_load()->set_encoding(load.encoding);
+    v1::EncoderLoad* out = response.mutable_load();
+    out->set_queued(load.queued);
+    out->set_encoding(load.encoding);
+    out->set_decoding(load.decoding);
+    out->set_parked(load.parked);
+    SetDuration(load.expected_wait, out->mutable_expected_wait());
     Answer(std::move(response));
   }
 

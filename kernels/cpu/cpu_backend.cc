@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "kernels/host_memory.h"
 #include "kernels/host_ops.h"
 
 namespace softsplice {
@@ -92,23 +91,18 @@ void CpuBackend::Download(void* host, Mat src) {
   CopyMat({host, src.rows, src.cols, src.cols, src.type}, src);
 }
 
-absl::Status CpuBackend::Wait() { return status_; }
+// Memory that was short may be there again: nothing of it stays.
+absl::Status CpuBackend::Wait() { return std::exchange(status_, absl::OkStatus()); }
 
-bool CpuBackend::Grow(Buffer& buffer, size_t floats) {
-  if (floats <= buffer.floats) return true;
-  buffer = {};
-  absl::StatusOr<std::shared_ptr<void>> memory = AllocateHost(floats * sizeof(float));
-  if (!memory.ok()) {
-    status_.Update(memory.status());
-    return false;
-  }
-  buffer = {*std::move(memory), floats};
-  return true;
+bool CpuBackend::Grow(HostBuffer& buffer, size_t floats) {
+  const absl::Status status = buffer.Grow(floats * sizeof(float));
+  status_.Update(status);
+  return status.ok();
 }
 
-bool CpuBackend::GrowAll(std::vector<Buffer>& buffers, size_t floats) {
+bool CpuBackend::GrowAll(std::vector<HostBuffer>& buffers, size_t floats) {
   return std::all_of(buffers.begin(), buffers.end(),
-                     [&](Buffer& buffer) { return Grow(buffer, floats); });
+                     [&](HostBuffer& buffer) { return Grow(buffer, floats); });
 }
 
 void CpuBackend::ForRows(int rows, int cols, absl::FunctionRef<void(int, int)> body) {
@@ -135,7 +129,7 @@ void CpuBackend::Embed(Mat y, Mat ids, const Weight& table, float scale) {
 void CpuBackend::AddEmbedding(Mat y, Mat ids, const Weight& table) {
   if (!GrowAll(thread_scratch_, static_cast<size_t>(y.cols))) return;
   pool_.ForEach(y.rows, [&](int thread, int r) {
-    float* row = thread_scratch_[static_cast<size_t>(thread)].data();
+    float* row = thread_scratch_[static_cast<size_t>(thread)].As<float>();
     TableRow(table, Index(ids, r), row);
     ops_.add(y.Rows(r, 1), {row, 1, y.cols, y.cols});
   });
@@ -154,13 +148,13 @@ void CpuBackend::ScatterRows(Mat y, Mat x, Mat index) {
 }
 
 void CpuBackend::Matmul(Mat y, Mat x, const Weight& w) {
-  softsplice::Matmul(y, x, w, matmul_scratch_, pool_);
+  status_.Update(softsplice::Matmul(y, x, w, matmul_scratch_, pool_));
 }
 
 void CpuBackend::GatedMatmul(Mat y, Mat tmp, Mat x, const Weight& gate, const Weight& up,
                              Gelu gelu) {
-  softsplice::GatedMatmul(
-      y, tmp, x, gate, up, [&](Mat g, Mat u) { GeluMul(g, u, gelu); }, matmul_scratch_, pool_);
+  status_.Update(softsplice::GatedMatmul(
+      y, tmp, x, gate, up, [&](Mat g, Mat u) { GeluMul(g, u, gelu); }, matmul_scratch_, pool_));
 }
 
 void CpuBackend::RmsNorm(Mat y, Mat x, const Weight* gain, float eps, int group) {
@@ -270,12 +264,12 @@ void CpuBackend::Attention(Mat y, Mat q, const KvLayer& kv, const RowMap& rows,
       !GrowAll(thread_scratch_, ops_.attention_scratch(call))) {
     return;
   }
-  call.partials = partials_.data();
+  call.partials = partials_.As<float>();
   const int count = static_cast<int>(plan.items.size());
   pool_.ForEach(count, [&](int thread, int i) {
     // From the back: the longest first.
     ops_.attention(call, plan.items[static_cast<size_t>(count - 1 - i)],
-                   thread_scratch_[static_cast<size_t>(thread)].data());
+                   thread_scratch_[static_cast<size_t>(thread)].As<float>());
   });
   ForRows(static_cast<int>(plan.merges.size()), call.group * call.head_dim,
           [&](int first, int merges) {
@@ -293,13 +287,13 @@ void CpuBackend::SelfAttention(Mat y, Mat q, Mat k, Mat v, Mat starts, int heads
       !GrowAll(thread_scratch_, ops_.self_attention_scratch(head_dim))) {
     return;
   }
-  PlanSelfAttention(ops_, starts, heads, head_dim, packed_.data(), &plan);
+  PlanSelfAttention(ops_, starts, heads, head_dim, packed_.As<float>(), &plan);
   pool_.ForEach(static_cast<int>(plan.packs.size()), [&](int, int i) {
     ops_.self_attention_pack(k, v, head_dim, plan.packs[static_cast<size_t>(i)]);
   });
   pool_.ForEach(static_cast<int>(plan.items.size()), [&](int thread, int i) {
     ops_.self_attention(y, q, head_dim, plan.items[static_cast<size_t>(i)],
-                        thread_scratch_[static_cast<size_t>(thread)].data());
+                        thread_scratch_[static_cast<size_t>(thread)].As<float>());
   });
 }
 
@@ -351,11 +345,11 @@ void CpuBackend::DepthwiseConv(Mat y, Mat x, const Weight& kernel, Mat starts) {
   if (!Grow(packed_, static_cast<size_t>(kernel.cols))) return;
   // Taps side by side for neighbouring columns.
   for (int j = 0; j < width; ++j) {
-    float* tap = packed_.data() + j * x.cols;
+    float* tap = packed_.As<float>() + j * x.cols;
     for (int c = 0; c < x.cols; ++c) tap[c] = Floats(kernel)[c * width + j];
   }
   ForRows(x.rows, x.cols, [&](int first, int rows) {
-    ops_.depthwise_conv(y, x, packed_.data(), width, starts, first, rows);
+    ops_.depthwise_conv(y, x, packed_.As<float>(), width, starts, first, rows);
   });
 }
 
@@ -374,7 +368,7 @@ void CpuBackend::LocalAttention(Mat y, Mat q, Mat k, Mat v, Mat relative, Mat st
   pool_.ForEach((q.rows + kLocalRows - 1) / kLocalRows, [&](int thread, int i) {
     const int first = i * kLocalRows;
     ops_.local_attention(call, first, std::min(kLocalRows, q.rows - first),
-                         thread_scratch_[static_cast<size_t>(thread)].data());
+                         thread_scratch_[static_cast<size_t>(thread)].As<float>());
   });
 }
 

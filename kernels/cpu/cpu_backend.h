@@ -14,6 +14,7 @@
 #include "kernels/cpu/matmul/matmul.h"
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu/thread_pool.h"
+#include "kernels/host_memory.h"
 
 namespace softsplice {
 
@@ -62,12 +63,6 @@ class CpuBackend final : public Backend {
   void GatedMatmul(Mat y, Mat tmp, Mat x, const Weight& gate, const Weight& up, Gelu gelu) override;
 
  private:
-  // Memory that only grows.
-  struct Buffer {
-    std::shared_ptr<void> memory;
-    size_t floats = 0;
-    float* data() const { return static_cast<float*>(memory.get()); }
-  };
   // What RopeSpec says about angles, per position.
   struct Frequencies {
     float base;
@@ -76,9 +71,9 @@ class CpuBackend final : public Backend {
     std::vector<float> values;
   };
 
-  // False when there is no memory; Wait() then says so.
-  bool Grow(Buffer& buffer, size_t floats);
-  bool GrowAll(std::vector<Buffer>& buffers, size_t floats);
+  // False when there is no memory; the next Wait() says so.
+  bool Grow(HostBuffer& buffer, size_t floats);
+  bool GrowAll(std::vector<HostBuffer>& buffers, size_t floats);
   // Calls body(first, rows) over pieces of [0, rows) of about a cache's worth of numbers.
   void ForRows(int rows, int cols, absl::FunctionRef<void(int first, int rows)> body);
   // The same for ops that can also be cut between columns.
@@ -91,13 +86,13 @@ class CpuBackend final : public Backend {
   const bool exact_weights_;
   ThreadPool pool_;
   MatmulScratch matmul_scratch_;
-  std::vector<Buffer> thread_scratch_;
-  Buffer partials_;
-  Buffer packed_;
+  std::vector<HostBuffer> thread_scratch_;
+  HostBuffer partials_;
+  HostBuffer packed_;
   AttentionPlan attention_plan_;
   SelfAttentionPlan self_attention_plan_;
   std::vector<Frequencies> frequencies_;
-  absl::Status status_;
+  absl::Status status_;  // since the last Wait()
 };
 
 }  // namespace softsplice

@@ -1,5 +1,6 @@
 #include "kernels/cpu/isa.h"
 
+#include <cpuid.h>
 #include <sched.h>
 
 #include <algorithm>
@@ -50,6 +51,12 @@ int LeastQuota(const std::string& mount, std::string path) {
   }
 }
 
+// clang's __builtin_cpu_supports does not know it.
+bool HasF16c() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+
 }  // namespace
 
 bool Supported(Isa isa) {
@@ -57,8 +64,7 @@ bool Supported(Isa isa) {
     case Isa::kGeneric:
       return true;
     case Isa::kAvx2:
-      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-             __builtin_cpu_supports("f16c");
+      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && HasF16c();
     case Isa::kAvx512:
       return Supported(Isa::kAvx2) && __builtin_cpu_supports("avx512f") &&
              __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&

@@ -100,11 +100,11 @@ SIMD_INLINE float MaxLane(vf v) {
   return x[0] > x[1] ? x[0] : x[1];
 }
 
-// e^x within about 1.5 ulp; 0 below -87.3 (so 0 for -inf), saturated above 88.3; exactly 1 at 0.
-// Cephes' polynomial after x = n ln 2 + r.
+// e^x within about 1.5 ulp; 0 below -87.3 (so 0 for -inf), saturated above 88.3; exactly 1 at 0;
+// NaN stays NaN. Cephes' polynomial after x = n ln 2 + r.
 SIMD_INLINE vf Exp(vf x) {
   constexpr float kRound = 0x1.8p23f;
-  const vf clamped = Min(x, Set(88.37626f));
+  const vf clamped = Min(Set(88.37626f), x);  // in this order Min keeps what is not a number
   const vf shifted = Fma(clamped, Set(1.44269504f), Set(kRound));
   const vf n = shifted - kRound;
   vf r = Fma(n, Set(-0.693359375f), clamped);

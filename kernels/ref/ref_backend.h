@@ -9,7 +9,7 @@
 
 namespace softsplice {
 
-class RefBackend final : public Backend {
+class RefBackend : public Backend {
  public:
   std::string Name() const override { return "ref"; }
   absl::StatusOr<std::shared_ptr<void>> Allocate(size_t bytes) override;

@@ -72,7 +72,8 @@ absl::StatusOr<EngineResult> Generate(Engine& engine, int depth, int steps) {
   request.max_tokens = steps + 1;
   request.ignore_stop_tokens = true;
   auto sink = std::make_shared<DoneSink>();
-  RETURN_IF_ERROR(engine.Submit(std::move(request), sink).status());
+  ASSIGN_OR_RETURN(Engine::Place place, engine.Reserve());
+  RETURN_IF_ERROR(engine.Submit(std::move(place), std::move(request), sink).status());
   return sink->Wait();
 }
 
@@ -86,8 +87,10 @@ absl::Status MeasureText(const Options& options, Json& out) {
   for (int n : options.prefill) longest = std::max(longest, n);
   for (int n : options.decode_depths) longest = std::max(longest, n);
   engine_options.context_length = longest + options.steps + 8;
-  ASSIGN_OR_RETURN(auto engine, Engine::Load(*file, engine_options, tokenizer->StopTokens(),
-                                             tokenizer->BannedTokens(), tokenizer->pad()));
+  ASSIGN_OR_RETURN(auto engine, Engine::Load(*file, engine_options,
+                                             {.stop = tokenizer->StopTokens(),
+                                              .banned = tokenizer->BannedTokens(),
+                                              .pad = tokenizer->pad()}));
   out["load_s"] = absl::ToDoubleSeconds(absl::Now() - start);
   out["backend"] = engine->info().backend;
   RETURN_IF_ERROR(Generate(*engine, 16, 1).status());
@@ -101,7 +104,7 @@ absl::Status MeasureText(const Options& options, Json& out) {
     out[absl::StrCat("decode_", n, "_tok_s")] = options.steps / absl::ToDoubleSeconds(decode);
   }
   out["text_peak_mb"] = PeakMegabytes();
-  engine->Shutdown(absl::InfiniteFuture());
+  engine->Shutdown();
   return absl::OkStatus();
 }
 

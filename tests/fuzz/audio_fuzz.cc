@@ -17,12 +17,18 @@ namespace {
 void Listen(absl::string_view bytes, absl::string_view mime_type) {
   // Short, so that a run spends its time on the formats and not on samples.
   const SoundLimits limits{.max_bytes = 1 << 20, .max_duration = absl::Seconds(2)};
-  const auto sound = DecodeSound(bytes, mime_type, limits);
+  const auto header = ReadSoundHeader(bytes, mime_type, limits);
+  if (!header.ok()) {
+    if (header.status().code() == absl::StatusCode::kInternal) std::abort();
+    return;
+  }
+  const auto sound = DecodeSound(bytes, header->type, limits);
   if (!sound.ok()) {
     if (sound.status().code() == absl::StatusCode::kInternal) std::abort();
     return;
   }
   if (sound->size() > 2 * kSampleRate + 1) std::abort();
+  if (header->samples && *header->samples != static_cast<int64_t>(sound->size())) std::abort();
   const auto segments = CutIntoSegments(static_cast<int64_t>(sound->size()));
   if (!segments.ok()) return;
   const MelFrames mel = LogMel(SegmentSamples(*sound, 0), MelFloor::kAdd);

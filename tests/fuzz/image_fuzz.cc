@@ -30,8 +30,12 @@ void FixPngChecksums(std::string& png) {
 
 void DecodeAndResize(const std::string& bytes) {
   // Small, so that a run spends its time on the formats and not on pixels.
-  const auto picture = DecodeImage(bytes, "", {.max_bytes = 1 << 20, .max_pixels = 1 << 18});
+  const auto header = ReadImageHeader(bytes, "", {.max_bytes = 1 << 20, .max_pixels = 1 << 18});
+  if (!header.ok()) return;
+  const auto picture = DecodeImage(bytes, *header);
   if (!picture.ok()) return;
+  if (picture->width != header->UprightWidth()) std::abort();
+  if (picture->height != header->UprightHeight()) std::abort();
   const auto size = TargetSize(picture->width, picture->height, 70, 16, 3);
   if (!size.ok()) std::abort();
   const Picture resized = ResizeBicubic(*picture, *size);

@@ -208,7 +208,8 @@ class Runner {
   static absl::Status Decode(const Json& job, Output& out) {
     std::ifstream file(job.at("file").get<std::string>(), std::ios::binary);
     const std::string bytes(std::istreambuf_iterator<char>(file), {});
-    ASSIGN_OR_RETURN(const Picture picture, DecodeImage(bytes, "", {}));
+    ASSIGN_OR_RETURN(const ImageHeader header, ReadImageHeader(bytes, "", {}));
+    ASSIGN_OR_RETURN(const Picture picture, DecodeImage(bytes, header));
     out.Write("rgb", "u1", Json::array({picture.height, picture.width, 3}), picture.rgb.data(),
               picture.rgb.size());
     return absl::OkStatus();

@@ -279,6 +279,20 @@ TEST_P(SelfAttentionTest, Lengths) {
   }
 }
 
+// A query that is not a number attends to nothing in particular: it must not look like an answer.
+TEST_P(SelfAttentionTest, KeepsNaN) {
+  for (Backend* b : {static_cast<Backend*>(&ref_), cpu_.get()}) {
+    HostMat q = HostMat::Normal(random_, 40, 32);
+    HostMat k = HostMat::Normal(random_, 40, 32);
+    HostMat y(40, 32);
+    HostMat runs = HostMat::Ints({0, 40});
+    q(7, 3) = std::numeric_limits<float>::quiet_NaN();
+    b->SelfAttention(y.view(), q.view(), k.view(), k.view(), runs.view(), 2);
+    EXPECT_TRUE(std::isnan(y(7, 0))) << b->Name();
+    EXPECT_FALSE(std::isnan(y(7, 16)) || std::isnan(y(8, 0))) << b->Name();
+  }
+}
+
 TEST_P(SelfAttentionTest, Runs) { Compare({0, 90, 91, 400, 401, 520}, 2, 64); }
 
 INSTANTIATE_TEST_SUITE_P(All, AttentionTest, ::testing::ValuesIn(testing::Candidates()),

@@ -109,11 +109,17 @@ TEST_P(ElementwiseTest, ActivationsKeepNaN) {
     for (const int c : {0, 18}) {
       HostMat x = HostMat::Normal(random_, 1, 19);
       x(0, c) = nan;
-      HostMat silu = x;
-      b->Relu(x.view());
-      b->Silu(silu.view());
-      EXPECT_TRUE(std::isnan(x(0, c)) && std::isnan(silu(0, c)));
-      EXPECT_FALSE(std::isnan(x(0, 5)) || std::isnan(silu(0, 5)));
+      HostMat up = HostMat::Normal(random_, 1, 19);
+      const std::vector<std::function<void(Mat)>> ops = {
+          [&](Mat m) { b->Relu(m); }, [&](Mat m) { b->Silu(m); }, [&](Mat m) { b->Softcap(m, 30); },
+          [&](Mat m) { b->GeluMul(m, up.view(), Gelu::kTanh); },
+          [&](Mat m) { b->GeluMul(m, up.view(), Gelu::kQuick); }};
+      for (size_t i = 0; i < ops.size(); ++i) {
+        HostMat y = x;
+        ops[i](y.view());
+        EXPECT_TRUE(std::isnan(y(0, c))) << b->Name() << " op " << i;
+        EXPECT_FALSE(std::isnan(y(0, 5))) << b->Name() << " op " << i;
+      }
     }
   }
 }
@@ -296,6 +302,21 @@ TEST_P(RowsTest, EmbedFromFloatAndQuantisedTables) {
       }
     }
     EXPECT_TRUE(y.GuardsIntact() && sum.GuardsIntact());
+  }
+}
+
+// The file may change after it was read.
+TEST_P(RowsTest, SmallTablesAreCopied) {
+  HostMat numbers = HostMat::Normal(random_, 5, 30);
+  HostMat want = numbers;
+  HostMat ids = HostMat::Ints({4});
+  for (Backend* b : {static_cast<Backend*>(&ref_), cpu_.get()}) {
+    HostMat file = numbers;
+    const Weight table = *b->Pack(FloatTensor(file), Use::kTable);
+    for (int c = 0; c < 30; ++c) file(4, c) = 0;
+    HostMat y(1, 30);
+    b->Embed(y.view(), ids.view(), table, 1);
+    for (int c = 0; c < 30; ++c) EXPECT_EQ(y(0, c), want(4, c));
   }
 }
 

@@ -41,7 +41,7 @@ class MatmulTest : public ::testing::TestWithParam<Target> {
     } else {
       x.Fill(random_);
     }
-    Matmul(y.mat(), x.mat(), packed, scratch_, pool_);
+    ASSERT_TRUE(Matmul(y.mat(), x.mat(), packed, scratch_, pool_).ok());
     for (int r = 0; r < rows; ++r) CheckRow(y[r], x[r], w, arithmetic);
     EXPECT_TRUE(y.GuardsIntact());
   }
@@ -106,7 +106,7 @@ TEST_P(MatmulTest, AgreesWithTheReference) {
     Rows want(7, 40);
     x.Fill(random_);
     reference.Matmul(want.mat(), x.mat(), reference.Pack(w.tensor, Use::kLinear).value());
-    Matmul(y.mat(), x.mat(), Pack(w), scratch_, pool_);
+    ASSERT_TRUE(Matmul(y.mat(), x.mat(), Pack(w), scratch_, pool_).ok());
     const Arithmetic arithmetic = IsFloat(type) ? Arithmetic::kFloat : Arithmetic::kQuantised;
     for (int r = 0; r < 7; ++r) {
       for (int o = 0; o < 40; ++o) {
@@ -126,7 +126,7 @@ TEST_P(MatmulTest, LargeShapes) {
     Rows x(260, 4096, 8);
     Rows y(260, 150, 1);
     x.Fill(random_);
-    Matmul(y.mat(), x.mat(), Pack(w), scratch_, pool_);
+    ASSERT_TRUE(Matmul(y.mat(), x.mat(), Pack(w), scratch_, pool_).ok());
     // The other rows are equal to rows alone: RowsDoNotDependOnTheBatch.
     for (const int row : {0, 101, 259}) {
       CheckRow(y[row], x[row], w, IsFloat(type) ? Arithmetic::kFloat : Arithmetic::kQuantised);
@@ -145,13 +145,13 @@ TEST_P(MatmulTest, RowsDoNotDependOnTheBatch) {
     Rows x(kRows, cols);
     Rows whole(kRows, kOuts);
     x.Fill(random_);
-    Matmul(whole.mat(), x.mat(), packed, scratch_, pool_);
+    ASSERT_TRUE(Matmul(whole.mat(), x.mat(), packed, scratch_, pool_).ok());
     for (const int threads : {1, 2, 3}) {
       ThreadPool pool(threads);
       for (const int count : {1, 2, 3, 4, 5, 6, 7, 13, 33, 250}) {
         const int first = kRows - count - static_cast<int>(random_() % 20);
         Rows part(count, kOuts);
-        Matmul(part.mat(), x.mat().Rows(first, count), packed, scratch_, pool);
+        ASSERT_TRUE(Matmul(part.mat(), x.mat().Rows(first, count), packed, scratch_, pool).ok());
         ASSERT_EQ(0, std::memcmp(part[0], whole[first], part.data().size() * sizeof(float)))
             << Name(type) << " rows " << first << " + " << count << " threads " << threads;
       }
@@ -170,7 +170,7 @@ TEST_P(MatmulTest, ClampsInputsAndOutputs) {
     Rows x(7, packed.cols);
     Rows y(7, 40);
     x.Fill(random_);
-    Matmul(y.mat(), x.mat(), packed, scratch_, pool_);
+    ASSERT_TRUE(Matmul(y.mat(), x.mat(), packed, scratch_, pool_).ok());
     int at_bound = 0;
     for (float& value : x.data()) value = std::clamp(value, packed.in_lo, packed.in_hi);
     for (int r = 0; r < 7; ++r) {
@@ -195,7 +195,7 @@ TEST_P(MatmulTest, NotFiniteInputsStayInTheirRow) {
     x.Fill(random_);
     x[1][77] = std::numeric_limits<float>::quiet_NaN();
     x[4][255] = std::numeric_limits<float>::infinity();
-    Matmul(y.mat(), x.mat(), Pack(w), scratch_, pool_);
+    ASSERT_TRUE(Matmul(y.mat(), x.mat(), Pack(w), scratch_, pool_).ok());
     for (int r = 0; r < 6; ++r) {
       for (int o = 0; o < 20; ++o) {
         EXPECT_EQ(std::isfinite(y[r][o]), r != 1 && r != 4) << Name(type) << " " << r << " " << o;
@@ -211,7 +211,7 @@ TEST_P(MatmulTest, ZerosGiveZeros) {
     Rows y(5, 20);
     std::fill(x.data().begin(), x.data().end(), 0.0f);
     std::fill_n(x[2], 256, 1e-38f);  // too small to be scaled to int8
-    Matmul(y.mat(), x.mat(), Pack(w), scratch_, pool_);
+    ASSERT_TRUE(Matmul(y.mat(), x.mat(), Pack(w), scratch_, pool_).ok());
     for (const float value : y.data()) EXPECT_NEAR(value, 0, 1e-33) << Name(type);
   }
 }
@@ -227,15 +227,16 @@ TEST_P(MatmulTest, GatedIsTwoMatmuls) {
       Rows x(5, 96);
       Rows y(5, 48), tmp(5, 48), y_alone(5, 48), tmp_alone(5, 48);
       x.Fill(random_);
-      Matmul(y_alone.mat(), x.mat(), gate, scratch_, pool_);
-      Matmul(tmp_alone.mat(), x.mat(), up, scratch_, pool_);
+      ASSERT_TRUE(Matmul(y_alone.mat(), x.mat(), gate, scratch_, pool_).ok());
+      ASSERT_TRUE(Matmul(tmp_alone.mat(), x.mat(), up, scratch_, pool_).ok());
       int calls = 0;
       const auto gelu_mul = [&](Mat g, Mat u) {
         EXPECT_EQ(g.data, y.mat().data);
         EXPECT_EQ(u.data, tmp.mat().data);
         ++calls;
       };
-      GatedMatmul(y.mat(), tmp.mat(), x.mat(), gate, up, gelu_mul, scratch_, pool_);
+      ASSERT_TRUE(
+          GatedMatmul(y.mat(), tmp.mat(), x.mat(), gate, up, gelu_mul, scratch_, pool_).ok());
       EXPECT_EQ(calls, 1);
       EXPECT_EQ(y.data(), y_alone.data());
       EXPECT_EQ(tmp.data(), tmp_alone.data());

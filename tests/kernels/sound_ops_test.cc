@@ -103,6 +103,21 @@ TEST_P(SoundOpsTest, DepthwiseConvOfOddWidthsAndColumns) {
   CompareDepthwise({0, 300, 750}, 1024, 5);
 }
 
+TEST_P(SoundOpsTest, LocalAttentionKeepsNaN) {
+  for (Backend* b : {static_cast<Backend*>(&ref_), cpu_.get()}) {
+    HostMat q = HostMat::Normal(random_, 40, 32);
+    HostMat k = HostMat::Normal(random_, 40, 32);
+    HostMat relative = HostMat::Normal(random_, 12, 32);
+    HostMat y(40, 32);
+    HostMat runs = HostMat::Ints({0, 40});
+    q(7, 3) = std::numeric_limits<float>::quiet_NaN();
+    b->LocalAttention(y.view(), q.view(), k.view(), k.view(), relative.view(), runs.view(),
+                      {.heads = 2, .left = 11, .cap = 50});
+    EXPECT_TRUE(std::isnan(y(7, 0))) << b->Name();
+    EXPECT_FALSE(std::isnan(y(7, 16)) || std::isnan(y(8, 0))) << b->Name();
+  }
+}
+
 TEST_P(SoundOpsTest, LocalAttentionOfOddHeads) {
   for (const int dim : {1, 3, 8, 16, 20, 32, 33, 72, 128}) {
     CompareAttention(kRuns, {.heads = 3, .left = 11, .cap = 50}, dim);

@@ -3,17 +3,19 @@
 #include <algorithm>
 #include <vector>
 
+#include "common/status/macros.h"
 #include "kernels/cpu/matmul/blocking.h"
 #include "kernels/cpu/matmul/packed.h"
+#include "kernels/host_memory.h"
 
 namespace softsplice {
 
 struct MatmulScratch::Buffers {
   struct Thread {
-    HugeBuffer rows;   // float layouts: this task's packed activations
-    HugeBuffer panel;  // an expanded panel
+    HostBuffer rows;   // float layouts: this task's packed activations
+    HostBuffer panel;  // an expanded panel
   };
-  HugeBuffer quantized;  // ActBlocks of all rows
+  HostBuffer quantized;  // ActBlocks of all rows
   std::vector<Thread> threads;
 };
 
@@ -25,11 +27,6 @@ namespace {
 // Below this many activations, handing them out costs more than quantising them.
 constexpr int kQuantizeAlone = 16 << 10;
 
-char* Grow(HugeBuffer& buffer, size_t bytes) {
-  if (buffer.bytes() < bytes) buffer = HugeBuffer(bytes);
-  return buffer.data();
-}
-
 const PackedLinear& Packed(const Weight& w) {
   return *static_cast<const PackedLinear*>(w.packed.get());
 }
@@ -39,12 +36,12 @@ bool SameInput(const Weight& a, const Weight& b) {
          a.in_hi == b.in_hi && Packed(a).kernels == Packed(b).kernels;
 }
 
-void Quantize(Mat x, const Weight& w, MatmulScratch::Buffers& buffers, ThreadPool& pool) {
+absl::Status Quantize(Mat x, const Weight& w, HostBuffer& quantized, ThreadPool& pool) {
   const Kernels& kernels = *Packed(w).kernels;
   const int blocks = w.cols / kBlock;
-  ActBlock* dst = reinterpret_cast<ActBlock*>(
-      Grow(buffers.quantized,
-           static_cast<size_t>(x.rows) * static_cast<size_t>(blocks) * sizeof(ActBlock)));
+  RETURN_IF_ERROR(
+      quantized.Grow(static_cast<size_t>(x.rows) * static_cast<size_t>(blocks) * sizeof(ActBlock)));
+  ActBlock* dst = quantized.As<ActBlock>();
   const int tiles = (x.rows + kernels.int_rows - 1) / kernels.int_rows;
   const int grain = std::max(1, kQuantizeAlone / (w.cols * kernels.int_rows));
   pool.ParallelFor(tiles, grain, [&](int begin, int end) {
@@ -54,6 +51,7 @@ void Quantize(Mat x, const Weight& w, MatmulScratch::Buffers& buffers, ThreadPoo
                             std::min(kernels.int_rows, x.rows - row), w.cols, w.in_lo, w.in_hi);
     }
   });
+  return absl::OkStatus();
 }
 
 // One block of rows times one block of outputs.
@@ -78,6 +76,17 @@ class TaskRunner {
         .threads = threads};
     blocking_ = ChooseBlocking(shape_);
     buffers.threads.resize(std::max(buffers.threads.size(), static_cast<size_t>(threads)));
+  }
+
+  // Room for what any task needs, so that the threads allocate nothing.
+  absl::Status GrowScratch() {
+    const auto depth = static_cast<size_t>(std::min(blocking_.depth_block, packed_.depth));
+    const auto rows = static_cast<size_t>(std::min(blocking_.row_block, x_.rows));
+    for (MatmulScratch::Buffers::Thread& thread : buffers_.threads) {
+      if (packed_.IsFloat()) RETURN_IF_ERROR(thread.rows.Grow(sizeof(float) * rows * depth));
+      RETURN_IF_ERROR(thread.panel.Grow(ScratchBytes(kernels_.panel, static_cast<int>(depth))));
+    }
+    return absl::OkStatus();
   }
 
   int Tasks() const { return blocking_.RowTasks(shape_) * blocking_.OutTasks(shape_); }
@@ -108,22 +117,21 @@ class TaskRunner {
     call.lo = w_.out_lo;
     call.hi = w_.out_hi;
     call.panel_stride = static_cast<ptrdiff_t>(packed_.panel_bytes);
-    call.w = packed_.data.data() +
+    call.w = packed_.panels() +
              static_cast<size_t>(task.out / kernels_.panel) * packed_.panel_bytes +
              static_cast<size_t>(k / packed_.unit) * packed_.unit_bytes;
     if (packed_.IsFloat()) {
-      float* rows = reinterpret_cast<float*>(Grow(
-          mine.rows, sizeof(float) * static_cast<size_t>(task.rows) * static_cast<size_t>(depth)));
+      float* rows = mine.rows.As<float>();
       kernels_.pack_rows(rows, x_.Row<float>(task.row) + k, x_.pitch, task.rows,
                          std::min(depth, w_.cols - k), w_.in_lo, w_.in_hi);
       call.x = rows;
     } else {
       call.x_blocks = w_.cols / kBlock;
       call.x_first = k / kBlock;
-      call.x = reinterpret_cast<const ActBlock*>(buffers_.quantized.data()) +
+      call.x = buffers_.quantized.As<const ActBlock>() +
                static_cast<ptrdiff_t>(task.row) * call.x_blocks;
     }
-    call.scratch = Grow(mine.panel, ScratchBytes(kernels_.panel, depth));
+    call.scratch = mine.panel.As<char>();
     kernels_.panels[static_cast<int>(packed_.layout)](call);
   }
 
@@ -136,30 +144,31 @@ class TaskRunner {
   Blocking blocking_;
 };
 
-void Multiply(Mat y, Mat x, const Weight& w, MatmulScratch::Buffers& buffers, ThreadPool& pool) {
+absl::Status Multiply(Mat y, Mat x, const Weight& w, MatmulScratch::Buffers& buffers,
+                      ThreadPool& pool) {
   TaskRunner runner(y, x, w, buffers, pool.threads());
+  RETURN_IF_ERROR(runner.GrowScratch());
   pool.ForEach(runner.Tasks(), [&](int thread, int task) { runner.Run(task, thread); });
+  return absl::OkStatus();
 }
 
 }  // namespace
 
-void Matmul(Mat y, Mat x, const Weight& w, MatmulScratch& scratch, ThreadPool& pool) {
-  if (x.rows == 0) return;
-  if (!Packed(w).IsFloat()) Quantize(x, w, scratch.buffers(), pool);
-  Multiply(y, x, w, scratch.buffers(), pool);
+absl::Status Matmul(Mat y, Mat x, const Weight& w, MatmulScratch& scratch, ThreadPool& pool) {
+  if (x.rows == 0) return absl::OkStatus();
+  if (!Packed(w).IsFloat()) RETURN_IF_ERROR(Quantize(x, w, scratch.buffers().quantized, pool));
+  return Multiply(y, x, w, scratch.buffers(), pool);
 }
 
-void GatedMatmul(Mat y, Mat tmp, Mat x, const Weight& gate, const Weight& up,
-                 absl::FunctionRef<void(Mat gate, Mat up)> gelu_mul, MatmulScratch& scratch,
-                 ThreadPool& pool) {
-  if (x.rows == 0) return;
-  Matmul(y, x, gate, scratch, pool);
-  if (SameInput(gate, up)) {
-    Multiply(tmp, x, up, scratch.buffers(), pool);
-  } else {
-    Matmul(tmp, x, up, scratch, pool);
-  }
+absl::Status GatedMatmul(Mat y, Mat tmp, Mat x, const Weight& gate, const Weight& up,
+                         absl::FunctionRef<void(Mat gate, Mat up)> gelu_mul, MatmulScratch& scratch,
+                         ThreadPool& pool) {
+  if (x.rows == 0) return absl::OkStatus();
+  RETURN_IF_ERROR(Matmul(y, x, gate, scratch, pool));
+  RETURN_IF_ERROR(SameInput(gate, up) ? Multiply(tmp, x, up, scratch.buffers(), pool)
+                                      : Matmul(tmp, x, up, scratch, pool));
   gelu_mul(y, tmp);
+  return absl::OkStatus();
 }
 
 }  // namespace softsplice

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/gguf/file.h"
 #include "kernels/cpu/isa.h"
@@ -36,14 +37,14 @@ class MatmulScratch {
 
 // y = clamp(clamp(x, in) W^T, out): x [rows, w.cols], y [rows, w.rows], both float32, not
 // overlapping. A row's result is bitwise the same whatever rows come with it and however many
-// threads there are. `w` is of PackLinear.
-void Matmul(Mat y, Mat x, const Weight& w, MatmulScratch& scratch, ThreadPool& pool);
+// threads there are. `w` is of PackLinear. RESOURCE_EXHAUSTED: no memory for the scratch.
+absl::Status Matmul(Mat y, Mat x, const Weight& w, MatmulScratch& scratch, ThreadPool& pool);
 
 // y = gelu(x gate^T) * (x up^T): Matmul twice, then gelu_mul(y, tmp) (Backend::GeluMul), but
 // activations are quantised once where both weights read them alike. tmp [rows, up.rows] is
 // overwritten.
-void GatedMatmul(Mat y, Mat tmp, Mat x, const Weight& gate, const Weight& up,
-                 absl::FunctionRef<void(Mat gate, Mat up)> gelu_mul, MatmulScratch& scratch,
-                 ThreadPool& pool);
+absl::Status GatedMatmul(Mat y, Mat tmp, Mat x, const Weight& gate, const Weight& up,
+                         absl::FunctionRef<void(Mat gate, Mat up)> gelu_mul, MatmulScratch& scratch,
+                         ThreadPool& pool);
 
 }  // namespace softsplice

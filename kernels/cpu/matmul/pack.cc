@@ -7,11 +7,12 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/strings/str_cat.h"
+#include "common/status/error.h"
 #include "kernels/cpu/matmul/codes.h"
 #include "kernels/cpu/matmul/layout.h"
 #include "kernels/cpu/matmul/matmul.h"
 #include "kernels/cpu/matmul/packed.h"
+#include "kernels/host_memory.h"
 
 namespace softsplice {
 namespace {
@@ -81,16 +82,15 @@ absl::StatusOr<Weight> PackLinearFor(const gguf::Tensor& tensor, const Kernels& 
       bytes.header + bytes.block * static_cast<size_t>(std::max(1, packed->unit / kBlock));
   packed->panel_bytes = packed->unit_bytes * static_cast<size_t>(packed->depth / packed->unit);
   const int panels = RoundUp(weight.rows, kernels.panel) / kernels.panel;
-  packed->data = HugeBuffer(packed->panel_bytes * static_cast<size_t>(panels));
-  if (packed->data.data() == nullptr) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("out of memory for ", tensor.name, ": ",
-                     packed->panel_bytes * static_cast<size_t>(panels), " bytes"));
-  }
+  absl::StatusOr<std::shared_ptr<void>> memory =
+      AllocateHost(packed->panel_bytes * static_cast<size_t>(panels));
+  if (!memory.ok()) return Annotate(memory.status(), tensor.name);
+  packed->data = *std::move(memory);
   const size_t row_bytes = tensor.RowBytes();
   pool.ParallelFor(panels, 1, [&](int begin, int end) {
     for (int p = begin; p < end; ++p) {
-      char* dst = packed->data.data() + static_cast<size_t>(p) * packed->panel_bytes;
+      char* dst =
+          static_cast<char*>(packed->data.get()) + static_cast<size_t>(p) * packed->panel_bytes;
       const int first = p * kernels.panel;
       const PanelSource source{.data = tensor.data + static_cast<size_t>(first) * row_bytes,
                                .row_bytes = row_bytes,

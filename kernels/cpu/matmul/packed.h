@@ -1,9 +1,10 @@
 // The packed body of a linear layer's Weight.
 #pragma once
 
+#include <memory>
+
 #include "absl/status/statusor.h"
 #include "common/gguf/file.h"
-#include "kernels/cpu/matmul/huge_buffer.h"
 #include "kernels/cpu/matmul/kernels.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/mat.h"
@@ -17,8 +18,9 @@ struct PackedLinear {
   int unit = 0;           // inputs per unit of the layout
   size_t unit_bytes = 0;  // of one panel
   size_t panel_bytes = 0;
-  HugeBuffer data;
+  std::shared_ptr<void> data;
 
+  const char* panels() const { return static_cast<const char*>(data.get()); }
   bool IsFloat() const { return layout <= Layout::kBF16; }
 };
 

@@ -6,6 +6,8 @@
 #include <iterator>
 #include <string>
 
+#include "common/media/sniff.h"
+
 namespace softsplice {
 namespace {
 
@@ -62,6 +64,22 @@ TEST(SoundTest, KnowsExtensions) {
   EXPECT_EQ(SoundTypeOfName("x.opus"), "audio/ogg");
   EXPECT_EQ(SoundTypeOfName("x.png"), "");
   EXPECT_EQ(SoundTypeOfName("mp3"), "");
+}
+
+TEST(SniffTest, TellsPicturesSoundsAndTheRest) {
+  const auto kind = [](absl::string_view bytes) {
+    const NamedFormat* format = FindNamedFormat(bytes);
+    return format == nullptr ? MediaKind::kNeither : format->kind;
+  };
+  EXPECT_EQ(kind("\x89PNG\r\n\x1a\n"), MediaKind::kPicture);
+  EXPECT_EQ(kind("RIFF0000WEBP"), MediaKind::kPicture);
+  EXPECT_EQ(kind("RIFF0000WAVE"), MediaKind::kSound);
+  EXPECT_EQ(kind("0000ftypM4A "), MediaKind::kSound);
+  EXPECT_EQ(kind("0000ftypisom"), MediaKind::kNeither);
+  EXPECT_EQ(kind("%PDF-1.7"), MediaKind::kNeither);
+  EXPECT_EQ(kind("hello"), MediaKind::kNeither);
+  EXPECT_EQ(LooksLike("0000ftypisom"), "MP4 or M4A (AAC)");
+  EXPECT_EQ(LooksLike("hello"), "");
 }
 
 }  // namespace

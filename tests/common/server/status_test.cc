@@ -60,6 +60,17 @@ TEST(Status, OfOthersHasNoDetails) {
   EXPECT_EQ(GetErrorDetail(status).reason, "");
 }
 
+TEST(Status, AReasonOfAnotherDomainIsNotOurs) {
+  google::rpc::ErrorInfo info;
+  info.set_reason("RATE_LIMITED");
+  info.set_domain("some-proxy.example");
+  google::rpc::Status details;
+  details.add_details()->PackFrom(info);
+  const absl::Status status = FromGrpcStatus(
+      grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "slow down", details.SerializeAsString()));
+  EXPECT_EQ(GetErrorDetail(status).reason, "");
+}
+
 TEST(Status, FitsIntoHeadersAndCutsBetweenCharacters) {
   std::string message;
   while (message.size() < 50'000) message += "ä";

@@ -37,7 +37,12 @@ class FakeEncoderService final : public v1::EncoderService::Service {
   std::vector<uint32_t> segments;  // rows of each segment of a sound; none: no layout
   uint32_t dim = 4;
   std::string fingerprint = std::string(32, 'f');
+  v1::EncoderLoad load;
+  uint32_t max_queue = 0;
+  // What GetEncoderInfo does first.
+  std::function<void(grpc::ServerContext*)> before_info = [](grpc::ServerContext*) {};
   std::atomic<int> calls = 0;
+  std::string authority;  // that it was last called by
 
   template <class Response = v1::EncodeImageResponse>
   Response Header() const {
@@ -99,8 +104,13 @@ class FakeEncoderService final : public v1::EncoderService::Service {
     ++calls;
     return encode_audio(context, request, writer);
   }
-  grpc::Status GetEncoderInfo(grpc::ServerContext*, const v1::GetEncoderInfoRequest*,
+  grpc::Status GetEncoderInfo(grpc::ServerContext* context, const v1::GetEncoderInfoRequest*,
                               v1::GetEncoderInfoResponse* response) override {
+    before_info(context);
+    authority = std::string(context->ExperimentalGetAuthority().data(),
+                            context->ExperimentalGetAuthority().size());
+    *response->mutable_load() = load;
+    response->mutable_limits()->set_max_queue(max_queue);
     response->set_dim(dim);
     response->set_encoder_fingerprint(fingerprint);
     response->set_has_image_tower(true);
@@ -116,17 +126,26 @@ inline std::string TestAddress(const std::string& name) {
 // A server of it. Stop() ends it as a crash would: what runs is cut off.
 class FakeEncoderServer {
  public:
-  FakeEncoderServer(const std::string& address, FakeEncoderService* service) {
-    grpc::EnableDefaultHealthCheckService(true);
+  // With a `max_age` connections end by their age, as at a service behind a balancer.
+  FakeEncoderServer(const std::string& address, FakeEncoderService* service,
+                    std::chrono::milliseconds max_age = {}) {
     grpc::ServerBuilder builder;
-    builder.AddListeningPort(address, grpc::InsecureServerCredentials());
+    builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port_);
     builder.RegisterService(service);
+    if (max_age.count() > 0) {
+      builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, static_cast<int>(max_age.count()));
+    }
     server_ = builder.BuildAndStart();
-    server_->GetHealthCheckService()->SetServingStatus(true);
-    server_->GetHealthCheckService()->SetServingStatus(v1::EncoderService::service_full_name(),
-                                                       true);
+    if (server_ == nullptr) return;
+    SetServing(true);
   }
   ~FakeEncoderServer() { Stop(); }
+  // What its health says.
+  void SetServing(bool serving) {
+    server_->GetHealthCheckService()->SetServingStatus(v1::EncoderService::service_full_name(),
+                                                       serving);
+  }
+  int port() const { return port_; }  // 0: it could not listen
   void Stop() {
     if (server_ == nullptr) return;
     server_->Shutdown(std::chrono::system_clock::now());
@@ -134,6 +153,7 @@ class FakeEncoderServer {
   }
 
  private:
+  int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
 };
 

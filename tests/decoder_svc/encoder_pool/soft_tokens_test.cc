@@ -215,6 +215,15 @@ TEST(SoftTokens, NeedAnEncoderToCompareWith) {
   v1::SoftTokens soft = Good();
   soft.mutable_header()->clear_encoder_fingerprint();
   ExpectError(soft, absl::StatusCode::kFailedPrecondition, "header.encoder_fingerprint", unknown);
+  EXPECT_EQ(GetErrorDetail(ReadSoftTokens(soft, unknown).status()).reason, "NO_ENCODER");
+}
+
+TEST(SoftTokens, MayComeBackWhenAnEncoderHasAnswered) {
+  const SoftTokensRules early = {.dim = 3, .has_encoders = true};
+  ExpectError(Good(), absl::StatusCode::kUnavailable, "header.encoder_fingerprint", early);
+  const ErrorDetail detail = GetErrorDetail(ReadSoftTokens(Good(), early).status());
+  EXPECT_EQ(detail.reason, "NO_ENCODER_KNOWN");
+  EXPECT_GT(detail.retry_after, absl::ZeroDuration());
 }
 
 }  // namespace

@@ -12,9 +12,11 @@
 #include <string>
 #include <vector>
 
-#include "absl/synchronization/notification.h"
 #include "common/status/error.h"
+#include "common/time/steady.h"
+#include "tests/decoder_svc/engine/sink.h"
 #include "tests/decoder_svc/goldens.h"
+#include "tests/support/event.h"
 
 namespace softsplice {
 namespace {
@@ -23,44 +25,12 @@ using testing::HasSubstr;
 
 constexpr int kVocabulary = 800;
 
-class Sink : public TokenSink {
- public:
-  std::function<void(int read)> on_prefill;
-  std::function<bool(const SampledToken&)> on_token;
-
-  void OnPrefill(int read, int) override {
-    prefill.push_back(read);
-    if (on_prefill) on_prefill(read);
-  }
-  bool OnToken(const SampledToken& token) override {
-    tokens.push_back(token.chosen.token);
-    sampled.push_back(token);
-    return on_token ? on_token(token) : true;
-  }
-  void OnDone(absl::StatusOr<EngineResult> end) override {
-    result = std::move(end);
-    done.Notify();
-  }
-  const absl::StatusOr<EngineResult>& Wait() {
-    done.WaitForNotification();
-    return result;
-  }
-
-  std::vector<int> prefill;
-  std::vector<int32_t> tokens;
-  std::vector<SampledToken> sampled;
-  absl::StatusOr<EngineResult> result = absl::UnknownError("not done");
-  absl::Notification done;
-};
-
 class EngineTest : public testing::Test {
  protected:
   // Ids 1 and 106 of the real model are no stop tokens here: none, unless a test names some.
-  void Start(const EngineOptions& options, std::vector<int32_t> stop = {},
-             std::vector<int32_t> banned = {}, std::vector<int32_t> placeholders = {}) {
+  void Start(const EngineOptions& options, SpecialTokens special = {}) {
     file_ = *gguf::File::Open("tests/data/models/tiny-F16.gguf");
-    auto engine = Engine::Load(*file_, options, std::move(stop), std::move(banned), 0,
-                               std::move(placeholders));
+    auto engine = Engine::Load(*file_, options, std::move(special));
     ASSERT_TRUE(engine.ok()) << engine.status();
     engine_ = *std::move(engine);
   }
@@ -76,15 +46,15 @@ class EngineTest : public testing::Test {
   }
   std::shared_ptr<Sink> Submit(EngineRequest request, std::shared_ptr<Sink> sink = nullptr) {
     if (sink == nullptr) sink = std::make_shared<Sink>();
-    const auto handle = engine_->Submit(std::move(request), sink);
+    const auto handle = engine_->Submit(*engine_->Reserve(), std::move(request), sink);
     EXPECT_TRUE(handle.ok()) << handle.status();
     if (handle.ok()) handle_ = *handle;
     return sink;
   }
   // Holds the engine inside the request's first token until `gate` is notified.
-  std::shared_ptr<Sink> Block(absl::Notification& gate) {
+  std::shared_ptr<Sink> Block(Event& gate) {
     auto sink = std::make_shared<Sink>();
-    auto entered = std::make_shared<absl::Notification>();
+    auto entered = std::make_shared<Event>();
     sink->on_token = [&gate, entered](const SampledToken&) {
       if (!entered->HasBeenNotified()) entered->Notify();
       gate.WaitForNotification();
@@ -96,12 +66,16 @@ class EngineTest : public testing::Test {
   }
   void ExpectIdle() {
     const EngineLoad load = engine_->load();
+    EXPECT_EQ(load.reserved, 0);
     EXPECT_EQ(load.queued, 0);
     EXPECT_EQ(load.running, 0);
     EXPECT_EQ(load.kv_bytes_used, 0u);
   }
   absl::Status Refusal(EngineRequest request) {
-    return engine_->Submit(std::move(request), std::make_shared<Sink>()).status();
+    auto place = engine_->Reserve();
+    if (!place.ok()) return place.status();
+    return engine_->Submit(*std::move(place), std::move(request), std::make_shared<Sink>())
+        .status();
   }
 
   Goldens text_{"tests/data/model/tiny-text.bin"};
@@ -169,7 +143,7 @@ TEST_F(EngineTest, SplicesSoftTokens) {
 TEST_F(EngineTest, PlaceholdersReadAsPad) {
   std::vector<int32_t> prompt = text_.Ints("medium.tokens");
   prompt[10] = 0;
-  Start(Options(), {}, {}, {77});
+  Start(Options(), {.placeholders = {77}});
   const auto pad = Submit(Greedy(prompt, 12));
   prompt[10] = 77;
   const auto placeholder = Submit(Greedy(prompt, 12));
@@ -200,7 +174,7 @@ TEST_F(EngineTest, StopsAtAStopToken) {
   const std::vector<int32_t>& greedy = text_.Ints("medium.greedy");
   const int32_t stop = greedy[5];
   const auto first = std::find(greedy.begin(), greedy.end(), stop);
-  Start(Options(), {stop});
+  Start(Options(), {.stop = {stop}});
   const auto sink = Submit(Greedy(text_.Ints("medium.tokens"), 24));
   ASSERT_TRUE(sink->Wait().ok());
   EXPECT_EQ(sink->result->finish, EngineFinish::kStopToken);
@@ -249,7 +223,7 @@ TEST_F(EngineTest, FillsTheContextToTheLastPosition) {
 
 TEST_F(EngineTest, SeedsDecide) {
   Start(Options());
-  const auto sample = [&](std::optional<uint64_t> seed) {
+  const auto sample = [&](uint64_t seed) {
     EngineRequest request = Greedy(text_.Ints("short.tokens"), 16);
     request.sampling = {.temperature = 2, .top_k = 0, .top_p = 1, .seed = seed};
     const auto sink = Submit(std::move(request));
@@ -258,13 +232,12 @@ TEST_F(EngineTest, SeedsDecide) {
   };
   EXPECT_EQ(sample(1), sample(1));
   EXPECT_NE(sample(1), sample(2));
-  EXPECT_NE(sample(std::nullopt), sample(std::nullopt));
 }
 
 TEST_F(EngineTest, BannedTokensAreNeverSampled) {
   std::vector<int32_t> banned;
   for (int32_t id = 0; id < kVocabulary; id += 2) banned.push_back(id);
-  Start(Options(), {}, banned);
+  Start(Options(), {.banned = banned});
   EngineRequest request = Greedy(text_.Ints("short.tokens"), 200);
   request.sampling = {.temperature = 5, .top_k = 0, .top_p = 1, .seed = 1};
   for (int32_t id = 1; id < kVocabulary; id += 4) {
@@ -300,7 +273,7 @@ TEST_F(EngineTest, CancelWhileItReadsThePrompt) {
   options.chunk = 8;
   Start(options);
   auto sink = std::make_shared<Sink>();
-  absl::Notification submitted;
+  Event submitted;
   sink->on_prefill = [&](int read) {
     submitted.WaitForNotification();
     if (read == 16) engine_->Cancel(handle_);
@@ -317,7 +290,7 @@ TEST_F(EngineTest, CancelWhileItReadsThePrompt) {
 TEST_F(EngineTest, CancelWhileItWrites) {
   Start(Options());
   auto sink = std::make_shared<Sink>();
-  absl::Notification submitted;
+  Event submitted;
   sink->on_token = [&](const SampledToken&) {
     submitted.WaitForNotification();
     if (sink->tokens.size() == 3) engine_->Cancel(handle_);
@@ -333,7 +306,7 @@ TEST_F(EngineTest, CancelWhileItWrites) {
 
 TEST_F(EngineTest, CancelWhileItWaits) {
   Start(Options());
-  absl::Notification gate;
+  Event gate;
   const auto first = Block(gate);
   const auto waiting = Submit(Greedy({2, 5}, 4));
   engine_->Cancel(handle_);
@@ -348,11 +321,11 @@ TEST_F(EngineTest, CancelWhileItWaits) {
 TEST_F(EngineTest, DeadlinesEndRequests) {
   Start(Options());
   EngineRequest late = Greedy({2, 5}, 4);
-  late.deadline = absl::Now() - absl::Seconds(1);
+  late.time_limit = absl::ZeroDuration();
   EXPECT_EQ(Submit(std::move(late))->Wait().status().code(), absl::StatusCode::kDeadlineExceeded);
 
   EngineRequest endless = Greedy({2, 5}, 0);
-  endless.deadline = absl::Now() + absl::Milliseconds(50);
+  endless.time_limit = absl::Milliseconds(50);
   auto sink = std::make_shared<Sink>();
   sink->on_token = [](const SampledToken&) {
     absl::SleepFor(absl::Milliseconds(5));
@@ -368,7 +341,7 @@ TEST_F(EngineTest, RefusesWhenTheQueueIsFull) {
   EngineOptions options = Options();
   options.max_queue = 2;
   Start(options);
-  absl::Notification gate;
+  Event gate;
   const auto running = Block(gate);
   const auto second = Submit(Greedy({2, 5}, 1)), third = Submit(Greedy({2, 5}, 1));
   EXPECT_EQ(engine_->load().queued, 2);
@@ -383,36 +356,110 @@ TEST_F(EngineTest, RefusesWhenTheQueueIsFull) {
   EXPECT_TRUE(Submit(Greedy({2, 5}, 1))->Wait().ok());
 }
 
-TEST_F(EngineTest, ShutdownLetsRequestsEndInTime) {
+TEST_F(EngineTest, APlaceIsKeptUntilItIsUsedOrGivenBack) {
+  EngineOptions options = Options();
+  options.max_queue = 1;
+  Start(options);
+  Event gate;
+  const auto running = Block(gate);
+  auto place = engine_->Reserve();
+  ASSERT_TRUE(place.ok());
+  EXPECT_EQ(engine_->load().reserved, 1);
+  EXPECT_EQ(engine_->load().queued, 0);
+  EXPECT_EQ(GetErrorDetail(engine_->Reserve().status()).reason, "QUEUE_FULL");
+  {
+    const Engine::Place given_back = *std::move(place);
+    EXPECT_EQ(engine_->load().reserved, 1);
+  }
+  place = engine_->Reserve();
+  ASSERT_TRUE(place.ok());
+  // A request that is refused gives its place back, too.
+  EXPECT_FALSE(engine_->Submit(*std::move(place), {}, std::make_shared<Sink>()).ok());
+  const auto waiting = Submit(Greedy({2, 5}, 1));
+  EXPECT_EQ(engine_->load().reserved, 0);
+  EXPECT_EQ(engine_->load().queued, 1);
+  gate.Notify();
+  EXPECT_TRUE(waiting->Wait().ok());
+}
+
+TEST_F(EngineTest, TellsWhoIsBefore) {
   Start(Options());
-  const auto sink = Submit(Greedy(text_.Ints("medium.tokens"), 24));
-  engine_->Shutdown(absl::InfiniteFuture());
-  ASSERT_TRUE(sink->Wait().ok());
-  EXPECT_EQ(sink->tokens, text_.Ints("medium.greedy"));
-  EXPECT_EQ(Refusal(Greedy({2, 5}, 1)).code(), absl::StatusCode::kUnavailable);
+  Event gate;
+  const auto running = Block(gate);
+  EXPECT_EQ(engine_->Position(handle_), 0);
+  Submit(Greedy({2, 5}, 1));
+  const Engine::Handle second = handle_;
+  const auto third = Submit(Greedy({2, 5}, 1));
+  EXPECT_EQ(engine_->Position(second), 1);
+  EXPECT_EQ(engine_->Position(handle_), 2);
+  EXPECT_EQ(engine_->Position(12345), 0) << "nobody";
+  gate.Notify();
+  third->Wait();
+  EXPECT_EQ(engine_->Position(handle_), 0);
+}
+
+TEST_F(EngineTest, RefusesWhoWouldWaitTooLong) {
+  EngineOptions options = Options();
+  options.max_wait = absl::ZeroDuration();
+  Start(options);
+  ASSERT_TRUE(Submit(Greedy({2, 5}, 4))->Wait().ok());  // measured
+  EXPECT_TRUE(engine_->Reserve().ok()) << "nobody is before it";
+  Event gate;
+  const auto running = Block(gate);
+  EXPECT_GT(engine_->load().expected_wait, absl::ZeroDuration());
+  const absl::Status status = engine_->Reserve().status();
+  EXPECT_EQ(GetErrorDetail(status).reason, "QUEUE_FULL");
+  EXPECT_GE(GetErrorDetail(status).retry_after, absl::Seconds(1));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("would wait about"));
+  gate.Notify();
+  running->Wait();
+  ExpectIdle();
+
+  options.max_wait = absl::Hours(1);
+  Start(options);
+  ASSERT_TRUE(Submit(Greedy({2, 5}, 4))->Wait().ok());
+  Event second_gate;
+  const auto second = Block(second_gate);
+  EXPECT_FALSE(engine_->Reserve(absl::Nanoseconds(1)).ok()) << "its own patience counts, too";
+  EXPECT_TRUE(engine_->Reserve(absl::Hours(1)).ok());
+  second_gate.Notify();
+  second->Wait();
 }
 
 TEST_F(EngineTest, ShutdownEndsWhatIsLeft) {
   Start(Options());
+  Event gate;
   auto endless = std::make_shared<Sink>();
-  endless->on_token = [](const SampledToken&) {
-    absl::SleepFor(absl::Milliseconds(5));
+  endless->on_token = [&](const SampledToken&) {
+    if (!gate.HasBeenNotified()) gate.Notify();
     return true;
   };
   Submit(Greedy({2, 5}, 0), endless);
+  gate.WaitForNotification();
   const auto waiting = Submit(Greedy({2, 5}, 0));
-  engine_->Shutdown(absl::Now() + absl::Milliseconds(50));
-  EXPECT_TRUE(endless->done.HasBeenNotified());
-  EXPECT_EQ(endless->Wait().status().code(), absl::StatusCode::kUnavailable);
-  EXPECT_EQ(waiting->Wait().status().code(), absl::StatusCode::kUnavailable);
+  auto place = engine_->Reserve();
+  engine_->Shutdown();
+  ASSERT_TRUE(endless->done.HasBeenNotified());
+  ASSERT_TRUE(waiting->done.HasBeenNotified());
+  EXPECT_EQ(GetErrorDetail(endless->result.status()).reason, "DRAIN_DEADLINE");
+  EXPECT_EQ(GetErrorDetail(waiting->result.status()).reason, "DRAINING");
+  EXPECT_GT(GetErrorDetail(waiting->result.status()).retry_after, absl::ZeroDuration());
+  EXPECT_EQ(GetErrorDetail(engine_->Reserve().status()).reason, "DRAINING");
+  const auto late = engine_->Submit(*std::move(place), Greedy({2, 5}, 1), waiting);
+  EXPECT_EQ(GetErrorDetail(late.status()).reason, "DRAINING");
+  ExpectIdle();
+  engine_->Shutdown();  // once more changes nothing
 }
 
 TEST_F(EngineTest, BeatsWhenIdle) {
   Start(Options());
-  const absl::Time before = engine_->last_step();
-  absl::SleepFor(absl::Milliseconds(400));
-  EXPECT_GT(engine_->last_step(), before + absl::Milliseconds(150));
-  EXPECT_GT(engine_->last_step(), absl::Now() - absl::Seconds(10));
+  const absl::Duration start = engine_->last_step();
+  while (engine_->last_step() == start) absl::SleepFor(absl::Milliseconds(10));
+  EXPECT_LE(engine_->last_step(), SteadyNow());
+  engine_->Shutdown();
+  const absl::Duration last = engine_->last_step();
+  absl::SleepFor(absl::Milliseconds(300));
+  EXPECT_EQ(engine_->last_step(), last) << "the thread is gone";
 }
 
 TEST_F(EngineTest, RefusesInvalidRequests) {
@@ -424,7 +471,7 @@ TEST_F(EngineTest, RefusesInvalidRequests) {
 TEST(EngineLoadTest, RefusesBadOptionsAndFiles) {
   const auto file = *gguf::File::Open("tests/data/models/tiny-F16.gguf");
   const auto load = [](const gguf::File& from, const EngineOptions& options, int32_t pad) {
-    return Engine::Load(from, options, {}, {}, pad).status().code();
+    return Engine::Load(from, options, {.pad = pad}).status().code();
   };
   EXPECT_EQ(load(*file, {.context_length = 1 << 20}, 0), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(load(*file, {.chunk = 0}, 0), absl::StatusCode::kInvalidArgument);

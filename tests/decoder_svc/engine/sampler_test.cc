@@ -10,6 +10,8 @@
 #include <set>
 #include <vector>
 
+#include "common/status/error.h"
+
 namespace softsplice {
 namespace {
 
@@ -194,7 +196,7 @@ TEST(SamplerTest, LogprobsAreOfTheUnmodifiedLogits) {
 
 TEST(SamplerTest, SeedsDecide) {
   const std::vector<float> logits(1000, 0.0f);
-  const auto draw = [&](std::optional<uint64_t> seed) {
+  const auto draw = [&](uint64_t seed) {
     SamplingOptions options = Plain();
     options.seed = seed;
     Sampler sampler(options, {}, {}, 0);
@@ -207,7 +209,73 @@ TEST(SamplerTest, SeedsDecide) {
   };
   EXPECT_EQ(draw(5), draw(5));
   EXPECT_NE(draw(5), draw(6));
-  EXPECT_NE(draw(std::nullopt), draw(std::nullopt));
+  EXPECT_NE(draw(DrawSeed()), draw(DrawSeed()));
+}
+
+TEST(SamplerTest, BiasesOfOneTokenAddUp) {
+  EXPECT_EQ(Greedy({.logit_bias = {{0, 0.3f}, {1, 2}, {0, 0.3f}, {1, -2}}}, {1, 1.4f}), 0);
+  EXPECT_EQ(Greedy({.logit_bias = {{0, 0.3f}, {1, 2}, {0, -0.3f}, {1, -2}}}, {1, 1.4f}), 1);
+}
+
+TEST(SamplerTest, ABanStandsWhateverElseIsSaidOfTheToken) {
+  for (const float other : {1e30f, -1e30f, -kBan}) {
+    EXPECT_EQ(Greedy({.logit_bias = {{0, kBan}, {0, other}}}, {5, 1}), 1) << other;
+    EXPECT_EQ(Greedy({.logit_bias = {{0, other}, {0, kBan}}}, {5, 1}), 1) << other;
+  }
+}
+
+// What is finite can't become a ban, however much of it there is.
+TEST(SamplerTest, FiniteBiasesLeaveEveryToken) {
+  SamplingOptions options = Plain();
+  for (int32_t token = 0; token < 4; ++token) {
+    options.logit_bias.emplace_back(token, -3e38f);
+    options.logit_bias.emplace_back(token, -3e38f);
+  }
+  EXPECT_THAT(Tokens(options, {1, 2, 3, 4}).size(), testing::Ge(1));
+  EXPECT_EQ(Greedy(options, {1, 2, 3, 4}), 0) << "all stand at the limit";
+}
+
+TEST(SamplerTest, PenaltiesDoNotBanTheLastToken) {
+  SamplingOptions options = Plain();
+  options.repetition_penalty = 100;
+  options.frequency_penalty = 100;
+  options.presence_penalty = 100;
+  options.logit_bias = {{0, kBan}, {1, kBan}, {2, -3e38f}, {3, kBan}};
+  for (const float logit : {1.0f, -3e38f, 3e38f}) {
+    EXPECT_THAT(Tokens(options, {1, 2, logit, 4}, 50), ElementsAre(2)) << logit;
+  }
+}
+
+TEST(SamplerTest, PenaltiesDoNotLiftABan) {
+  SamplingOptions options = Plain();
+  options.repetition_penalty = 0.01f;
+  options.frequency_penalty = -100;
+  options.logit_bias = {{1, kBan}};
+  EXPECT_EQ(Greedy(options, {-3, 9, -1}, {1}), 2);
+}
+
+TEST(SamplerTest, SaysWhenNoTokenIsLeft) {
+  for (const int top_k : {0, 1, 2}) {
+    for (const float temperature : {0.0f, 1.0f}) {
+      SamplingOptions options{.temperature = temperature, .top_k = top_k};
+      options.logit_bias = {{0, kBan}, {1, kBan}};
+      std::vector<float> logits = {1, 2, 3};
+      Sampler sampler(options, std::vector<int32_t>{2}, {}, 0);
+      const absl::Status status = sampler.Sample(absl::MakeSpan(logits)).status();
+      EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+      EXPECT_EQ(GetErrorDetail(status).reason, "NO_TOKEN_LEFT");
+      EXPECT_THAT(logits, ElementsAre(1, 2, 3)) << "restored";
+    }
+  }
+}
+
+TEST(SamplerTest, FoldsToOneEntryAToken) {
+  std::vector<std::pair<int32_t, float>> bias;
+  for (int i = 0; i < 100000; ++i) bias.emplace_back(i % 3, i % 3 == 2 ? kBan : 0.5f);
+  const TokenBiases folded = FoldBiases(bias, std::vector<int32_t>{2, 7, 7});
+  EXPECT_THAT(folded.added, testing::UnorderedElementsAre(testing::Pair(0, 16667.0f),
+                                                          testing::Pair(1, 16666.5f)));
+  EXPECT_THAT(folded.banned, testing::UnorderedElementsAre(2, 7));
 }
 
 TEST(SamplerTest, RefusesLogitsThatAreNotFinite) {

@@ -52,6 +52,21 @@ TEST(ValidateTest, PromptOverTheContext) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("41 tokens; the context holds 40"));
 }
 
+TEST(ValidateTest, CountsBansByToken) {
+  constexpr float kBan = -std::numeric_limits<float>::infinity();
+  EngineRequest request = Valid();
+  for (int id = 0; id + 1 < kVocabulary; ++id) request.sampling.logit_bias.emplace_back(id, kBan);
+  request.sampling.logit_bias.emplace_back(0, kBan);  // as many as there are tokens, one left
+  EXPECT_TRUE(ValidateOptions(request, kLimits).ok());
+  request.sampling.logit_bias.back() = {kVocabulary - 1, -3e38f};  // finite: no ban
+  EXPECT_TRUE(ValidateOptions(request, kLimits).ok());
+  request.sampling.logit_bias.back() = {kVocabulary - 1, kBan};
+  EXPECT_EQ(ValidateOptions(request, kLimits).code(), absl::StatusCode::kInvalidArgument);
+  request.sampling.logit_bias.erase(request.sampling.logit_bias.begin() + kBanned[0]);
+  EXPECT_EQ(ValidateOptions(request, kLimits).code(), absl::StatusCode::kInvalidArgument)
+      << "the model's own ban counts";
+}
+
 TEST(ValidateTest, NamesTheFieldTheValueAndTheLimit) {
   using Change = std::function<void(EngineRequest&)>;
   const auto nan = std::numeric_limits<float>::quiet_NaN();
@@ -128,6 +143,15 @@ TEST(ValidateTest, NamesTheFieldTheValueAndTheLimit) {
          }
        },
        "bans every token"},
+      {[](auto& r) {
+         r.sampling.logit_bias = {{1, std::numeric_limits<float>::infinity()},
+                                  {1, -std::numeric_limits<float>::infinity()}};
+       },
+       "logit_bias of id 1 is inf; must be a number or -infinity"},
+      {[](auto& r) {
+         r.sampling.logit_bias.assign(kVocabulary + 1, {5, 1.0f});
+       },
+       "logit_bias has 801 entries; at most 800 are taken"},
       {[](auto& r) { r.max_tokens = -1; }, "max_tokens is -1"},
       {[](auto& r) { r.alternatives = 21; }, "logprobs is 21; must be from 0 to 20"},
   };

@@ -108,7 +108,7 @@ TEST_F(DecoderContract, TellsProgressWhileItsMediaAreEncoded) {
   engine_.script = {10};
   encoder_.encode = [&](grpc::ServerContext*, const v1::EncodeImageRequest* r,
                         FakeEncoderService::Writer* writer) {
-    absl::SleepFor(absl::Seconds(2));
+    absl::SleepFor(absl::Seconds(6));
     return encoder_.Good(*r, writer);
   };
   grpc::ClientContext context;

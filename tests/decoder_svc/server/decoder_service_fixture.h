@@ -139,7 +139,7 @@ class DecoderService : public testing::Test {
   const std::string encoder_address_ = TestAddress("encoder");
   FakeEncoderService encoder_;
   FakeEncoderServer encoder_server_{encoder_address_, &encoder_};
-  EncoderPool pool_{{.addresses = {encoder_address_}, .dim = 4}, kQuiet};
+  EncoderPool pool_{{.encoders = {*ParseEncoderName(encoder_address_)}, .dim = 4}, kQuiet};
   const Calls calls_{kQuiet, border_, workers_};
   DecoderContext context_{.engine = engine_,
                           .tokenizer = tokenizer_,

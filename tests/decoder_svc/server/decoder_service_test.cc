@@ -216,10 +216,10 @@ TEST_F(DecoderService, RefusesASoundOverTheContextAtItsHeader) {
 }
 
 TEST_F(DecoderService, PassesTheEnginesRefusalOn) {
-  engine_.submit_error = MakeError(absl::StatusCode::kResourceExhausted, "full",
-                                   {.reason = "QUEUE_FULL", .retry_after = absl::Seconds(2)});
+  engine_.reserve_error = MakeError(absl::StatusCode::kResourceExhausted, "full",
+                                    {.reason = "QUEUE_FULL", .retry_after = absl::Seconds(2)});
   const Answer answer = Generate(WithPicture());
-  EXPECT_EQ(answer.status, engine_.submit_error);
+  EXPECT_EQ(answer.status, engine_.reserve_error);
   EXPECT_TRUE(answer.messages.empty());
 }
 
@@ -340,21 +340,7 @@ TEST_F(DecoderService, TellsWhatItIs) {
 
 class DecoderAlone : public DecoderService {
  protected:
-  DecoderAlone() {
-    server_.reset();
-    const std::string address = TestAddress("alone");
-    server_ = *Server::Start({.listen = address}, border_, {MakeDecoderService(alone_)});
-    stub_ = v1::DecoderService::NewStub(
-        grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
-  }
-  // The handlers use what is below.
-  ~DecoderAlone() override { server_.reset(); }
-
-  const DecoderContext alone_{.engine = engine_,
-                              .tokenizer = tokenizer_,
-                              .chat_template = template_,
-                              .calls = calls_,
-                              .counts = counts_};
+  DecoderAlone() { context_.encoders = nullptr; }
 };
 
 TEST_F(DecoderAlone, AnswersTextAndRefusesMedia) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/time/clock.h"
+#include "common/time/steady.h"
 #include "decoder_svc/engine/engine.h"
 
 namespace softsplice {
@@ -25,6 +26,7 @@ class FakeEngine final : public Engine {
   // Tokens of every answer; then the stop token, or CANCELLED once `endless` and cancelled.
   std::vector<int32_t> script;
   bool endless = false;
+  absl::Status reserve_error;
   absl::Status submit_error;
   absl::Status result_error;
   EngineFinish finish = EngineFinish::kStopToken;
@@ -35,7 +37,14 @@ class FakeEngine final : public Engine {
     return last_;
   }
 
-  absl::StatusOr<Handle> Submit(EngineRequest request, std::shared_ptr<TokenSink> sink) override {
+  absl::StatusOr<Place> Reserve(absl::Duration /*patience*/) override {
+    if (!reserve_error.ok()) return reserve_error;
+    const std::lock_guard lock(mutex_);
+    ++load_.reserved;
+    return MakePlace();
+  }
+  absl::StatusOr<Handle> Submit(Place /*place*/, EngineRequest request,
+                                std::shared_ptr<TokenSink> sink) override {
     if (!submit_error.ok()) return submit_error;
     const std::lock_guard lock(mutex_);
     last_ = request;
@@ -61,10 +70,16 @@ class FakeEngine final : public Engine {
     const std::lock_guard lock(mutex_);
     return load_;
   }
-  absl::Time last_step() const override { return absl::Now(); }
-  void Shutdown(absl::Time /*deadline*/) override {}
+  int Position(Handle /*handle*/) const override { return 0; }
+  absl::Duration last_step() const override { return SteadyNow(); }
+  absl::Status health() const override { return absl::OkStatus(); }
+  void Shutdown() override {}
 
  private:
+  void GiveBack() override {
+    const std::lock_guard lock(mutex_);
+    --load_.reserved;
+  }
   absl::StatusOr<EngineResult> Run(Handle handle, TokenSink& sink, int alternatives) {
     EngineResult result{.finish = finish, .stop_token = stop_token};
     result.timings = {.queued = absl::Milliseconds(1),

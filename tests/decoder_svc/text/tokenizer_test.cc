@@ -79,6 +79,8 @@ TEST(Tokenizer, ControlTokensOfTheRealVocabulary) {
   EXPECT_EQ(t.pad(), 0);
   EXPECT_THAT(t.StopTokens(), ElementsAre(1, 50, 106));
   EXPECT_THAT(t.BannedTokens(), ElementsAre(258882, 258883));
+  EXPECT_THAT(t.PlaceholderTokens(),
+              ElementsAre(t.Find("<|image|>"), t.Find("<|audio|>"), t.Find("<|video|>")));
   for (const char* text : {"<pad>",
                            "<eos>",
                            "<bos>",

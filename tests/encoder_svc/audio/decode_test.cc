@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/status/error.h"
 #include "encoder_svc/audio/mel.h"
@@ -30,8 +31,11 @@ constexpr char kFolder[] = "tests/data/audio/";
 
 std::string File(const std::string& name) { return ReadFile(kFolder + name); }
 
-absl::StatusOr<Samples> Decode(absl::string_view bytes, absl::string_view mime = "") {
-  return DecodeSound(bytes, mime, SoundLimits{});
+absl::StatusOr<Samples> Decode(absl::string_view bytes, absl::string_view mime = "",
+                               const SoundLimits& limits = {}) {
+  const auto header = ReadSoundHeader(bytes, mime, limits);
+  if (!header.ok()) return header.status();
+  return DecodeSound(bytes, header->type, limits);
 }
 
 void ExpectError(absl::string_view bytes, absl::string_view mime, absl::StatusCode code,
@@ -105,6 +109,27 @@ TEST_P(EverySound, HasTheSamplesOfOtherDecoders) {
     worst = std::max(worst, std::abs(double{(*sound)[i]} * 32768 - want));
   }
   EXPECT_LE(worst, GetParam().tolerance);
+}
+
+// Without decoding it, where the header says so; then it's right.
+TEST_P(EverySound, TellsItsLengthByItsHeader) {
+  const std::string bytes = File(GetParam().name);
+  const auto header = ReadSoundHeader(bytes, "", {});
+  ASSERT_TRUE(header.ok()) << header.status();
+  const bool tells =
+      absl::EndsWith(GetParam().name, ".wav") ||
+      (absl::EndsWith(GetParam().name, ".flac") && GetParam().name != "piped-16k.flac");
+  EXPECT_EQ(header->samples.has_value(), tells);
+  EXPECT_EQ(header->samples.value_or(0),
+            tells ? static_cast<int64_t>(GetParam().samples) : int64_t{0});
+}
+
+TEST_P(EverySound, CanBeStoppedBetweenItsBlocks) {
+  const std::string bytes = File(GetParam().name);
+  const auto header = ReadSoundHeader(bytes, "", {});
+  ASSERT_TRUE(header.ok()) << header.status();
+  const SoundLimits stopped{.go_on = [] { return absl::CancelledError("stop"); }};
+  EXPECT_EQ(DecodeSound(bytes, header->type, stopped).status(), absl::CancelledError("stop"));
 }
 
 // Cut anywhere: an error of the sound, or what is there of it.
@@ -294,26 +319,42 @@ TEST(DecodeSound, RefusesHeadersThatNoRecordingHas) {
 
 TEST(DecodeSound, HonoursItsLimits) {
   const std::string second = Wav16(std::string(32000, '\0'));
-  EXPECT_TRUE(DecodeSound(second, "", {.max_duration = absl::Seconds(1)}).ok());
-  const auto longer = DecodeSound(second, "", {.max_duration = absl::Milliseconds(999)});
+  EXPECT_TRUE(Decode(second, "", {.max_duration = absl::Seconds(1)}).ok());
+  const auto longer = Decode(second, "", {.max_duration = absl::Milliseconds(999)});
   EXPECT_EQ(longer.status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(longer.status().message()), HasSubstr("at most 999ms is allowed"));
   EXPECT_EQ(GetErrorDetail(longer.status()).field, "data");
   EXPECT_EQ(GetErrorDetail(longer.status()).reason, "OVER_LIMIT");
-  EXPECT_TRUE(DecodeSound(second, "", {.max_bytes = second.size()}).ok());
-  EXPECT_EQ(DecodeSound(second, "", {.max_bytes = second.size() - 1}).status().code(),
+  EXPECT_TRUE(Decode(second, "", {.max_bytes = second.size()}).ok());
+  EXPECT_EQ(Decode(second, "", {.max_bytes = second.size() - 1}).status().code(),
             absl::StatusCode::kResourceExhausted);
   for (const char* name : {"vbr-no-xing.mp3", "cbr-44k-stereo.mp3", "piped-16k.flac",
                            "opus-48k-stereo.opus", "s16-44k-stereo.flac"}) {
-    EXPECT_EQ(DecodeSound(File(name), "", {.max_duration = absl::Milliseconds(50)}).status().code(),
+    EXPECT_EQ(Decode(File(name), "", {.max_duration = absl::Milliseconds(50)}).status().code(),
               absl::StatusCode::kResourceExhausted)
         << name;
   }
-  EXPECT_EQ(DecodeSound(std::string(32000, '\0'), "audio/L16;rate=8000",
-                        {.max_duration = absl::Seconds(1.9)})
-                .status()
-                .code(),
-            absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(
+      Decode(std::string(32000, '\0'), "audio/L16;rate=8000", {.max_duration = absl::Seconds(1.9)})
+          .status()
+          .code(),
+      absl::StatusCode::kResourceExhausted);
+}
+
+// Long before they are decoded: 655 kHz of eight channels take as long as minutes of speech.
+TEST(DecodeSound, RefusesMoreSamplesThanRecordingsHave) {
+  const SoundLimits second{.max_duration = absl::Seconds(1)};
+  const auto decode = [&](uint32_t rate, uint16_t channels) {
+    return Decode(Wav16(std::string(size_t{2} * rate * channels, '\0'), rate, channels), "", second)
+        .status();
+  };
+  EXPECT_TRUE(decode(48000, 8).ok());
+  EXPECT_TRUE(decode(192000, 2).ok());
+  const absl::Status status = decode(655000, 8);
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(GetErrorDetail(status).reason, "OVER_LIMIT");
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("5240000 samples at least (8 channels at 655000 Hz); at most 384000"));
 }
 
 // The total of a FLAC's samples (36 bits at byte 21) says a month; it has 0.1 s.

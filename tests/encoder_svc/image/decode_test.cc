@@ -11,11 +11,14 @@
 #include "common/status/error.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/png_writer.h"
 #include "tests/support/read_file.h"
+#include "tests/support/short_memory.h"
 
 namespace softsplice {
 namespace {
 
+using ::softsplice::testing::BlackPng;
 using ::softsplice::testing::ReadFile;
 using ::testing::HasSubstr;
 
@@ -36,8 +39,11 @@ std::vector<Case> Cases() {
 
 std::string File(const std::string& name) { return ReadFile(kFolder + name); }
 
-absl::StatusOr<Picture> Decode(absl::string_view bytes, absl::string_view mime = "") {
-  return DecodeImage(bytes, mime, ImageLimits{});
+absl::StatusOr<Picture> Decode(absl::string_view bytes, absl::string_view mime = "",
+                               const ImageLimits& limits = {}) {
+  const auto header = ReadImageHeader(bytes, mime, limits);
+  if (!header.ok()) return header.status();
+  return DecodeImage(bytes, *header);
 }
 
 // Checks code and message of what `bytes` give.
@@ -53,14 +59,10 @@ void ExpectInvalid(absl::string_view bytes, const std::string& message) {
   ExpectError(bytes, "", absl::StatusCode::kInvalidArgument, message);
 }
 
-std::string BigEndian(uint32_t value) {
-  return {static_cast<char>(value >> 24), static_cast<char>(value >> 16),
-          static_cast<char>(value >> 8), static_cast<char>(value)};
-}
-
 // A PNG's first bytes, up to the size.
 std::string PngHeader(uint32_t width, uint32_t height) {
-  return std::string("\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR", 16) + BigEndian(width) + BigEndian(height);
+  return std::string("\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR", 16) + testing::BigEndian32(width) +
+         testing::BigEndian32(height);
 }
 
 class EveryPicture : public ::testing::TestWithParam<Case> {};
@@ -78,6 +80,14 @@ TEST_P(EveryPicture, HasPillowsPixels) {
     worst = std::max(worst, std::abs(picture->rgb[i] - static_cast<uint8_t>(expected[i])));
   }
   EXPECT_EQ(worst, 0);
+}
+
+TEST_P(EveryPicture, TellsItsSizeByItsHeader) {
+  const auto header = ReadImageHeader(File(GetParam().name), "", {});
+  ASSERT_TRUE(header.ok()) << header.status();
+  EXPECT_EQ(header->UprightWidth(), GetParam().width);
+  EXPECT_EQ(header->UprightHeight(), GetParam().height);
+  EXPECT_GE(header->decoding_bytes, File(GetParam().name + ".rgb").size());
 }
 
 // Cut anywhere, a picture is refused (never shown in part) with a message, not a crash.
@@ -158,10 +168,10 @@ TEST(DecodeImage, RefusesTooManyPixelsFromTheHeaderAlone) {
 
 TEST(DecodeImage, HonoursItsLimits) {
   const std::string png = File("rgb.png");  // 37 x 23 is 851 pixels
-  EXPECT_TRUE(DecodeImage(png, "", {.max_bytes = png.size(), .max_pixels = 851}).ok());
-  EXPECT_EQ(DecodeImage(png, "", {.max_pixels = 850}).status().code(),
+  EXPECT_TRUE(Decode(png, "", {.max_bytes = png.size(), .max_pixels = 851}).ok());
+  EXPECT_EQ(Decode(png, "", {.max_pixels = 850}).status().code(),
             absl::StatusCode::kResourceExhausted);
-  EXPECT_EQ(DecodeImage(png, "", {.max_bytes = png.size() - 1}).status().code(),
+  EXPECT_EQ(Decode(png, "", {.max_bytes = png.size() - 1}).status().code(),
             absl::StatusCode::kResourceExhausted);
 }
 
@@ -178,6 +188,51 @@ TEST(DecodeImage, RefusesVariantsItCannotReadByName) {
   std::string jpeg = File("rgb.jpg");
   jpeg[jpeg.find("\xff\xc0") + 4] = 12;
   ExpectInvalid(jpeg, "12 bits a sample");
+}
+
+uint64_t DecodingBytes(absl::string_view bytes) {
+  const auto header = ReadImageHeader(bytes, "", {});
+  EXPECT_TRUE(header.ok()) << header.status();
+  return header.ok() ? header->decoding_bytes : 0;
+}
+
+// By depth and channels that are really there.
+TEST(ImageHeader, TellsWhatDecodingWillTake) {
+  constexpr uint64_t kPixels = 4000 * 5000;
+  const auto bytes_a_pixel = [](int depth, int color) {
+    return static_cast<double>(DecodingBytes(BlackPng(4000, 5000, depth, color))) / kPixels;
+  };
+  EXPECT_LT(bytes_a_pixel(1, 0), 5);
+  EXPECT_LT(bytes_a_pixel(8, 0), 7);
+  EXPECT_NEAR(bytes_a_pixel(8, 2), 9, 0.1);  // inflated twice over, samples
+  EXPECT_NEAR(bytes_a_pixel(8, 6), 12, 0.1);
+  EXPECT_NEAR(bytes_a_pixel(16, 2), 18, 0.1);
+  // All coefficients of a picture that comes in several scans.
+  const auto enlarged = [](std::string jpeg, const char* start_of_frame) {
+    return jpeg.replace(jpeg.find(start_of_frame) + 5, 4, "\x10\0\x10\0", 4);
+  };
+  const uint64_t pixels = 4096 * 4096;
+  EXPECT_LT(DecodingBytes(enlarged(File("rgb.jpg"), "\xff\xc0")), 4 * pixels);
+  EXPECT_GT(DecodingBytes(enlarged(File("progressive.jpg"), "\xff\xc2")), 9 * pixels);
+}
+
+// 20 megapixels of grey that inflate to 700 MB: refused before they take more than three times 20.
+TEST(DecodeImage, RefusesDataThatInflateToMoreThanTheHeaderSays) {
+  ExpectInvalid(BlackPng(4000, 5000, 8, 0, 35), "larger than its header says");
+  EXPECT_TRUE(Decode(BlackPng(400, 500, 8, 0, 2)).ok());  // some writers add more
+}
+
+TEST(DecodeImage, SaysWhenMemoryIsShort) {
+  if (!testing::CanLimitMemory()) GTEST_SKIP();
+  const std::string png = BlackPng(6000, 6000, 8, 2);
+  EXPECT_TRUE(testing::TrueInChild([&] {
+    testing::LimitMemory(150 << 20);  // the inflated rows, but not the samples
+    const absl::Status status = Decode(png).status();
+    return status.code() == absl::StatusCode::kResourceExhausted &&
+           GetErrorDetail(status).reason == "OUT_OF_MEMORY" &&
+           GetErrorDetail(status).retry_after > absl::ZeroDuration();
+  }));
+  EXPECT_TRUE(Decode(png).ok());
 }
 
 }  // namespace

@@ -49,7 +49,7 @@ class FakeEncoder final : public Encoder {
     if (!error.ok()) return done(error);
     if (worker_.joinable()) worker_.join();
     worker_ = std::thread([this, job = std::move(job), done = std::move(done)] {
-      while (hold && !job.cancelled()) absl::SleepFor(absl::Milliseconds(1));
+      while (hold && !job.cancel->cancelled()) absl::SleepFor(absl::Milliseconds(1));
       done(hold ? absl::StatusOr<EncodedImage>(absl::CancelledError("cancelled")) : Image(job));
       ended = true;
     });
@@ -69,7 +69,7 @@ class FakeEncoder final : public Encoder {
     Segment(std::make_shared<AudioCallbacks>(std::move(callbacks)), 0);
   }
   void Segment(const std::shared_ptr<AudioCallbacks>& to, int index) {
-    if (last_audio.cancelled()) return to->done(absl::CancelledError("cancelled"), {});
+    if (last_audio.cancel->cancelled()) return to->done(absl::CancelledError("cancelled"), {});
     segments_made = index + 1;
     std::vector<float> values(static_cast<size_t>(segment_rows) * kDim);
     for (size_t i = 0; i < values.size(); ++i) {
@@ -83,7 +83,12 @@ class FakeEncoder final : public Encoder {
     to->done(absl::OkStatus(), {.forward = absl::Milliseconds(1250)});
   }
   const EncoderInfo& info() const override { return info_; }
-  EncoderLoadFigures load() const override { return {.queued = 3, .encoding = 1}; }
+  EncoderLoadFigures load() const override {
+    return {
+        .queued = 3, .encoding = 1, .decoding = 2, .parked = 4, .expected_wait = absl::Seconds(12)};
+  }
+  absl::Duration last_step() const override { return absl::ZeroDuration(); }
+  absl::Status health() const override { return absl::OkStatus(); }
   void Shutdown() override {}
 
   absl::Status error;
@@ -308,6 +313,9 @@ TEST_F(EncoderService, TellsWhatItIs) {
   EXPECT_EQ(info.limits().max_queue(), 5u);
   EXPECT_EQ(info.load().queued(), 3u);
   EXPECT_EQ(info.load().encoding(), 1u);
+  EXPECT_EQ(info.load().decoding(), 2u);
+  EXPECT_EQ(info.load().parked(), 4u);
+  EXPECT_EQ(info.load().expected_wait().seconds(), 12);
 }
 
 v1::EncodeAudioRequest AudioRequest(v1::DataType type = v1::DATA_TYPE_UNSPECIFIED) {

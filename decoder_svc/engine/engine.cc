@@ -1,0 +1,72 @@
+// Loading of an engine; see engine_impl.h for the engine itself.
+#include "decoder_svc/engine/engine.h"
+
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "common/config/text_config.h"
+#include "common/status/error.h"
+#include "common/status/macros.h"
+#include "decoder_svc/engine/engine_impl.h"
+#include "decoder_svc/engine/runner.h"
+#include "decoder_svc/engine/sampler.h"
+#include "kernels/backend_factory.h"
+
+namespace softsplice {
+namespace {
+
+absl::Status CheckOptions(const EngineOptions& options, const TextConfig& config) {
+  const auto check = [](absl::string_view field, int value, int low, int high) {
+    if (value >= low && value <= high) return absl::OkStatus();
+    return InvalidField(field,
+                        absl::StrCat(field, " is ", value, "; must be from ", low, " to ", high));
+  };
+  constexpr int kMax = 1 << 20;
+  RETURN_IF_ERROR(check("context_length", options.context_length, 1, config.context_length));
+  RETURN_IF_ERROR(check("chunk", options.chunk, 1, kMax));
+  // All positions together are counted in an int.
+  RETURN_IF_ERROR(
+      check("max_sequences", options.max_sequences, 1, (1 << 30) / options.context_length));
+  return check("max_queue", options.max_queue, 1, kMax);
+}
+
+// One real step, so that a model that can't work fails now and not at the first request.
+absl::Status WarmUp(Runner& runner, int32_t token) {
+  const std::optional<int> slot = runner.pool().Reserve(1);
+  absl::StatusOr<absl::Span<float>> logits =
+      runner.Run({{.slot = *slot, .tokens = absl::MakeConstSpan(&token, 1), .logit_rows = 1}});
+  runner.pool().Release(*slot);
+  RETURN_IF_ERROR(logits.status());
+  return Sampler({.temperature = 0}, {}, {}, 0).Sample(*logits).status();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Load(const gguf::File& file,
+                                                     const EngineOptions& options,
+                                                     SpecialTokens special) {
+  ASSIGN_OR_RETURN(const TextConfig config, TextConfig::FromGguf(file));
+  RETURN_IF_ERROR(CheckOptions(options, config));
+  if (special.pad < 0 || special.pad >= config.vocab) {
+    return InvalidFile(file.path(), absl::StrCat("the pad token ", special.pad,
+                                                 " is not in the vocabulary of ", config.vocab));
+  }
+  ASSIGN_OR_RETURN(auto backend, MakeBackend(options.backend));
+  ASSIGN_OR_RETURN(auto runner, Runner::Make(file, *backend,
+                                             {.context_length = options.context_length,
+                                              .chunk = options.chunk,
+                                              .max_sequences = options.max_sequences,
+                                              .max_rows = options.chunk + options.max_sequences - 1,
+                                              .max_logit_rows = options.max_sequences,
+                                              .kv_f32 = options.kv_f32}));
+  RETURN_IF_ERROR(Annotate(WarmUp(*runner, special.pad), file.path()));
+  ModelInfo info{.name = file.String("general.name").value_or("gemma4"),
+                 .backend = backend->Name(),
+                 .dim = config.dim,
+                 .vocabulary_size = config.vocab,
+                 .context_length = options.context_length};
+  return std::make_unique<EngineImpl>(std::move(backend), std::move(runner), std::move(info),
+                                      options, std::move(special));
+}
+
+}  // namespace softsplice

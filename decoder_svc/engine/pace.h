@@ -1,0 +1,41 @@
+// How long requests take, as measured on those before: what a newcomer has to wait is told from it.
+#pragma once
+
+#include "absl/time/time.h"
+
+namespace softsplice {
+
+// Averages that forget: the last few requests count most. Not thread-safe.
+class Pace {
+ public:
+  // A step that read `prompt_rows` rows of prompts (0: it only wrote, one token a sequence).
+  void OnStep(int prompt_rows, absl::Duration took);
+  // A request that ended, however it did.
+  void OnEnd(int prompt_tokens, int completion_tokens);
+
+  // What is left of a request with `unread` prompt tokens that may write `most` tokens more. An
+  // answer goes on for as long as the average one, however long it is already.
+  absl::Duration Left(int unread, int most) const;
+  // What a request takes of which nothing is known yet.
+  absl::Duration Typical() const;
+
+ private:
+  class Average {
+   public:
+    explicit Average(double guess) : value_(guess) {}
+    void Add(double sample);
+    double value() const { return value_; }
+
+   private:
+    double value_;
+    bool known_ = false;
+  };
+
+  // Nothing is measured before the first step: then no wait is expected.
+  Average seconds_per_row_{0};
+  Average seconds_per_token_{0};
+  Average prompt_{512};
+  Average answer_{256};
+};
+
+}  // namespace softsplice

@@ -1,0 +1,80 @@
+// The encoder engine's insides: the steps of a picture (encoder_image.cc) and of a sound
+// (encoder_audio.cc).
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/gguf/file.h"
+#include "encoder_svc/audio/decode.h"
+#include "encoder_svc/encoder.h"
+#include "encoder_svc/image/header.h"
+#include "encoder_svc/image/patches.h"
+#include "encoder_svc/image/picture.h"
+#include "encoder_svc/image/resize.h"
+#include "encoder_svc/models.h"
+#include "encoder_svc/pass_record.h"
+#include "encoder_svc/pipeline.h"
+#include "kernels/backend.h"
+
+namespace softsplice {
+
+class EncoderImpl final : public Encoder {
+ public:
+  EncoderImpl(const EncoderOptions& options, std::unique_ptr<gguf::File> file,
+              std::unique_ptr<Backend> backend, Models models, const Digest& fingerprint);
+  ~EncoderImpl() override { Shutdown(); }
+
+  // A pass of each tower; before any medium.
+  absl::Status Try() { return models_.Try(pipeline_.backlog()); }
+
+  void EncodeImage(ImageJob job, ImageDone done) override;
+  void EncodeAudio(AudioJob job, AudioCallbacks callbacks) override;
+  const EncoderInfo& info() const override { return info_; }
+  EncoderLoadFigures load() const override { return pipeline_.load(); }
+  absl::Duration last_step() const override { return pipeline_.busy_since(); }
+  absl::Status health() const override;
+  void Shutdown() override { pipeline_.Shutdown(); }
+
+ private:
+  using Answer = Pipeline::Answer;
+
+  struct ImageOnItsWay;
+  using SharedImage = std::shared_ptr<ImageOnItsWay>;
+  // Answers at once, or lets the picture in.
+  absl::Status BeginImage(const SharedImage& image);
+  absl::Status PlanImage(ImageOnItsWay& image) const;
+  absl::StatusOr<Answer> PrepareImage(const SharedImage& image);
+  absl::StatusOr<Answer> RunImage(const SharedImage& image);
+
+  struct SoundOnItsWay;
+  using SharedSound = std::shared_ptr<SoundOnItsWay>;
+  absl::Status BeginSound(const SharedSound& sound);
+  // What is known once the number of samples is.
+  absl::StatusOr<AudioLayout> LayOut(SoundOnItsWay& sound, int64_t samples) const;
+  absl::StatusOr<Answer> PrepareSound(const SharedSound& sound);
+  void EncodeNext(const SharedSound& sound);
+  absl::StatusOr<Answer> RunSegment(const SharedSound& sound);
+  // The receiver has room again.
+  void GoOn(const SharedSound& sound);
+
+  SoundLimits LimitsOfSounds() const;
+  // RESOURCE_EXHAUSTED: decoding takes more than there is for all media.
+  absl::Status CheckMemory(absl::string_view what, uint64_t bytes) const;
+
+  const EncoderOptions options_;
+  const std::unique_ptr<gguf::File> file_;  // the image tower reads its position table from it
+  const std::unique_ptr<Backend> backend_;
+  Models models_;
+  const EncoderInfo info_;
+
+  PassRecord passes_;
+  Pipeline pipeline_;  // last: its threads use all of the above
+};
+
+// What is the same for all media.
+absl::Status NoTower(absl::string_view medium);
+
+}  // namespace softsplice

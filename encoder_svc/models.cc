@@ -1,0 +1,104 @@
+#include "encoder_svc/models.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
+#include "common/status/error.h"
+#include "common/status/macros.h"
+#include "common/status/reasons.h"
+#include "common/time/steady.h"
+
+namespace softsplice {
+namespace {
+
+absl::Status CheckFinite(const std::vector<float>& values, absl::string_view tower) {
+  if (std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); })) {
+    return absl::OkStatus();
+  }
+  return MakeError(absl::StatusCode::kInternal,
+                   absl::StrCat("the ", tower, " tower gave values that are not finite"),
+                   {.reason = reason::kModelNotFinite});
+}
+
+// Not all alike, as in any picture.
+Patches SmallPicture(const VisionConfig& config) {
+  constexpr int kSoftTokensAlongASide = 3;
+  const int side = kSoftTokensAlongASide * config.pool * config.patch;
+  Picture picture(side, side);
+  for (size_t i = 0; i < picture.rgb.size(); ++i) picture.rgb[i] = static_cast<uint8_t>(37 * i);
+  return MakePatches(picture, config.patch);
+}
+
+// A second of a tone.
+MelFrames ShortSound(MelFloor floor) {
+  std::vector<float> samples(kSampleRate);
+  for (size_t i = 0; i < samples.size(); ++i) {
+    samples[i] = 0.1f * std::sin(0.2f * static_cast<float>(i));
+  }
+  return LogMel(samples, floor);
+}
+
+template <class Medium>
+absl::Status TryOne(Models& models, Backlog& backlog, Tower tower, const Medium& medium, int dim) {
+  const absl::Duration start = SteadyNow();
+  ASSIGN_OR_RETURN(const std::vector<float> rows, models.Encode(medium));
+  backlog.Measured(tower, static_cast<int>(rows.size()) / dim, SteadyNow() - start);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<Models> Models::Load(const gguf::File& file, Towers towers, Backend& backend,
+                                    const EncoderOptions& options) {
+  Models models;
+  if (towers.image) {
+    ASSIGN_OR_RETURN(models.image_,
+                     Vit::Load(file, backend, options.quick_gelu ? Gelu::kQuick : Gelu::kTanh));
+  }
+  if (towers.audio) {
+    ASSIGN_OR_RETURN(models.audio_, Conformer::Load(file, backend));
+  }
+  if (models.image_ == nullptr || models.audio_ == nullptr) return models;
+  const int image_dim = models.image_->config().projection_dim,
+            audio_dim = models.audio_->config().projection_dim;
+  if (image_dim == audio_dim) return models;
+  return InvalidFile(file.path(), absl::StrCat("soft tokens of pictures have ", image_dim,
+                                               " numbers and those of sounds ", audio_dim));
+}
+
+EncoderInfo Models::Info(const Backend& backend, const Digest& fingerprint) const {
+  return {.model_name = image_ ? image_->config().name : audio_->config().name,
+          .backend = backend.Name(),
+          .fingerprint = fingerprint,
+          .dim = image_ ? image_->config().projection_dim : audio_->config().projection_dim,
+          .has_image_tower = image_ != nullptr,
+          .has_audio_tower = audio_ != nullptr};
+}
+
+absl::StatusOr<std::vector<float>> Models::Encode(const Patches& picture) {
+  ASSIGN_OR_RETURN(auto soft_tokens, image_->Encode(absl::MakeConstSpan(&picture, 1)));
+  RETURN_IF_ERROR(CheckFinite(soft_tokens[0], "image"));
+  return std::move(soft_tokens[0]);
+}
+
+absl::StatusOr<std::vector<float>> Models::Encode(const MelFrames& sound) {
+  ASSIGN_OR_RETURN(auto soft_tokens, audio_->Encode(absl::MakeConstSpan(&sound, 1)));
+  RETURN_IF_ERROR(CheckFinite(soft_tokens[0], "audio"));
+  return std::move(soft_tokens[0]);
+}
+
+absl::Status Models::Try(Backlog& backlog) {
+  if (image_ != nullptr) {
+    const VisionConfig& config = image_->config();
+    RETURN_IF_ERROR(
+        TryOne(*this, backlog, Tower::kImage, SmallPicture(config), config.projection_dim));
+  }
+  if (audio_ == nullptr) return absl::OkStatus();
+  return TryOne(*this, backlog, Tower::kAudio, ShortSound(MelFloor::kAdd),
+                audio_->config().projection_dim);
+}
+
+}  // namespace softsplice

@@ -1,0 +1,75 @@
+// The way of all media through the encoder: let in or refused, decoded on some threads under a
+// memory budget, then encoded on one, in the order they become ready.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "encoder_svc/backlog.h"
+#include "encoder_svc/encoder.h"
+#include "encoder_svc/job_queue.h"
+#include "encoder_svc/medium.h"
+#include "encoder_svc/tally.h"
+
+namespace softsplice {
+
+// Thread-safe. A medium that was let in is told its end once: by the last step's answer, or by
+// Medium::Tell() with the error that ended it. When it is cancelled, or its deadline passes, while
+// it waits, that is at once, and its place is free. Outlives the media.
+class Pipeline {
+ public:
+  using SharedMedium = std::shared_ptr<Medium>;
+  using Answer = JobQueue::Answer;
+  // Part of the work on a medium. An error is the medium's end, as is memory that runs out. The
+  // answer is called outside of the queues' books, on the same thread.
+  using Step = absl::AnyInvocable<absl::StatusOr<Answer>()>;
+
+  explicit Pipeline(const EncoderOptions& options);
+  ~Pipeline() { Shutdown(); }
+
+  // Lets a medium in whose decoding takes `bytes`, no more than there are, and does `step` with
+  // them when its turn comes. `rows`: what it will cost its tower, as far as is known.
+  // RESOURCE_EXHAUSTED with a retry delay: too many wait, or it would wait for too long.
+  // DEADLINE_EXCEEDED, CANCELLED. UNAVAILABLE: after Shutdown.
+  absl::Status Decode(const SharedMedium& medium, Tower tower, int rows, uint64_t bytes, Step step);
+  // Does `step` on the towers' thread when the medium's turn comes, whatever waits: it was let in
+  // before.
+  void Encode(const SharedMedium& medium, Step step);
+
+  // Between two steps of a sound whose receiver decides when to go on: Offer(), then tell the
+  // receiver, then Park(). The receiver's word is Leave(), which may come from any thread in
+  // between. Where one of the two gives true, its caller goes on with the next step.
+  void Offer(Medium& medium);
+  bool Park(Medium& medium);
+  static bool Leave(Medium& medium);
+
+  Backlog& backlog() { return backlog_; }
+  EncoderLoadFigures load() const;
+  // Since when the longest step has been going on (see JobQueue::busy_since).
+  absl::Duration busy_since() const;
+  // Finishes what was let in but for what is parked, and joins the threads. Idempotent.
+  void Shutdown();
+
+ private:
+  absl::Status CheckRoom(const Medium& medium) const;
+  JobQueue::Job MakeJob(const SharedMedium& medium, uint64_t cost, Step step);
+  // Ends a medium that waits for whatever it waits; any other sees for itself.
+  void TakeOut(Medium& medium);
+  void TakeOutIfCancelled(Medium& medium);
+  static void End(Medium& medium, const absl::Status& status);
+
+  const EncoderOptions options_;
+  Backlog backlog_;
+  Tally places_;
+  Tally parked_;
+  std::mutex admission_;
+  JobQueue towers_;
+  JobQueue decoders_;  // last: its threads use all of the above
+};
+
+}  // namespace softsplice

@@ -1,0 +1,19 @@
+// Which backend a service runs on: all that its options need to know of kernels/.
+#pragma once
+
+#include <string>
+
+namespace softsplice {
+
+struct BackendOptions {
+  // "cpu" (fast, picks the best instruction set), "cpu-generic", "cpu-avx2", "cpu-avx512" (that
+  // one, an error where the machine lacks it) or "ref" (scalar float32: the oracle, slow).
+  std::string name = "cpu";
+  // 0: as many as the process may use (affinity and cgroup quota).
+  int threads = 0;
+  // Dequantise quantised weights to float32 when they are packed instead of using integer kernels:
+  // slower and larger, exact.
+  bool exact_weights = false;
+};
+
+}  // namespace softsplice
