@@ -1,5 +1,6 @@
 #include "common/server/border.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -101,7 +102,8 @@ void Border::EndAll() {
 
 bool Border::WaitIdle(absl::Duration limit) {
   std::unique_lock lock(mutex_);
-  return changed_.wait_for(lock, absl::ToChronoMilliseconds(limit),
+  // An infinite one would overflow where it is added to a time.
+  return changed_.wait_for(lock, absl::ToChronoMilliseconds(std::min(limit, absl::Hours(1000))),
                            [this] { return guests_.empty(); });
 }
 
