@@ -40,6 +40,22 @@ std::string EndNote(const v1::Finished& finished) {
       "[ended early: ", absl::StrReplaceAll(absl::AsciiStrToLower(name), {{"_", " "}}), "]");
 }
 
+// What a request waits for.
+std::string Describe(const v1::Progress& progress) {
+  switch (progress.stage()) {
+    case v1::STAGE_ENCODING:
+      return absl::StrCat("encoding, ", progress.media_encoded(), " of ", progress.media(),
+                          " done,");
+    case v1::STAGE_QUEUED:
+      return absl::StrCat("waiting, ", progress.queue_position(), " before this,");
+    case v1::STAGE_READING:
+      return absl::StrCat("reading the prompt, ", progress.prompt_tokens_read(), " of ",
+                          progress.prompt_tokens(), " tokens,");
+    default:
+      return "preparing,";
+  }
+}
+
 class TextPrinter : public AnswerPrinter {
  public:
   explicit TextPrinter(const std::string& waiting)
@@ -49,6 +65,8 @@ class TextPrinter : public AnswerPrinter {
     if (response.has_started()) {
       progress_.Update(
           absl::StrCat("reading the prompt, ", response.started().prompt_tokens(), " tokens,"));
+    } else if (response.has_progress()) {
+      progress_.Update(Describe(response.progress()));
     } else if (response.has_delta()) {
       OnDelta(response.delta());
     } else if (response.has_finished()) {
