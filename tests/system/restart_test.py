@@ -1,0 +1,174 @@
+"""Rolling restarts under load: whoever retries as gRPC itself does loses no request."""
+
+import itertools
+import json
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import grpc
+from names import Names
+from services import error, sample, start_decoder, start_encoder
+from support import PATIENCE, decoder_grpc, decoder_pb2, wait_until
+
+# Retries that gRPC itself does, the same in every language.
+SERVICE_CONFIG = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "methodConfig": [
+        {
+            "name": [{}],
+            "retryPolicy": {
+                "maxAttempts": 5,
+                "initialBackoff": "0.1s",
+                "maxBackoff": "1s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+            },
+        }
+    ],
+}
+QUESTIONS = [
+    ((sample("circle-square.png"), "What colour is the circle?"), "Red."),
+    (("What is two plus three?",), "Five."),
+    ((sample("digits-7.wav"), "Transcribe the audio."), "seven"),
+]
+THREADS = 4
+STOP_FLAGS = ("--lame-duck-seconds", 1, "--drain-seconds", 10)
+
+
+def greedy(*parts):
+    request = decoder_pb2.GenerateRequest(sampling=dict(temperature=0))
+    message = request.chat.messages.add(role=decoder_pb2.ROLE_USER)
+    for part in parts:
+        message.parts.add(
+            **({"text": part} if isinstance(part, str) else {"media": {"data": part}})
+        )
+    return request
+
+
+class Askers:
+    """Threads that ask without a pause through one channel until the block ends."""
+
+    def __init__(self, target):
+        config = json.dumps(SERVICE_CONFIG)
+        self.channel = grpc.insecure_channel(target, [("grpc.service_config", config)])
+        self.generate = decoder_grpc.DecoderServiceStub(self.channel).Generate
+        self.answered = Counter()
+        self.lost = []
+        self.done = threading.Event()
+        self.threads = [threading.Thread(target=self.ask, args=(n,)) for n in range(THREADS)]
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.done.set()
+        for thread in self.threads:
+            thread.join()
+        self.channel.close()
+
+    def ask(self, start):
+        for n in itertools.count(start):
+            if self.done.is_set():
+                return
+            parts, expected = QUESTIONS[n % len(QUESTIONS)]
+            begin = time.monotonic()
+            call = self.generate(greedy(*parts), timeout=PATIENCE)
+            try:
+                text = "".join(message.delta.text for message in call)
+                outcome = () if text == expected else ("wrong answer", text)
+            except grpc.RpcError:
+                outcome = error(lambda call=call: call)
+            if outcome:
+                took = time.monotonic() - begin
+                self.lost.append((f"{begin:.2f} + {took:.2f} s", expected, outcome))
+            self.answered[expected] += not outcome
+
+
+class Fleet:
+    """Two encoders behind a name and two decoders at two addresses; each can be replaced."""
+
+    def __init__(self, folder, stack):
+        self.folder, self.stack = folder, stack
+        self.moments = []
+        self.hosts = (f"127.0.1.{n}" for n in itertools.count(1))
+        self.names = stack.enter_context(Names(encoders_test=[]))
+        self.port = 0
+        self.encoders = [self.new_encoder(next(self.hosts)) for _ in range(2)]
+        self.decoders = [self.new_decoder("127.0.0.1:0") for _ in range(2)]
+
+    def note(self, what):
+        self.moments.append(f"{time.monotonic():.2f} {what}")
+
+    def new_encoder(self, host):
+        encoder = start_encoder(self.folder, *STOP_FLAGS, listen=f"{host}:{self.port}")
+        self.port = encoder.address.rsplit(":", 1)[1]
+        self.note(f"encoder {host} serves")
+        self.names.records["encoders_test"].append(host)
+        return self.stack.enter_context(encoder)
+
+    def new_decoder(self, address):
+        name = f"dns://{self.names.address}/encoders.test:{self.port}"
+        decoder = start_decoder(self.folder, name, *STOP_FLAGS, listen=address)
+        self.note(f"decoder {decoder.address} serves")
+        return self.stack.enter_context(decoder)
+
+    def stop(self, service):
+        self.note(f"SIGTERM to {service.binary} {service.address}")
+        assert service.stop() == 0, service.text()
+        self.note(f"{service.binary} {service.address} is gone")
+
+    def move_encoder(self, n):
+        """The new one comes at an address of its own, and then the old one goes."""
+        old, self.encoders[n] = self.encoders[n], self.new_encoder(next(self.hosts))
+        self.names.records["encoders_test"].remove(old.address.rsplit(":", 1)[0])
+        self.stop(old)
+
+    def renew_encoder(self, n):
+        """The old one goes, and then the new one comes at the same address."""
+        host = self.encoders[n].address.rsplit(":", 1)[0]
+        self.names.records["encoders_test"].remove(host)
+        self.stop(self.encoders[n])
+        self.encoders[n] = self.new_encoder(host)
+        wait_until(lambda: answers(self.encoders[n]))
+
+    def renew_decoder(self, n):
+        """As the above; done when clients have found it."""
+        self.stop(self.decoders[n])
+        self.decoders[n] = self.new_decoder(self.decoders[n].address)
+        wait_until(lambda: answers(self.decoders[n]))
+        self.note(f"decoder {self.decoders[n].address} is used")
+
+
+def answers(service):
+    return '"EncodeImage"' in service.text() or '"Generate"' in service.text()
+
+
+def test_rolling_restarts_lose_nothing(tmp_path):
+    with ExitStack() as stack:
+        fleet = Fleet(tmp_path, stack)
+        target = "ipv4:" + ",".join(decoder.address for decoder in fleet.decoders)
+        with Askers(target) as askers, ThreadPoolExecutor(2) as both:
+            wait_until(lambda: all(map(answers, fleet.encoders + fleet.decoders)))
+            each(fleet.move_encoder)
+            each(fleet.renew_decoder)
+            fleet.note("the other way round")
+            each(fleet.renew_decoder)
+            each(fleet.renew_encoder)
+            for encoder in (fleet.move_encoder, fleet.renew_encoder):
+                fleet.note("both at once")
+                list(both.map(each, (encoder, fleet.renew_decoder)))
+        report = "\n".join([*map(str, askers.lost), *fleet.moments])
+        assert not askers.lost, f"of {askers.answered}\n{report}"
+        assert all(askers.answered[expected] > 20 for _, expected in QUESTIONS), askers.answered
+        for service in fleet.encoders + fleet.decoders:
+            assert service.stop() == 0, service.text()
+
+
+def each(replace):
+    for n in range(2):
+        replace(n)
