@@ -1,0 +1,332 @@
+"""Thousands of requests of every kind from clients of every kind: what ends, ends as it does alone,
+and nothing stays behind. SOFTSPLICE_SOAK says how many."""
+
+import contextlib
+import json
+import os
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+from services import DECODER, ENCODER, Client, error, sample, start_decoder, start_encoder
+from sounds import noise, wav
+from support import (
+    BIN,
+    PATIENCE,
+    SAMPLES,
+    decoder_pb2,
+    encoder_pb2,
+    soft_tokens_pb2,
+    wait_until,
+)
+
+REQUESTS = int(os.environ.get("SOFTSPLICE_SOAK", "600"))
+WARM_UP = 200
+THREADS = 16
+SEED = 20261126
+# What both may have after the mix beyond what they had after the warm-up. Heaps in pieces: what a
+# large picture takes is sometimes given back late.
+RSS_MARGIN = 64 << 20
+# gRPC's pool of threads goes up and down.
+THREADS_MARGIN = 4
+# Idle services give freed memory back after seconds.
+SETTLE = 5
+SANITIZED = b"__asan_init" in (BIN / "softsplice-encoder").read_bytes()
+
+CALLS = {
+    "Generate": (DECODER, decoder_pb2.GenerateResponse),
+    "CountTokens": (DECODER, decoder_pb2.CountTokensResponse),
+    "EncodeImage": (ENCODER, encoder_pb2.EncodeImageResponse),
+    "EncodeAudio": (ENCODER, encoder_pb2.EncodeAudioResponse),
+}
+# What says how much work there is; all of it is 0 when there is none.
+LOADS = {
+    DECODER: "queued running preparing encoding unread kv_bytes_used sessions".split(),
+    ENCODER: "queued encoding decoding parked".split(),
+}
+
+
+def generate(*parts, role="user", **fields):
+    request = decoder_pb2.GenerateRequest(sampling=dict(temperature=0), **fields)
+    message = request.chat.messages.add(role=f"ROLE_{role.upper()}")
+    for part in parts:
+        if isinstance(part, str):
+            message.parts.add(text=part)
+        elif isinstance(part, bytes):
+            message.parts.add(media=dict(data=part))
+        else:
+            message.parts.add(soft_tokens=part)
+    return "Generate", request
+
+
+def coarse(*parts, **fields):
+    """Its pictures take little time."""
+    call, request = generate(*parts, **fields)
+    for part in request.chat.messages[0].parts:
+        if part.HasField("media"):
+            part.media.max_soft_tokens = 70
+    return call, request
+
+
+def count(*parts):
+    chat = generate(*parts)[1].chat
+    return "CountTokens", decoder_pb2.CountTokensRequest(chat=chat, include_token_ids=True)
+
+
+def image(name, **fields):
+    return "EncodeImage", encoder_pb2.EncodeImageRequest(data=sample(name), **fields)
+
+
+def sound(data, **fields):
+    return "EncodeAudio", encoder_pb2.EncodeAudioRequest(data=data, **fields)
+
+
+def samples():
+    """The demo's questions with what they are about."""
+    for case in json.loads((SAMPLES / "expected.json").read_text()):
+        if len(case["turns"]) == 1:
+            parts = case["turns"][0]["parts"]
+            yield [p["text"] if p["type"] == "text" else sample(p["file"]) for p in parts]
+
+
+def bad_requests(soft):
+    broken = soft_tokens_pb2.SoftTokens.FromString(soft.SerializeToString())
+    broken.crc32c ^= 1
+    return [
+        generate(),
+        generate("Hello.", session_id="x"),
+        generate("Hello.", role="unspecified"),
+        generate(b"no picture", "What is this?"),
+        generate(sample("three.png")[:3000], "What is this?"),
+        generate(sample("digits-314.wav")[:20], "What is this?"),
+        generate(broken, "What is this?"),
+        generate("All work and no play makes Jack a dull boy. " * 5000),
+        generate(wav(noise(400)), "What is this?"),
+        count(b"no sound"),
+        image("three.png", max_soft_tokens=71),
+        sound(b"no sound"),
+    ]
+
+
+def catalogue(client):
+    soft = [
+        soft_tokens_pb2.SoftTokens.FromString(made.SerializeToString())
+        for made in (
+            client.soft_tokens(data=sample("circle-square.png")),
+            client.soft_tokens(audio=True, data=sample("digits-314.wav")),
+        )
+    ]
+    good = [(generate if n % 3 == 0 else coarse)(*parts) for n, parts in enumerate(samples())]
+    good += [coarse(*parts, max_tokens=3) for parts in samples()]
+    good += [
+        generate(soft[0], "What is in this picture?"),
+        generate(soft[1], "Transcribe the audio.", logprobs=3),
+        generate(soft[0], soft[1], sample("small.png"), "What is in this picture?"),
+        generate("Count from one to nine.", stop=["five"]),
+        coarse(*[sample("small.png")] * 6, "What is in this picture?"),
+        generate(wav(noise(35)), "Transcribe the audio."),
+        count("What is two plus three?"),
+        count(sample("wide.jpg"), sample("digits-314.mp3"), "What is this?"),
+        count(soft[0]),
+        image("tall.jpg", max_soft_tokens=70, data_type=1),
+        image("wide.jpg", max_soft_tokens=1120),
+        image("portrait.png", header_only=True),
+        sound(sample("digits-314.flac")),
+        sound(wav(noise(35)), data_type=1),
+    ]
+    return good, bad_requests(soft[0])
+
+
+class Caller:
+    """A connection to each service, of a client that may be of the slow kind."""
+
+    def __init__(self, addresses, slow=False):
+        # A slow reader's window holds little: the service has to wait for it.
+        window = [("grpc.http2.lookahead_bytes", 1024), ("grpc.http2.bdp_probe", 0)] if slow else []
+        options = [*window, ("grpc.use_local_subchannel_pool", 1)]
+        self.channels = {
+            service: grpc.insecure_channel(address, options)
+            for service, address in addresses.items()
+        }
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for channel in self.channels.values():
+            channel.close()
+
+    def start(self, request, timeout=PATIENCE):
+        name, message = request
+        service, kind = CALLS[name]
+        return self.channels[service].unary_stream(
+            f"/{service}/{name}",
+            request_serializer=lambda m: m.SerializeToString(),
+            response_deserializer=kind.FromString,
+        )(message, timeout=timeout)
+
+
+def outcome(call, pause=0):
+    """All that an answer says but for names, times and how it is cut into pieces."""
+    told, text, data = [], {}, b""
+    try:
+        for message in call:
+            time.sleep(pause)
+            event = (
+                message.WhichOneof("event") if "event" in message.DESCRIPTOR.oneofs_by_name else ""
+            )
+            body = getattr(message, event) if event else message
+            if event == "delta":
+                text.setdefault(body.channel, []).append((body.text, list(body.token_ids)))
+            elif event == "rows":
+                data += body.data
+            elif event == "started":
+                told.append((body.prompt_tokens, [m.header.rows for m in body.media]))
+            elif event == "finished":
+                told.append((body.reason, body.stop_string, body.usage.completion_tokens))
+            elif event == "summary":
+                told.append(body.crc32c)
+            elif event != "progress":
+                told.append(body.SerializeToString(deterministic=True))
+    except grpc.RpcError:
+        return error(lambda: call)
+    words = {c: "".join(t for t, _ in pieces) for c, pieces in text.items()}
+    ids = {c: [i for _, some in pieces for i in some] for c, pieces in text.items()}
+    return told, words, ids, data
+
+
+class Soak:
+    """Both services, all requests, and how each is answered alone."""
+
+    def __init__(self, encoder, decoder):
+        self.services = {ENCODER: encoder, DECODER: decoder}
+        self.addresses = {name: service.address for name, service in self.services.items()}
+        with Client(encoder) as client:
+            self.good, self.bad = catalogue(client)
+        with Caller(self.addresses) as caller:
+            self.alone = [outcome(caller.start(request)) for request in self.good + self.bad]
+
+    def choose(self, luck):
+        """A request, and its outcome alone."""
+        wanted = luck.randrange(len(self.good))
+        if luck.random() < 0.15:
+            wanted = len(self.good) + luck.randrange(len(self.bad))
+        return (self.good + self.bad)[wanted], self.alone[wanted]
+
+    def one(self, caller, luck):
+        """A request as luck has it; what is wrong with its outcome, or None."""
+        request, expected = self.choose(luck)
+        manner = luck.choices(["patient", "slow", "hasty", "cancel", "vanish"], [5, 1, 1, 2, 1])[0]
+        if manner == "cancel":
+            leave(caller, request, luck).cancel()
+            return None
+        if manner == "vanish":
+            with Caller(self.addresses) as gone:
+                leave(gone, request, luck)
+            return None
+        if manner == "slow":
+            with Caller(self.addresses, slow=True) as slow:
+                got = outcome(slow.start(request), pause=0.02)
+        elif manner == "hasty":
+            got = outcome(caller.start(request, timeout=luck.choice([0.001, 0.01, 0.05, 0.2])))
+            # The second: refused, because its turn would come too late.
+            if got[0] == "DEADLINE_EXCEEDED" or got[0::2] == ("RESOURCE_EXHAUSTED", "QUEUE_FULL"):
+                return None
+        else:
+            got = outcome(caller.start(request))
+        return (
+            None if got == expected else (manner, request[0], str(got)[:300], str(expected)[:300])
+        )
+
+    def round(self, name, count):
+        """So many requests; what went wrong."""
+
+        def some(first):
+            with Caller(self.addresses) as caller:
+                numbers = range(first, count, THREADS)
+                return [self.one(caller, random.Random(f"{SEED} {name} {n}")) for n in numbers]
+
+        with ThreadPoolExecutor(THREADS) as threads:
+            every = threads.map(some, range(THREADS))
+        return [wrong for some_of_it in every for wrong in some_of_it if wrong]
+
+    def wait_idle(self):
+        """No work and no connections of clients; fails with what is left."""
+        left = []
+
+        def idle():
+            left[:] = [
+                f"{field} {value}"
+                for name, service in self.services.items()
+                for field, value in load(name, service).items()
+                if value
+            ]
+            return not left
+
+        try:
+            wait_until(idle)
+        except AssertionError:
+            pytest.fail(f"still there: {left}")
+
+    def level(self):
+        return {name: level(service) for name, service in self.services.items()}
+
+
+def leave(caller, request, luck):
+    """A call of which some is read, at most."""
+    call = caller.start(request)
+    time.sleep(luck.choice([0, 0, 0.005, 0.03, 0.1]))
+    with contextlib.suppress(grpc.RpcError):
+        for _ in range(luck.choice([0, 0, 1, 2, 5])):
+            next(call, None)
+    return call
+
+
+def load(name, service):
+    with Client(service) as client:
+        found = client.info(name)
+        fields = {field: getattr(found.load, field) for field in LOADS[name]}
+        for target in found.encoders if name == DECODER else ():
+            fields[f"in flight at {target.address}"] = target.in_flight
+        return fields
+
+
+def level(service):
+    """What a process has: bytes, open descriptors, threads."""
+    process = Path(f"/proc/{service.process.pid}")
+    return (
+        int((process / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"),
+        len(list((process / "fd").iterdir())),
+        len(list((process / "task").iterdir())),
+    )
+
+
+def test_nothing_stays_behind(tmp_path):
+    with start_encoder(tmp_path) as encoder, start_decoder(tmp_path, encoder) as decoder:
+        soak = Soak(encoder, decoder)
+        assert soak.round("warm-up", WARM_UP) == []
+        soak.wait_idle()
+        time.sleep(SETTLE)
+        before = soak.level()
+
+        assert soak.round("soak", REQUESTS) == []
+        soak.wait_idle()
+
+        def settled():
+            return all(within(now, before[name]) for name, now in soak.level().items())
+
+        with contextlib.suppress(AssertionError):
+            wait_until(settled)
+        after = soak.level()
+        print(f"bytes, descriptors, threads: {before}, then {after}")
+        assert settled(), (before, after)
+        assert encoder.serving(ENCODER) and decoder.serving(DECODER)
+        assert encoder.stop() == 0 and decoder.stop() == 0
+
+
+def within(now, before):
+    grown = [a - b for a, b in zip(now, before, strict=True)]
+    return (SANITIZED or grown[0] <= RSS_MARGIN) and grown[1] <= 0 and grown[2] <= THREADS_MARGIN
