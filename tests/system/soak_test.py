@@ -237,9 +237,9 @@ class Soak:
                 return None
         else:
             got = outcome(caller.start(request))
-        return (
-            None if got == expected else (manner, request[0], str(got)[:300], str(expected)[:300])
-        )
+        if got == expected:
+            return None
+        return manner, request[0], str(got)[:300], str(expected)[:300]
 
     def round(self, name, count):
         """So many requests; what went wrong."""
@@ -254,7 +254,7 @@ class Soak:
         return [wrong for some_of_it in every for wrong in some_of_it if wrong]
 
     def wait_idle(self):
-        """No work and no connections of clients; fails with what is left."""
+        """Until neither has work; fails with what is left."""
         left = []
 
         def idle():
