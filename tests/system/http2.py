@@ -36,6 +36,8 @@ class Connection:
             host, port = address.rsplit(":", 1)
             self.socket = socket.create_connection((host, int(port)))
         self.socket.setblocking(False)
+        self.poll = select.poll()
+        self.poll.register(self.socket, select.POLLIN)
         self.decoder = hpack.Decoder()
         self.received = b""
         self.next_stream = 1
@@ -117,7 +119,7 @@ class Connection:
 
     def receive(self, patience):
         """Takes what has come, or comes within `patience` seconds."""
-        if not select.select([self.socket], [], [], patience)[0]:
+        if not self.poll.poll(1000 * patience):
             return
         data = self.socket.recv(1 << 20)
         if not data:
