@@ -113,12 +113,16 @@ uint64_t Listener::refused() const {
   return refused_;
 }
 
-void Listener::CloseConnections() {
+void Listener::EndAnswers() { ShutDownOpen(SHUT_WR); }
+
+void Listener::CloseConnections() { ShutDownOpen(SHUT_RDWR); }
+
+void Listener::ShutDownOpen(int how) {
   const std::lock_guard lock(mutex_);
   for (const auto& [fd, inode] : open_) {
     // The descriptor may be closed, and another's, at any moment; a copy of it can't.
     const Fd copy(fcntl(fd, F_DUPFD_CLOEXEC, 0));
-    if (copy && InodeOf(copy.get()) == inode) shutdown(copy.get(), SHUT_RDWR);
+    if (copy && InodeOf(copy.get()) == inode) shutdown(copy.get(), how);
   }
 }
 

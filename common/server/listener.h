@@ -39,6 +39,9 @@ class Listener {
 
   // Takes no more; what was taken goes on. Idempotent, but not thread-safe.
   void Stop();
+  // Says on every open connection that nothing more will come: clients end it, and what they have
+  // asked a moment ago fails as UNAVAILABLE, which they may repeat elsewhere.
+  void EndAnswers();
   // Ends every open connection, as if its client had gone.
   void CloseConnections();
 
@@ -48,6 +51,7 @@ class Listener {
   void Add(int socket, int connection);
   void RefuseWithoutDescriptor(int socket);
   void ForgetClosed();
+  void ShutDownOpen(int how);
 
   ListeningSockets listening_;
   const size_t max_connections_;

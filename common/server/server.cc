@@ -12,8 +12,10 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "common/server/reflection.h"
 #include "common/status/macros.h"
+#include "common/time/steady.h"
 
 namespace softsplice {
 namespace {
@@ -33,6 +35,10 @@ constexpr int kMinStreams = 100;
 // Descriptors for all else: files, the encoders' connections, gRPC's own.
 constexpr size_t kOtherDescriptors = 64;
 
+// How long calls that run may keep clients from being let go before gRPC is shut down. A call that
+// reaches gRPC between its shutdown and the client's notice of it ends CANCELLED, which nobody
+// repeats; clients that are gone by then make none.
+constexpr absl::Duration kQuiet = absl::Seconds(1);
 // What ended calls get to tell their clients, and clients to go by themselves.
 constexpr absl::Duration kLastMessages = absl::Seconds(2);
 constexpr absl::Duration kGoodbye = absl::Milliseconds(500);
@@ -127,24 +133,36 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
 
 Server::~Server() {
   if (server_ == nullptr) return;  // it did not start
+  Retire();
   Close();
   border_.EndAll();
   Shutdown();
 }
 
 void Server::Drain(absl::Duration limit) {
+  Retire();
   border_.Drain();
+  if (border_.WaitIdle(std::min(limit, kQuiet))) ReleaseClients();
   Close();
   if (border_.WaitIdle(limit)) return;
   border_.EndAll();
   border_.WaitIdle(kLastMessages);
 }
 
-void Server::Close() {
-  if (closing_.joinable()) return;
+void Server::Retire() {
   health_.SetServing(false);
   health_.EndWatches();
   listener_->Stop();
+}
+
+void Server::ReleaseClients() {
+  listener_->EndAnswers();
+  const absl::Duration end = SteadyNow() + kGoodbye;
+  while (listener_->CountOpen() > 0 && SteadyNow() < end) absl::SleepFor(absl::Milliseconds(5));
+}
+
+void Server::Close() {
+  if (closing_.joinable()) return;
   closing_ = std::thread([this] {
     server_->Shutdown();
     const std::lock_guard lock(mutex_);

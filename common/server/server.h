@@ -62,7 +62,11 @@ class Server {
 
  private:
   Server(Border& border, std::vector<NamedService> services);
-  // Takes no more connections, and asks clients to go.
+  // Takes no more connections; tells those who ask for health.
+  void Retire();
+  // Once no call runs: lets clients go before gRPC is shut down.
+  void ReleaseClients();
+  // Asks the clients that are left to go.
   void Close();
   // Ends the connections that are left, and waits until no call runs any more: not before those of
   // the services heed their end.

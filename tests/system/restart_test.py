@@ -35,6 +35,9 @@ QUESTIONS = [
     ((sample("digits-7.wav"), "Transcribe the audio."), "seven"),
 ]
 THREADS = 4
+SHORT = [(("What is two plus three?",), "Five.")]
+DRAINS = 5  # of each of two services
+QUICK = ("--lame-duck-seconds", 0.3)
 STOP_FLAGS = ("--lame-duck-seconds", 1, "--drain-seconds", 10)
 
 
@@ -51,14 +54,15 @@ def greedy(*parts):
 class Askers:
     """Threads that ask without a pause through one channel until the block ends."""
 
-    def __init__(self, target):
+    def __init__(self, target, questions=QUESTIONS, threads=THREADS):
+        self.questions = questions
         config = json.dumps(SERVICE_CONFIG)
         self.channel = grpc.insecure_channel(target, [("grpc.service_config", config)])
         self.generate = decoder_grpc.DecoderServiceStub(self.channel).Generate
         self.answered = Counter()
         self.lost = []
         self.done = threading.Event()
-        self.threads = [threading.Thread(target=self.ask, args=(n,)) for n in range(THREADS)]
+        self.threads = [threading.Thread(target=self.ask, args=(n,)) for n in range(threads)]
 
     def __enter__(self):
         for thread in self.threads:
@@ -75,7 +79,7 @@ class Askers:
         for n in itertools.count(start):
             if self.done.is_set():
                 return
-            parts, expected = QUESTIONS[n % len(QUESTIONS)]
+            parts, expected = self.questions[n % len(self.questions)]
             begin = time.monotonic()
             call = self.generate(greedy(*parts), timeout=PATIENCE)
             try:
@@ -167,6 +171,24 @@ def test_rolling_restarts_lose_nothing(tmp_path):
         assert all(askers.answered[expected] > 20 for _, expected in QUESTIONS), askers.answered
         for service in fleet.encoders + fleet.decoders:
             assert service.stop() == 0, service.text()
+
+
+def test_a_drain_loses_no_call_of_a_busy_connection(tmp_path):
+    """Calls so many and so short that some are always on their way to the service that goes."""
+    with ExitStack() as stack:
+        decoders = [
+            stack.enter_context(start_decoder(tmp_path, None, *QUICK, listen="127.0.0.1:0"))
+            for _ in range(2)
+        ]
+        target = "ipv4:" + ",".join(decoder.address for decoder in decoders)
+        with Askers(target, SHORT, threads=16) as askers:
+            for n in DRAINS * [0, 1]:
+                assert decoders[n].stop() == 0, decoders[n].text()
+                decoders[n] = stack.enter_context(
+                    start_decoder(tmp_path, None, *QUICK, listen=decoders[n].address)
+                )
+                wait_until(lambda n=n: answers(decoders[n]))
+        assert not askers.lost, f"of {askers.answered}: {askers.lost}"
 
 
 def each(replace):

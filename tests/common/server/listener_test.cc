@@ -28,6 +28,7 @@ class Client {
     char byte;
     return read(fd_.get(), &byte, 1) == 0;
   }
+  bool Sends(char byte) { return write(fd_.get(), &byte, 1) == 1; }
 
  private:
   Fd fd_;
@@ -86,6 +87,17 @@ TEST(Listener, EndsConnectionsThatOthersHold) {
   ASSERT_TRUE(keeper.Has(1));
   keeper.listener().CloseConnections();
   EXPECT_TRUE(client.IsClosed());
+}
+
+TEST(Listener, SaysThatNothingMoreWillComeAndHearsOn) {
+  Keeper keeper(10);
+  Client client;
+  client.Connect(keeper.address());
+  ASSERT_TRUE(keeper.Has(1));
+  keeper.listener().EndAnswers();
+  EXPECT_TRUE(client.IsClosed());
+  EXPECT_EQ(keeper.listener().CountOpen(), 1u);
+  EXPECT_TRUE(client.Sends('x'));
 }
 
 TEST(Listener, HearsAgainAfterDescriptorsRanOut) {
