@@ -25,6 +25,10 @@ bool Contains(const std::vector<int32_t>& tokens, int32_t token) {
   return std::find(tokens.begin(), tokens.end(), token) != tokens.end();
 }
 
+std::string Rounded(absl::Duration duration) {
+  return absl::FormatDuration(absl::Ceil(duration, absl::Milliseconds(100)));
+}
+
 absl::Status Cancelled() {
   return MakeError(absl::StatusCode::kCancelled, "the request was cancelled",
                    {.reason = reason::kCancelled});
@@ -85,10 +89,9 @@ absl::StatusOr<Engine::Place> EngineImpl::Reserve(absl::Duration patience) {
   if (const absl::Duration most =
           std::max(std::min(options_.max_wait, patience), absl::ZeroDuration());
       wait > most) {
-    return QueueFull(
-        absl::StrCat("a request would wait about ", absl::ToInt64Seconds(wait),
-                     " s before it is read; at most ", absl::ToInt64Seconds(most), " s are taken"),
-        wait - most);
+    return QueueFull(absl::StrCat("a request would wait about ", Rounded(wait),
+                                  " before it is read; at most ", Rounded(most), " are taken"),
+                     wait - most);
   }
   ++load_.reserved;
   return MakePlace();

@@ -410,7 +410,7 @@ TEST_F(EngineTest, RefusesWhoWouldWaitTooLong) {
   const absl::Status status = engine_->Reserve().status();
   EXPECT_EQ(GetErrorDetail(status).reason, "QUEUE_FULL");
   EXPECT_GE(GetErrorDetail(status).retry_after, absl::Seconds(1));
-  EXPECT_THAT(std::string(status.message()), HasSubstr("would wait about"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("s before it is read; at most 0 are taken"));
   gate.Notify();
   running->Wait();
   ExpectIdle();

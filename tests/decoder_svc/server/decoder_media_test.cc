@@ -1,6 +1,8 @@
 // Pictures, sounds and soft tokens in the requests of the decoder service.
 #include <atomic>
 
+#include "common/status/error.h"
+#include "common/status/reasons.h"
 #include "tests/decoder_svc/server/decoder_service_fixture.h"
 
 namespace softsplice {
@@ -332,6 +334,14 @@ TEST_F(DecoderService, NeverAnswersWithoutItsMedia) {
   EXPECT_TRUE(engine_.last().prompt.tokens.empty());
   engine_.script = {10};
   EXPECT_TRUE(Generate(Hello()).status.ok());
+}
+
+TEST_F(DecoderService, AsksNoEncoderForWhomTheEngineHasNoPlace) {
+  engine_.reserve_error = MakeError(absl::StatusCode::kResourceExhausted, "the queue is full",
+                                    {.reason = reason::kQueueFull});
+  const Answer answer = Generate(WithPicture());
+  EXPECT_EQ(GetErrorDetail(answer.status).reason, "QUEUE_FULL") << answer.status;
+  EXPECT_EQ(encoder_.calls, 0);
 }
 
 TEST_F(DecoderService, ChecksSoftTokensBeforeItUsesThem) {
