@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/status/error.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/cpus.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/ref/ref_backend.h"
 

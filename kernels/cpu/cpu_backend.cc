@@ -58,7 +58,7 @@ void UnfoldPatch(float* y, Mat x, int channels, int frame, int bin) {
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(const CpuOps& ops, Isa isa, int threads, bool exact_weights)
+  CpuBackend(const CpuOps& ops, absl::string_view isa, int threads, bool exact_weights)
       : ops_(ops),
         isa_(isa),
         exact_weights_(exact_weights),
@@ -66,7 +66,7 @@ class CpuBackend final : public Backend {
         thread_scratch_(static_cast<size_t>(threads)) {}
 
   std::string Name() const override {
-    return absl::StrCat("cpu ", IsaName(isa_), " ", pool_.threads(),
+    return absl::StrCat("cpu ", isa_, " ", pool_.threads(),
                         pool_.threads() == 1 ? " thread" : " threads",
                         exact_weights_ ? " exact" : "");
   }
@@ -78,7 +78,7 @@ class CpuBackend final : public Backend {
   absl::StatusOr<Weight> Pack(const gguf::Tensor& tensor, Use use) override {
     switch (use) {
       case Use::kLinear:
-        return PackLinear(tensor, isa_, exact_weights_, pool_);
+        return PackLinear(tensor, ops_.matmul, exact_weights_, pool_);
       case Use::kTable:
         return PackTable(tensor);
       case Use::kVector:
@@ -389,7 +389,7 @@ class CpuBackend final : public Backend {
   }
 
   const CpuOps& ops_;
-  const Isa isa_;
+  const std::string isa_;
   const bool exact_weights_;
   ThreadPool pool_;
   MatmulScratch matmul_scratch_;
@@ -405,10 +405,10 @@ class CpuBackend final : public Backend {
 }  // namespace
 
 std::unique_ptr<Backend> MakeCpuBackend(Isa isa, int threads, bool exact_weights) {
-  return MakeCpuBackend(OpsOf(isa), isa, threads, exact_weights);
+  return MakeCpuBackend(OpsOf(isa), IsaName(isa), threads, exact_weights);
 }
 
-std::unique_ptr<Backend> MakeCpuBackend(const CpuOps& ops, Isa isa, int threads,
+std::unique_ptr<Backend> MakeCpuBackend(const CpuOps& ops, absl::string_view isa, int threads,
                                         bool exact_weights) {
   return std::make_unique<CpuBackend>(ops, isa, threads, exact_weights);
 }

@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "absl/strings/string_view.h"
 #include "kernels/backend.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/ops.h"
@@ -12,8 +13,8 @@ namespace softsplice {
 
 // `isa` must be supported by the machine. `exact_weights`: see BackendOptions.
 std::unique_ptr<Backend> MakeCpuBackend(Isa isa, int threads, bool exact_weights);
-// With another table of kernels than the instruction set's own (for tests).
-std::unique_ptr<Backend> MakeCpuBackend(const CpuOps& ops, Isa isa, int threads,
+// With any table of kernels (for tests); `isa` is for its name only.
+std::unique_ptr<Backend> MakeCpuBackend(const CpuOps& ops, absl::string_view isa, int threads,
                                         bool exact_weights);
 
 }  // namespace softsplice

@@ -173,7 +173,7 @@ class AttentionTest : public BackendTest {
                6 * kEps * (2 * score + std::sqrt(seen) + 10), "attention");
 
     EXPECT_TRUE(together == got.Attend(batch, spec, 1)) << "each row alone";
-    const std::unique_ptr<Backend> one = GetParam().make(1);
+    const std::unique_ptr<Backend> one = Make(1, true);
     EXPECT_TRUE(together == Caches(*one, layout, keys, values).Attend(batch, spec, rows))
         << "all on one thread";
   }

@@ -101,7 +101,7 @@ TEST_P(ShortMemoryTest, PassesWhenThereIsMemoryAgain) {
     EXPECT_EQ(GetErrorDetail(status).reason, "OUT_OF_MEMORY") << status;
   }
   on->Matmul(y, from, w);
-  const HostMat want = RunOn(*GetParam().make(1), [&](Device& one) {
+  const HostMat want = RunOn(*Make(1, true), [&](Device& one) {
     const Mat at = one.New(2000, 8);
     one->Matmul(at, one.Copy(x), one.Pack(FloatTensor(weights), Use::kLinear));
     return at;

@@ -12,6 +12,7 @@
 #include "absl/functional/function_ref.h"
 #include "gtest/gtest.h"
 #include "kernels/backend.h"
+#include "kernels/backend_options.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/ref/ref_backend.h"
@@ -26,22 +27,24 @@ namespace softsplice::testing {
 inline constexpr float kEps = std::numeric_limits<float>::epsilon();
 inline constexpr int kThreads = 3;
 
-// A backend of the machine, and the wide kernels in AVX2 instructions.
+// A backend of the machine, or the wide kernels in AVX2 instructions. The options' name is ignored.
 struct Candidate {
   std::string name;
-  std::function<std::unique_ptr<Backend>(int threads)> make;
+  std::function<std::unique_ptr<Backend>(const BackendOptions& options)> make;
 };
 
 inline std::vector<Candidate> Candidates() {
   std::vector<Candidate> all;
   for (const Isa isa : {Isa::kGeneric, Isa::kAvx2, Isa::kAvx512}) {
     if (!Supported(isa)) continue;
-    all.push_back({std::string(IsaName(isa)),
-                   [isa](int threads) { return MakeCpuBackend(isa, threads, true); }});
+    all.push_back({std::string(IsaName(isa)), [isa](const BackendOptions& options) {
+                     return MakeCpuBackend(isa, options.threads, options.exact_weights);
+                   }});
   }
   if (Supported(Isa::kAvx2)) {
-    all.push_back({"avx2x16", [](int threads) {
-                     return MakeCpuBackend(cpu_avx2x16::Ops(), Isa::kAvx2, threads, true);
+    all.push_back({"avx2x16", [](const BackendOptions& options) {
+                     return MakeCpuBackend(cpu_avx2x16::Ops(), "avx2x16", options.threads,
+                                           options.exact_weights);
                    }});
   }
   return all;
@@ -78,6 +81,9 @@ inline void ExpectNear(const HostMat& got, const HostMat& want, float relative, 
 // Each test runs for every candidate, beside the oracle.
 class BackendTest : public ::testing::TestWithParam<Candidate> {
  protected:
+  static std::unique_ptr<Backend> Make(int threads, bool exact_weights) {
+    return GetParam().make({.threads = threads, .exact_weights = exact_weights});
+  }
   std::vector<Backend*> Both() const { return {ref_.get(), backend_.get()}; }
   void ExpectLikeRef(float relative, float absolute, const std::string& what, Ops ops) {
     ExpectNear(RunOn(*backend_, ops), RunOn(*ref_, ops), relative, absolute, what);
@@ -90,7 +96,7 @@ class BackendTest : public ::testing::TestWithParam<Candidate> {
     const auto all = [&](Device& on) { return ops(on, 0, starts.back(), on.Ints(starts)); };
     const HostMat together = RunOn(*backend_, all);
     ExpectNear(together, RunOn(*ref_, all), 0, absolute, "all runs");
-    const std::unique_ptr<Backend> one = GetParam().make(1);
+    const std::unique_ptr<Backend> one = Make(1, true);
     for (size_t i = 0; i + 1 < starts.size(); ++i) {
       const int rows = starts[i + 1] - starts[i];
       const HostMat alone = RunOn(*one, [&](Device& on) {
@@ -100,7 +106,7 @@ class BackendTest : public ::testing::TestWithParam<Candidate> {
     }
   }
 
-  std::unique_ptr<Backend> backend_ = GetParam().make(kThreads);
+  std::unique_ptr<Backend> backend_ = Make(kThreads, true);
   std::unique_ptr<Backend> ref_ = MakeRefBackend();
   std::mt19937 random_{20240607};
 };
