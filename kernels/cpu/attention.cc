@@ -3,7 +3,7 @@
 // (query rows x heads of a group); halves widen on the way into the registers. Compiled once per
 // instruction set.
 #include "kernels/cpu/attention_tiles.h"
-#include "kernels/cpu/families.h"
+#include "kernels/cpu/ops.h"
 
 namespace softsplice::SIMD_NAMESPACE {
 namespace {
@@ -42,7 +42,7 @@ struct ScoreKeys {
     for (int r = 0; r < R; ++r) {
       float* to = scores + r * kMostBlock + j;
       if constexpr (K == 2) {
-        StoreSums(to, sum[r][0], sum[r][1]);
+        StoreLaneSums(to, sum[r][0], sum[r][1]);
       } else {
         *to = Sum(sum[r][0]);
       }
@@ -50,7 +50,7 @@ struct ScoreKeys {
   }
 
   template <int R>
-  SIMD_INLINE_MEMBER void Run() const {
+  SIMD_INLINE_MEMBER void operator()() const {
     int j = begin;
     for (; j + 2 <= end; j += 2) Group<R, 2>(j);
     if (j < end) Group<R, 1>(j);

@@ -14,23 +14,10 @@ constexpr int kQueryRows = 12;
 #else
 constexpr int kQueryRows = 6;
 #endif
-constexpr int kPanel = 2 * kLanes;  // columns of a packed panel
 // Stands for a maximum over nothing: finite, so that differences are never NaN.
 constexpr float kNothing = -1e30f;
 
 SIMD_INLINE int PanelsOf(int n) { return (n + kPanel - 1) / kPanel; }
-
-// Calls f.template Run<R>() with R = rows (1 to kMost).
-template <int kMost, class F>
-SIMD_INLINE void WithRows(int rows, F f) {
-  if constexpr (kMost == 1) {
-    f.template Run<1>();
-  } else if (rows == kMost) {
-    f.template Run<kMost>();
-  } else {
-    WithRows<kMost - 1>(rows, f);
-  }
-}
 
 // Where position j's value row begins, for a panel of its columns: packed panels (rows of kPanel),
 // or rows anywhere.
@@ -58,7 +45,7 @@ struct WeighValues {
   int end;
 
   template <int R>
-  SIMD_INLINE_MEMBER void Run() const {
+  SIMD_INLINE_MEMBER void operator()() const {
     vf sum[R][2];
 #pragma GCC unroll 12
     for (int r = 0; r < R; ++r) {

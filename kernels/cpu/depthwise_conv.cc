@@ -2,7 +2,7 @@
 // y[i][c] = sum over j of taps[j][c] x[i - (width - 1) + j][c].
 // Reads x and writes y once (a row is read again from cache for each tap). Compiled once per
 // instruction set.
-#include "kernels/cpu/families.h"
+#include "kernels/cpu/ops.h"
 #include "kernels/cpu/simd.h"
 
 namespace softsplice::SIMD_NAMESPACE {

@@ -1,7 +1,7 @@
 // Elementwise ops, conversion to half and pooling: memory bound, one read and one write per number.
 // The last lanes of a row go through the same vector code as the others, so that a number's result
 // does not depend on where it stands. Compiled once per instruction set.
-#include "kernels/cpu/families.h"
+#include "kernels/cpu/ops.h"
 #include "kernels/cpu/simd.h"
 
 namespace softsplice::SIMD_NAMESPACE {

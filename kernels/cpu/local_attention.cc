@@ -3,7 +3,7 @@
 // row and head on rows that lie in cache: bound by loads. Every row is worked out by itself, so its
 // result does not depend on the others. Compiled once per instruction set.
 #include "kernels/cpu/attention_tiles.h"
-#include "kernels/cpu/families.h"
+#include "kernels/cpu/ops.h"
 
 namespace softsplice::SIMD_NAMESPACE {
 namespace {

@@ -1,7 +1,7 @@
 // y = x / sqrt(mean(x^2) + eps) * gain over groups of columns, and y = (x - mean) / sqrt(variance +
 // eps) * gain over rows; x [rows, cols] float32, read from memory once (and again from cache),
 // written once. Compiled once per instruction set.
-#include "kernels/cpu/families.h"
+#include "kernels/cpu/ops.h"
 #include "kernels/cpu/simd.h"
 
 namespace softsplice::SIMD_NAMESPACE {

@@ -1,14 +1,13 @@
 // The table of kernels of one instruction set. Compiled once per instruction set.
 #include "kernels/cpu/ops.h"
 
-#include "kernels/cpu/families.h"
-
 namespace softsplice::SIMD_NAMESPACE {
 
 const CpuOps& Ops() {
   static const CpuOps kOps = [] {
     CpuOps ops = {};
     ops.lanes = SIMD_LANES;
+    FillMatmul(ops);
     FillElementwise(ops);
     FillNorm(ops);
     FillRope(ops);

@@ -1,11 +1,12 @@
-// The table of CPU kernels that each instruction set fills in (ops.cc and the families beside it),
-// and the plain arguments they take. A kernel works on what it is given, on the calling thread;
-// CpuBackend cuts ops into pieces.
+// The table of CPU kernels that each instruction set fills in, a family of ops a file, and the
+// plain arguments they take. A kernel works on what it is given, on the calling thread; CpuBackend
+// cuts ops into pieces.
 #pragma once
 
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/cpu/matmul/kernels.h"
 #include "kernels/mat.h"
 
 namespace softsplice {
@@ -63,6 +64,7 @@ struct LocalAttentionCall {
 
 struct CpuOps {
   int lanes;
+  MatmulKernels matmul;
   // y, x, gate, up: equal shapes.
   void (*add)(Mat y, Mat x);
   void (*scale)(Mat x, float factor);
@@ -112,5 +114,19 @@ const CpuOps& Ops();
 namespace cpu_avx512 {
 const CpuOps& Ops();
 }
+
+#ifdef SIMD_NAMESPACE  // in the bodies: each family puts its kernels into the table
+namespace SIMD_NAMESPACE {
+void FillMatmul(CpuOps& ops);
+void FillElementwise(CpuOps& ops);
+void FillNorm(CpuOps& ops);
+void FillRope(CpuOps& ops);
+void FillAttention(CpuOps& ops);
+void FillSelfAttention(CpuOps& ops);
+void FillLocalAttention(CpuOps& ops);
+void FillDepthwiseConv(CpuOps& ops);
+const CpuOps& Ops();
+}  // namespace SIMD_NAMESPACE
+#endif
 
 }  // namespace softsplice

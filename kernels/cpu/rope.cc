@@ -1,7 +1,7 @@
 // Rotary embedding in place: (a, b) = (a cos - b sin, b cos + a sin) for the pairs of every head,
 // angle = position * frequency in float32 (as transformers rounds it). Sines are computed once per
 // row and pair and shared by the heads. Compiled once per instruction set.
-#include "kernels/cpu/families.h"
+#include "kernels/cpu/ops.h"
 #include "kernels/cpu/simd.h"
 
 namespace softsplice::SIMD_NAMESPACE {

@@ -2,15 +2,15 @@
 // 4 n^2 dim FLOPs per head against 4 n dim numbers moved: bound by arithmetic. Keys are packed once
 // per head into panels [dim][kPanel positions] (a query's column times a vector of keys), values
 // into panels [positions][kPanel columns]; a tile of kAttentionTile query rows then runs over
-// blocks of kBlock positions with a running softmax. Compiled once per instruction set.
+// blocks of kKeyBlock positions with a running softmax. Compiled once per instruction set.
 #include "kernels/cpu/attention_tiles.h"
-#include "kernels/cpu/families.h"
+#include "kernels/cpu/ops.h"
 
 namespace softsplice::SIMD_NAMESPACE {
 namespace {
 
-constexpr int kBlock = 256;
-static_assert(kBlock % kPanel == 0);
+constexpr int kKeyBlock = 256;
+static_assert(kKeyBlock % kPanel == 0);
 
 size_t Packed(int rows, int head_dim) {
   return static_cast<size_t>(PanelsOf(rows) * kPanel) *
@@ -19,7 +19,7 @@ size_t Packed(int rows, int head_dim) {
 
 size_t Scratch(int head_dim) {
   const int dim = PanelsOf(head_dim) * kPanel;
-  return static_cast<size_t>(kAttentionTile * (2 * dim + kBlock));
+  return static_cast<size_t>(kAttentionTile * (2 * dim + kKeyBlock));
 }
 
 // Rows [item.row, item.row + item.rows) of the run; item.row - item.begin is a multiple of kPanel.
@@ -50,10 +50,10 @@ struct ScorePanel {
   const float* q;
   int dim;
   const float* panel;
-  float* scores;  // rows of kBlock
+  float* scores;  // rows of kKeyBlock
 
   template <int R>
-  SIMD_INLINE_MEMBER void Run() const {
+  SIMD_INLINE_MEMBER void operator()() const {
     vf sum[R][2] = {};
     for (int d = 0; d < dim; ++d) {
       const vf k0 = Load(panel + d * kPanel);
@@ -67,8 +67,8 @@ struct ScorePanel {
     }
 #pragma GCC unroll 12
     for (int r = 0; r < R; ++r) {
-      Store(scores + r * kBlock, sum[r][0]);
-      Store(scores + r * kBlock + kLanes, sum[r][1]);
+      Store(scores + r * kKeyBlock, sum[r][0]);
+      Store(scores + r * kKeyBlock + kLanes, sum[r][1]);
     }
   }
 };
@@ -91,8 +91,8 @@ class Tile {
       sum_[i] = 0;
     }
     __builtin_memset(out_, 0, static_cast<size_t>(item_.rows * dim_) * sizeof(float));
-    for (int first = item_.begin; first < item_.end; first += kBlock) {
-      RunBlock(first - item_.begin, item_.end - first < kBlock ? item_.end - first : kBlock);
+    for (int first = item_.begin; first < item_.end; first += kKeyBlock) {
+      RunBlock(first - item_.begin, item_.end - first < kKeyBlock ? item_.end - first : kKeyBlock);
     }
     for (int i = 0; i < item_.rows; ++i) {
       float* to = RowOf(y, item_.row + i) + item_.column;
@@ -110,11 +110,11 @@ class Tile {
           item_.keys + static_cast<size_t>(first + j) * static_cast<size_t>(head_dim_);
       for (int i = 0; i < item_.rows; i += kQueryRows) {
         WithRows<kQueryRows>(RowsFrom(i), ScorePanel{q_ + i * head_dim_, head_dim_, panel,
-                                                     scores_ + i * kBlock + j});
+                                                     scores_ + i * kKeyBlock + j});
       }
     }
     for (int i = 0; i < item_.rows; ++i) {
-      float* scores = scores_ + i * kBlock;
+      float* scores = scores_ + i * kKeyBlock;
       for (int j = count; j < padded; ++j) scores[j] = -__builtin_inff();
       alpha_[i] = SoftmaxStep(scores, padded, &top_[i], &sum_[i]);
     }
@@ -124,8 +124,9 @@ class Tile {
                               static_cast<size_t>(first) * kPanel};
       for (int i = 0; i < item_.rows; i += kQueryRows) {
         WithRows<kQueryRows>(
-            RowsFrom(i), WeighValues<PackedRows>{out_ + i * dim_ + c, dim_, alpha_ + i,
-                                                 scores_ + i * kBlock, kBlock, values, 0, count});
+            RowsFrom(i),
+            WeighValues<PackedRows>{out_ + i * dim_ + c, dim_, alpha_ + i, scores_ + i * kKeyBlock,
+                                    kKeyBlock, values, 0, count});
       }
     }
   }

@@ -10,7 +10,7 @@
 #include "kernels/mat.h"
 
 #if !defined(SIMD_NAMESPACE) || !defined(SIMD_LANES)
-#error "only for files compiled once per instruction set (see kernels/CMakeLists.txt)"
+#error "only for files compiled once per instruction set (see kernels/cpu/CMakeLists.txt)"
 #endif
 
 #define SIMD_INLINE static inline __attribute__((always_inline))
@@ -19,11 +19,21 @@
 namespace softsplice::SIMD_NAMESPACE {
 
 constexpr int kLanes = SIMD_LANES;
+constexpr int kPanel = 2 * kLanes;  // columns or outputs side by side in packed memory
 
 typedef float vf __attribute__((vector_size(SIMD_LANES * 4)));
 typedef int32_t vi __attribute__((vector_size(SIMD_LANES * 4)));
 typedef uint32_t vu __attribute__((vector_size(SIMD_LANES * 4)));
 typedef uint16_t vh __attribute__((vector_size(SIMD_LANES * 2)));  // halves, as bits
+
+// Calls f.template operator()<R>(args...) with R = rows, 1 to kMost.
+template <int kMost, class F, class... Args>
+SIMD_INLINE void WithRows(int rows, F f, Args&... args) {
+  if constexpr (kMost > 0) {
+    if (rows == kMost) return f.template operator()<kMost>(args...);
+    WithRows<kMost - 1>(rows, f, args...);
+  }
+}
 
 SIMD_INLINE vf Set(float x) { return x - vf{}; }
 SIMD_INLINE vf Load(const float* p) {
@@ -87,7 +97,7 @@ SIMD_INLINE float Sum(vf v) {
   x = x + _mm_movehl_ps(x, x);
   return x[0] + x[1];
 }
-SIMD_INLINE void StoreSums(float* p, vf a, vf b) {
+SIMD_INLINE void StoreLaneSums(float* p, vf a, vf b) {
   const __m128 x = FoldSum(a);
   const __m128 y = FoldSum(b);
   const __m128 half = _mm_unpacklo_ps(x, y) + _mm_unpackhi_ps(x, y);

@@ -3,15 +3,14 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "common/gguf/half.h"
-#include "kernels/cpu/isa.h"
 
 namespace softsplice::testing {
 namespace {
 
 constexpr double kHalfUlp = 0x1p-24;  // of 1.0f
+constexpr int kBlock = 32;            // inputs with a scale of their own
 
 // Where a block keeps its half-precision numbers.
 std::vector<size_t> HalfOffsets(Type type) {
@@ -68,19 +67,6 @@ std::string Name(Type type) {
   return {name.begin(), name.end()};
 }
 
-std::vector<Target> Targets() {
-  std::vector<Target> all;
-  all.push_back({"generic", &cpu_generic::kMatmulKernels});
-  if (Supported(Isa::kAvx2)) {
-    all.push_back({"avx2", &cpu_avx2::kMatmulKernels});
-    all.push_back({"avx2x16", &cpu_avx2x16::kMatmulKernels});
-  }
-  if (Supported(Isa::kAvx512)) all.push_back({"avx512", &cpu_avx512::kMatmulKernels});
-  return all;
-}
-
-std::string NameOf(const ::testing::TestParamInfo<Target>& info) { return info.param.name; }
-
 TestWeight::TestWeight(Type type, int outs, int cols, std::mt19937& random) {
   const gguf::TypeInfo& info = gguf::Info(type);
   const size_t count = static_cast<size_t>(outs) * static_cast<size_t>(cols);
@@ -97,35 +83,13 @@ TestWeight::TestWeight(Type type, int outs, int cols, std::mt19937& random) {
       .name = "w", .type = type, .dims = {cols, outs}, .data = bytes.data(), .bytes = bytes.size()};
 }
 
-Rows::Rows(int rows, int cols, int padding)
-    : rows_(rows),
-      cols_(cols),
-      pitch_(cols + padding),
-      data_(static_cast<size_t>(rows) * static_cast<size_t>(pitch_),
-            std::numeric_limits<float>::quiet_NaN()) {}
-
-void Rows::Fill(std::mt19937& random) {
-  std::normal_distribution<float> normal;
-  for (int r = 0; r < rows_; ++r) {
-    std::generate_n((*this)[r], cols_, [&] { return normal(random); });
+HostMat Codes(std::mt19937& random, int rows, int cols, int padding) {
+  HostMat mat(rows, cols, padding);
+  for (int r = 0; r < rows; ++r) {
+    std::generate_n(mat[r], cols, [&] { return static_cast<float>(random() % 255) - 127; });
+    for (int c = 0; c < cols; c += kBlock) mat(r, c + static_cast<int>(random() % kBlock)) = 127;
   }
-}
-
-void Rows::FillWithCodes(std::mt19937& random) {
-  for (int r = 0; r < rows_; ++r) {
-    float* row = (*this)[r];
-    std::generate_n(row, cols_, [&] { return static_cast<float>(random() % 255) - 127; });
-    for (int c = 0; c < cols_; c += kBlock) row[c + static_cast<int>(random() % kBlock)] = 127;
-  }
-}
-
-bool Rows::GuardsIntact() {
-  for (int r = 0; r < rows_; ++r) {
-    for (int c = cols_; c < pitch_; ++c) {
-      if (!std::isnan((*this)[r][c])) return false;
-    }
-  }
-  return true;
+  return mat;
 }
 
 Expected Oracle(const float* x, const TestWeight& w, int out, Arithmetic arithmetic) {

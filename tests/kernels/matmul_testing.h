@@ -1,5 +1,4 @@
-// What the matmul tests share: the kernels under test, random weights of every type, and how far a
-// sum may be off.
+// What the matmul tests share: random weights of every type, and how far a sum may be off.
 #pragma once
 
 #include <random>
@@ -7,9 +6,7 @@
 #include <vector>
 
 #include "common/gguf/file.h"
-#include "gtest/gtest.h"
-#include "kernels/cpu/matmul/kernels.h"
-#include "kernels/mat.h"
+#include "tests/kernels/device.h"
 
 namespace softsplice::testing {
 
@@ -23,14 +20,6 @@ inline constexpr Type kQuantTypes[] = {Type::kQ4_0, Type::kQ4_1, Type::kQ5_0,   
 bool IsFloat(Type type);
 std::string Name(Type type);
 
-// The kernels that this machine can run, with those of 16 lanes in AVX2 instructions.
-struct Target {
-  std::string name;
-  const Kernels* kernels;
-};
-std::vector<Target> Targets();
-std::string NameOf(const ::testing::TestParamInfo<Target>& info);
-
 // A linear layer's tensor [outs, cols] and its values: normal numbers, or blocks with all codes and
 // integer scales and with half-precision scales of both signs up to 0.02.
 struct TestWeight {
@@ -42,24 +31,8 @@ struct TestWeight {
   gguf::Tensor tensor;  // over `bytes`
 };
 
-// Rows of numbers with a guard of NaN between them.
-class Rows {
- public:
-  Rows(int rows, int cols, int padding = 0);
-  // Normal numbers.
-  void Fill(std::mt19937& random);
-  // Integers up to 127, with 127 in every 32 of them: they are their own int8 codes.
-  void FillWithCodes(std::mt19937& random);
-
-  Mat mat() { return {data_.data(), rows_, cols_, pitch_}; }
-  float* operator[](int r) { return mat().Row<float>(r); }
-  std::vector<float>& data() { return data_; }
-  bool GuardsIntact();
-
- private:
-  int rows_, cols_, pitch_;
-  std::vector<float> data_;
-};
+// Integers up to 127, with 127 in every 32 of them: they are their own int8 codes.
+HostMat Codes(std::mt19937& random, int rows, int cols, int padding);
 
 // One sum and how far it may be off.
 //   kFloat: n products and sums in float32.

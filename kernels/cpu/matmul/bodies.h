@@ -1,7 +1,7 @@
 // The kernels of this instruction set that table.cc gathers.
 #pragma once
 
-#include "kernels/cpu/matmul/kernels.h"
+#include "kernels/cpu/ops.h"
 #include "kernels/cpu/simd.h"
 
 namespace softsplice::SIMD_NAMESPACE {
@@ -10,7 +10,6 @@ namespace softsplice::SIMD_NAMESPACE {
 // and no more than the registers hold.
 constexpr int kFloatRows = SIMD_LANES == 16 ? 8 : SIMD_LANES == 8 ? 6 : 4;
 constexpr int kIntRows = 4;
-constexpr int kPanel = 2 * kLanes;
 
 void PackRows(float* dst, const float* x, ptrdiff_t pitch, int rows, int cols, float lo, float hi);
 void FloatPanelsF32(const PanelCall& call);

@@ -30,8 +30,9 @@ struct BF16 {
 template <class T, int P>
 struct FloatTile {
   template <int R>
-  SIMD_INLINE void Do(const PanelCall& call, const float* x, const typename T::Number* w,
-                      ptrdiff_t stride, float* y, int outs) {
+  SIMD_INLINE_MEMBER void operator()(const PanelCall& call, const float* x,
+                                     const typename T::Number* w, ptrdiff_t stride, float* y,
+                                     int outs) const {
     vf sums[P][R][2];
     for (int p = 0; p < P; ++p) StartSums<R>(sums[p], call, y + p * kPanel, outs - p * kPanel);
     for (int k = 0; k < call.depth; k += kDepthChunk) {
@@ -69,8 +70,8 @@ SIMD_INLINE int SeveralPanels(const PanelCall& call) {
   const ptrdiff_t stride = call.panel_stride / static_cast<ptrdiff_t>(sizeof(typename T::Number));
   int out = 0;
   for (; call.rows == R && call.outs - out > (P - 1) * kPanel; out += P * kPanel) {
-    FloatTile<T, P>::template Do<R>(call, x, PanelAt<T>(call, out / kPanel), stride, call.y + out,
-                                    call.outs - out);
+    FloatTile<T, P>{}.template operator()<R>(call, x, PanelAt<T>(call, out / kPanel), stride,
+                                             call.y + out, call.outs - out);
   }
   return out;
 }
@@ -85,7 +86,7 @@ SIMD_INLINE void FloatRows(const PanelCall& call, const typename T::Number* w, i
     float* y = call.y + row * call.y_pitch + out;
     const int rows = call.rows - row < kFloatRows ? call.rows - row : kFloatRows;
     PrefetchSums(call, y + rows * call.y_pitch, kFloatRows);
-    ForRows<kFloatRows, FloatTile<T, 1>>(rows, call, x, w, stride, y, outs);
+    WithRows<kFloatRows>(rows, FloatTile<T, 1>{}, call, x, w, stride, y, outs);
     x += rows * call.depth;
   }
 }

@@ -1,9 +1,9 @@
 // What the matmul driver and the kernels, compiled once per instruction set, say to each other:
 // the packed layouts and plain argument structs.
 //
-// A panel is 2 vectors of outputs (`Kernels::panel` of them): the weights of that many outputs,
-// ordered by k, so that a kernel reads memory in one direction. Panels follow each other; the last
-// one is padded with zeros. Within a tile of R rows a kernel keeps R x 2 vectors of sums.
+// A panel is 2 vectors of outputs (`MatmulKernels::panel` of them): the weights of that many
+// outputs, ordered by k, so that a kernel reads memory in one direction. Panels follow each other;
+// the last one is padded with zeros. Within a tile of R rows a kernel keeps R x 2 vectors of sums.
 #pragma once
 
 #include <stddef.h>
@@ -46,8 +46,8 @@ constexpr int kSuperBlock = 256;
 constexpr int kDepthChunk = 8;  // float panels: inputs are padded to a multiple of this
 
 // 32 activations of one row: x = scale * q, |q| <= 127. A row with a number that is not finite has
-// scale NaN. Rows come in tiles of Kernels::int_rows (the last tile may be smaller); a tile of R
-// rows is [block][R] of these.
+// scale NaN. Rows come in tiles of MatmulKernels::int_rows (the last tile may be smaller); a tile
+// of R rows is [block][R] of these.
 struct ActBlock {
   int8_t q[kBlock];
   float scale;
@@ -63,8 +63,8 @@ struct PanelCall {
   ptrdiff_t y_pitch = 0;
   int rows = 0;
   int outs = 0;  // of one or more panels; only the last panel may be partial
-  // Float layouts: the range of the rows as Kernels::pack_rows packs it. Quantised ones: ActBlocks
-  // of the whole rows, x_blocks each, of which the range begins with x_first.
+  // Float layouts: the range of the rows as MatmulKernels::pack_rows packs it. Quantised ones:
+  // ActBlocks of the whole rows, x_blocks each, of which the range begins with x_first.
   const void* x = nullptr;
   int x_blocks = 0;
   int x_first = 0;
@@ -77,7 +77,7 @@ struct PanelCall {
   void* scratch = nullptr;  // for one panel of the range, expanded
 };
 
-struct Kernels {
+struct MatmulKernels {
   int panel = 0;       // outputs per panel
   int float_rows = 0;  // rows per tile
   int int_rows = 0;
@@ -94,19 +94,6 @@ struct Kernels {
 // Bytes of scratch that a panel call needs, at most, for `depth` inputs.
 constexpr size_t ScratchBytes(int panel, int depth) {
   return static_cast<size_t>(panel) * static_cast<size_t>(depth) * sizeof(float);
-}
-
-namespace cpu_generic {
-extern const Kernels kMatmulKernels;
-}
-namespace cpu_avx2 {
-extern const Kernels kMatmulKernels;
-}
-namespace cpu_avx512 {
-extern const Kernels kMatmulKernels;
-}
-namespace cpu_avx2x16 {  // linked by tests only
-extern const Kernels kMatmulKernels;
 }
 
 }  // namespace softsplice

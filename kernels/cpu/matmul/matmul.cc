@@ -37,7 +37,7 @@ bool SameInput(const Weight& a, const Weight& b) {
 }
 
 absl::Status Quantize(Mat x, const Weight& w, HostBuffer& quantized, ThreadPool& pool) {
-  const Kernels& kernels = *Packed(w).kernels;
+  const MatmulKernels& kernels = *Packed(w).kernels;
   const int blocks = w.cols / kBlock;
   RETURN_IF_ERROR(
       quantized.Grow(static_cast<size_t>(x.rows) * static_cast<size_t>(blocks) * sizeof(ActBlock)));
@@ -138,7 +138,7 @@ class TaskRunner {
   Mat y_, x_;
   const Weight& w_;
   const PackedLinear& packed_;
-  const Kernels& kernels_;
+  const MatmulKernels& kernels_;
   MatmulScratch::Buffers& buffers_;
   MatmulShape shape_;
   Blocking blocking_;

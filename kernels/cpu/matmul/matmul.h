@@ -7,17 +7,18 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/gguf/file.h"
-#include "kernels/cpu/isa.h"
+#include "kernels/cpu/matmul/kernels.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/mat.h"
 
 namespace softsplice {
 
-// Packs the [rows, cols] linear `tensor` for `isa`. With `exact_weights`, quantised types become
-// float32 panels; else they keep their codes, and activations are quantised to int8 on the way in.
-// The result shares nothing with the file. RESOURCE_EXHAUSTED: out of memory.
-absl::StatusOr<Weight> PackLinear(const gguf::Tensor& tensor, Isa isa, bool exact_weights,
-                                  ThreadPool& pool);
+// Packs the [rows, cols] linear `tensor` for `kernels`, which must outlive the weight. With
+// `exact_weights`, quantised types become float32 panels; else they keep their codes, and
+// activations are quantised to int8 on the way in. The result shares nothing with the file.
+// RESOURCE_EXHAUSTED: out of memory.
+absl::StatusOr<Weight> PackLinear(const gguf::Tensor& tensor, const MatmulKernels& kernels,
+                                  bool exact_weights, ThreadPool& pool);
 
 // Buffers for activations in the layouts that the kernels read; they only grow. One matmul at a
 // time.

@@ -52,22 +52,10 @@ void PackFloats(char* dst, int panel, const PanelSource& source, gguf::Type type
   }
 }
 
-const Kernels& KernelsFor(Isa isa) {
-  switch (isa) {
-    case Isa::kAvx512:
-      return cpu_avx512::kMatmulKernels;
-    case Isa::kAvx2:
-      return cpu_avx2::kMatmulKernels;
-    case Isa::kGeneric:
-      break;
-  }
-  return cpu_generic::kMatmulKernels;
-}
-
 }  // namespace
 
-absl::StatusOr<Weight> PackLinearFor(const gguf::Tensor& tensor, const Kernels& kernels,
-                                     bool exact_weights, ThreadPool& pool) {
+absl::StatusOr<Weight> PackLinear(const gguf::Tensor& tensor, const MatmulKernels& kernels,
+                                  bool exact_weights, ThreadPool& pool) {
   const QuantType* quant = exact_weights ? nullptr : FindQuantType(tensor.type);
   auto packed = std::make_shared<PackedLinear>();
   Weight weight;
@@ -107,11 +95,6 @@ absl::StatusOr<Weight> PackLinearFor(const gguf::Tensor& tensor, const Kernels& 
   });
   weight.packed = std::move(packed);
   return weight;
-}
-
-absl::StatusOr<Weight> PackLinear(const gguf::Tensor& tensor, Isa isa, bool exact_weights,
-                                  ThreadPool& pool) {
-  return PackLinearFor(tensor, KernelsFor(isa), exact_weights, pool);
 }
 
 }  // namespace softsplice

@@ -3,16 +3,12 @@
 
 #include <memory>
 
-#include "absl/status/statusor.h"
-#include "common/gguf/file.h"
 #include "kernels/cpu/matmul/kernels.h"
-#include "kernels/cpu/thread_pool.h"
-#include "kernels/mat.h"
 
 namespace softsplice {
 
 struct PackedLinear {
-  const Kernels* kernels = nullptr;
+  const MatmulKernels* kernels = nullptr;
   Layout layout = Layout::kF32;
   int depth = 0;          // inputs, padded
   int unit = 0;           // inputs per unit of the layout
@@ -23,9 +19,5 @@ struct PackedLinear {
   const char* panels() const { return static_cast<const char*>(data.get()); }
   bool IsFloat() const { return layout <= Layout::kBF16; }
 };
-
-// PackLinear for given kernels (tests).
-absl::StatusOr<Weight> PackLinearFor(const gguf::Tensor& tensor, const Kernels& kernels,
-                                     bool exact_weights, ThreadPool& pool);
 
 }  // namespace softsplice

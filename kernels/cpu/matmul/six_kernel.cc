@@ -94,7 +94,8 @@ SIMD_INLINE void AddBlock(vf sums[R][2], const ActBlock* x, const char* h, const
 template <class Format>
 struct SixTile {
   template <int R>
-  SIMD_INLINE void Do(const PanelCall& call, const ActBlock* x, const char* w, float* y, int outs) {
+  SIMD_INLINE_MEMBER void operator()(const PanelCall& call, const ActBlock* x, const char* w,
+                                     float* y, int outs) const {
     vf sums[R][2];
     StartSums<R>(sums, call, y, outs);
     for (int k = 0; k < call.depth; k += kBlock * Format::kBlocks) {

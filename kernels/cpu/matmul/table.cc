@@ -3,26 +3,28 @@
 
 namespace softsplice::SIMD_NAMESPACE {
 
-const Kernels kMatmulKernels = {
-    .panel = kPanel,
-    .float_rows = kFloatRows,
-    .int_rows = kIntRows,
-    .pack_rows = PackRows,
-    .quantize_rows = QuantizeRows,
-    .panels =
-        {
-            FloatPanelsF32,
-            FloatPanelsF16,
-            FloatPanelsBF16,
-            NibbleCentredPanels,
-            NibbleMinPanels,
-            NibbleSuperPanels,
-            SixPanels,
-            ByteMinPanels,
-            ByteMinHalvesPanels,
-            SignedHalfPanels,
-            SignedFloatPanels,
-        },
-};
+void FillMatmul(CpuOps& ops) {
+  ops.matmul = {
+      .panel = kPanel,
+      .float_rows = kFloatRows,
+      .int_rows = kIntRows,
+      .pack_rows = PackRows,
+      .quantize_rows = QuantizeRows,
+      .panels =
+          {
+              FloatPanelsF32,
+              FloatPanelsF16,
+              FloatPanelsBF16,
+              NibbleCentredPanels,
+              NibbleMinPanels,
+              NibbleSuperPanels,
+              SixPanels,
+              ByteMinPanels,
+              ByteMinHalvesPanels,
+              SignedHalfPanels,
+              SignedFloatPanels,
+          },
+  };
+}
 
 }  // namespace softsplice::SIMD_NAMESPACE

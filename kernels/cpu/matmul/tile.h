@@ -67,15 +67,6 @@ SIMD_INLINE void PrefetchSums(const PanelCall& call, const float* y, int rows) {
   }
 }
 
-// Calls Tile::Do<R>(args...) with R = rows, in [1, R].
-template <int R, class Tile, class... Args>
-SIMD_INLINE void ForRows(int rows, Args&... args) {
-  if constexpr (R > 0) {
-    if (rows == R) return Tile::template Do<R>(args...);
-    ForRows<R - 1, Tile>(rows, args...);
-  }
-}
-
 // Quantised activations of the tile of `rows` rows that starts at `row`.
 SIMD_INLINE const ActBlock* TileAt(const PanelCall& call, int row, int rows) {
   return static_cast<const ActBlock*>(call.x) + static_cast<ptrdiff_t>(row) * call.x_blocks +
@@ -110,7 +101,7 @@ SIMD_INLINE void QuantRows(const PanelCall& call, const char* w, float* y, int o
     const int rows = call.rows - row < kIntRows ? call.rows - row : kIntRows;
     const ActBlock* x = TileAt(call, row, rows);
     PrefetchSums(call, y + rows * call.y_pitch, kIntRows);
-    ForRows<kIntRows, Tile>(rows, call, x, w, y, outs);
+    WithRows<kIntRows>(rows, Tile{}, call, x, w, y, outs);
   }
 }
 
