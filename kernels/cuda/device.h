@@ -18,10 +18,11 @@
 namespace softsplice::cuda {
 
 // A block gets `shared` bytes of shared memory (227 KiB at most). The kernel may start while its
-// predecessor in the stream still runs.
+// predecessor in the stream still runs. Of no blocks in x: does nothing.
 template <class... P, class... A>
 cudaError_t Launch(cudaStream_t stream, dim3 blocks, dim3 threads, size_t shared,
                    void (*kernel)(P...), A... args) {
+  if (blocks.x == 0) return cudaSuccess;
   if (shared > size_t{48} << 10) {
     const cudaError_t error = cudaFuncSetAttribute(
         kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));

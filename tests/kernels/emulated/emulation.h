@@ -140,6 +140,13 @@ void __stcs(T* p, T value) {
   *p = value;
 }
 inline float __expf(float x) { return std::exp(x); }
+inline float __fadd_rn(float a, float b) { return a + b; }
+inline float __fmul_rn(float a, float b) { return a * b; }
+inline void sincospif(float x, float* sine, float* cosine) {
+  constexpr double kPi = 3.14159265358979323846;
+  *sine = static_cast<float>(std::sin(kPi * x));
+  *cosine = static_cast<float>(std::cos(kPi * x));
+}
 inline float __uint_as_float(uint32_t bits) { return std::bit_cast<float>(bits); }
 inline uint32_t __float_as_uint(float x) { return std::bit_cast<uint32_t>(x); }
 inline unsigned __byte_perm(unsigned low, unsigned high, unsigned selector) {
@@ -157,6 +164,7 @@ namespace softsplice::cuda {
 template <class... P, class... A>
 cudaError_t Launch(cudaStream_t stream, dim3 blocks, dim3 threads, size_t shared,
                    void (*kernel)(P...), A... args) {
+  if (blocks.x == 0) return cudaSuccess;
   return emulation::Enqueue(stream, blocks, threads, shared, reinterpret_cast<const void*>(kernel),
                             [=] { kernel(static_cast<P>(args)...); });
 }

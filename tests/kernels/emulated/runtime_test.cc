@@ -107,7 +107,8 @@ TEST_F(RuntimeTest, RefusesLaunchesThatNoDeviceTakes) {
   const auto launch = [&](dim3 blocks, dim3 threads, size_t shared) {
     return Launch(stream_, blocks, threads, shared, AddOne, static_cast<float*>(nullptr));
   };
-  EXPECT_EQ(launch(dim3{0}, dim3{32}, 0), cudaErrorInvalidConfiguration);
+  EXPECT_EQ(launch(dim3{0}, dim3{32}, 0), cudaSuccess);  // nothing to do
+  EXPECT_EQ(launch(dim3{1, 0}, dim3{32}, 0), cudaErrorInvalidConfiguration);
   EXPECT_EQ(launch(dim3{1, 65536}, dim3{32}, 0), cudaErrorInvalidConfiguration);
   EXPECT_EQ(launch(dim3{1}, dim3{33}, 0), cudaErrorInvalidConfiguration);
   EXPECT_EQ(launch(dim3{1}, dim3{32, 33}, 0), cudaErrorInvalidConfiguration);
