@@ -23,7 +23,7 @@ std::optional<Isa> IsaOf(const std::string& name) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const BackendOptions& options) {
-  if (options.name == "ref") return std::make_unique<RefBackend>();
+  if (options.name == "ref") return MakeRefBackend();
   const std::optional<Isa> isa = IsaOf(options.name);
   if (!isa.has_value()) {
     return InvalidField("backend", absl::StrCat("there is no backend \"", options.name,
@@ -37,7 +37,7 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const BackendOptions& optio
     return InvalidField("threads", absl::StrCat(options.threads, " threads; at least 0"));
   }
   const int threads = options.threads == 0 ? AvailableCpus() : options.threads;
-  return std::make_unique<CpuBackend>(*isa, threads, options.exact_weights);
+  return MakeCpuBackend(*isa, threads, options.exact_weights);
 }
 
 }  // namespace softsplice

@@ -9,7 +9,7 @@
 
 namespace softsplice {
 
-class NullBackend final : public Backend {
+class NullBackend : public Backend {
  public:
   std::string Name() const override { return "null"; }
   absl::StatusOr<std::shared_ptr<void>> Allocate(size_t) override {

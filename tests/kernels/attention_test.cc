@@ -125,13 +125,13 @@ class AttentionTest : public BackendTest {
     HostMat sequences = HostMat::Ints(ids);
     HostMat at = HostMat::Ints(positions);
     const RowMap map{sequences.view(), at.view()};
-    ref_.KvAppend(caches.ref_layer(), k.view(), v.view(), map, caches.pages());
+    ref_->KvAppend(caches.ref_layer(), k.view(), v.view(), map, caches.pages());
     cpu_->KvAppend(caches.layer(), k.view(), v.view(), map, caches.pages());
     ASSERT_TRUE(caches.Same());
 
     HostMat want(rows, q.cols(), 5);
     HostMat got(rows, q.cols(), 5);
-    ref_.Attention(want.view(), q.view(), caches.ref_layer(), map, caches.pages(), spec);
+    ref_->Attention(want.view(), q.view(), caches.ref_layer(), map, caches.pages(), spec);
     cpu_->Attention(got.view(), q.view(), caches.layer(), map, caches.pages(), spec);
     ASSERT_TRUE(cpu_->Wait().ok());
     // A score of dim terms is off by sqrt(dim) eps |q| |k| (rounding errors add like a random
@@ -247,7 +247,7 @@ class SelfAttentionTest : public BackendTest {
     HostMat runs = HostMat::Ints(starts);
     HostMat want(rows, heads * dim, 5);
     HostMat got(rows, heads * dim, 5);
-    ref_.SelfAttention(want.view(), q.view(), k.view(), v.view(), runs.view(), heads);
+    ref_->SelfAttention(want.view(), q.view(), k.view(), v.view(), runs.view(), heads);
     cpu_->SelfAttention(got.view(), q.view(), k.view(), v.view(), runs.view(), heads);
     ASSERT_TRUE(cpu_->Wait().ok());
     // As for Attention.
@@ -281,7 +281,7 @@ TEST_P(SelfAttentionTest, Lengths) {
 
 // A query that is not a number attends to nothing in particular: it must not look like an answer.
 TEST_P(SelfAttentionTest, KeepsNaN) {
-  for (Backend* b : {static_cast<Backend*>(&ref_), cpu_.get()}) {
+  for (Backend* b : {ref_.get(), cpu_.get()}) {
     HostMat q = HostMat::Normal(random_, 40, 32);
     HostMat k = HostMat::Normal(random_, 40, 32);
     HostMat y(40, 32);

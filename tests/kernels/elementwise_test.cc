@@ -30,7 +30,7 @@ class ElementwiseTest : public BackendTest {
     HostMat want = HostMat::Normal(random_, rows, cols, 3, scale);
     HostMat got = want;
     HostMat other = HostMat::Normal(random_, rows, cols, 1);
-    op(static_cast<Backend&>(ref_), want.view(), other.view());
+    op(*ref_, want.view(), other.view());
     op(*cpu_, got.view(), other.view());
     ExpectNear(got, want, relative, absolute, std::to_string(rows) + "x" + std::to_string(cols));
   }
@@ -47,7 +47,7 @@ TEST_P(ElementwiseTest, Scale) {
 TEST_P(ElementwiseTest, ScaleByWeight) {
   HostMat factor(1, 1);
   factor(0, 0) = -1.75f;
-  for (Backend* b : {static_cast<Backend*>(&ref_), cpu_.get()}) {
+  for (Backend* b : {ref_.get(), cpu_.get()}) {
     const Weight w = *b->Pack(FloatTensor(factor), Use::kVector);
     HostMat x = HostMat::Normal(random_, 2, 5);
     HostMat want = x;
@@ -105,7 +105,7 @@ TEST_P(ElementwiseTest, Silu) {
 // Activations keep what is not a number: the services refuse such results.
 TEST_P(ElementwiseTest, ActivationsKeepNaN) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  for (Backend* b : {static_cast<Backend*>(&ref_), cpu_.get()}) {
+  for (Backend* b : {ref_.get(), cpu_.get()}) {
     for (const int c : {0, 18}) {
       HostMat x = HostMat::Normal(random_, 1, 19);
       x(0, c) = nan;
@@ -130,7 +130,7 @@ TEST_P(ElementwiseTest, Glu) {
       HostMat x = HostMat::Normal(random_, rows, 2 * cols, 3, 4);
       HostMat want(rows, cols, 2);
       HostMat got(rows, cols, 2);
-      ref_.Glu(want.view(), x.view());
+      ref_->Glu(want.view(), x.view());
       cpu_->Glu(got.view(), x.view());
       ExpectNear(got, want, 12 * kEps, 0, std::to_string(cols));
     }
@@ -144,7 +144,7 @@ TEST_P(ElementwiseTest, AddAndMultiplyVectors) {
       HostMat whole = HostMat::Normal(random_, 1, n * times);
       HostMat want = HostMat::Normal(random_, 9, n * times, 2);
       HostMat got = want;
-      for (auto [b, x] : {std::pair<Backend*, HostMat*>{&ref_, &want}, {cpu_.get(), &got}}) {
+      for (auto [b, x] : {std::pair<Backend*, HostMat*>{ref_.get(), &want}, {cpu_.get(), &got}}) {
         b->MulVector(x->view(), *b->Pack(FloatTensor(vector), Use::kVector));
         b->AddVector(x->view(), *b->Pack(FloatTensor(whole), Use::kVector));
       }
@@ -163,7 +163,7 @@ TEST_P(ElementwiseTest, LayerNorm) {
     }
     HostMat gain = HostMat::Normal(random_, 1, cols);
     HostMat want(rows, cols, 3);
-    ref_.LayerNorm(want.view(), x.view(), *ref_.Pack(FloatTensor(gain), Use::kVector), eps);
+    ref_->LayerNorm(want.view(), x.view(), *ref_->Pack(FloatTensor(gain), Use::kVector), eps);
     HostMat got = x;
     cpu_->LayerNorm(got.view(), got.view(), *cpu_->Pack(FloatTensor(gain), Use::kVector), eps);
     const float most = (6 + std::fabs(offset)) * 6;  // of x, and of the gain
@@ -186,10 +186,10 @@ TEST_P(ElementwiseTest, RmsNorm) {
       for (const bool with_gain : {false, true}) {
         HostMat want(4, cols, 5);
         HostMat got(4, cols, 5);
-        const Weight ref_gain = *ref_.Pack(FloatTensor(gain), Use::kVector);
+        const Weight ref_gain = *ref_->Pack(FloatTensor(gain), Use::kVector);
         const Weight cpu_gain = *cpu_->Pack(FloatTensor(gain), Use::kVector);
         const int width = groups == 1 ? 0 : group;
-        ref_.RmsNorm(want.view(), x.view(), with_gain ? &ref_gain : nullptr, 1e-6f, width);
+        ref_->RmsNorm(want.view(), x.view(), with_gain ? &ref_gain : nullptr, 1e-6f, width);
         cpu_->RmsNorm(got.view(), x.view(), with_gain ? &cpu_gain : nullptr, 1e-6f, width);
         const float bound = (6 + std::sqrt(static_cast<float>(group))) * kEps;
         ExpectNear(got, want, bound, 0, "group of " + std::to_string(group));
@@ -201,7 +201,7 @@ TEST_P(ElementwiseTest, RmsNorm) {
 TEST_P(ElementwiseTest, RmsNormInPlaceOfWideRows) {
   HostMat want = HostMat::Normal(random_, 37, 2560);
   HostMat got = want;
-  ref_.RmsNorm(want.view(), want.view(), nullptr, 1e-6f, 0);
+  ref_->RmsNorm(want.view(), want.view(), nullptr, 1e-6f, 0);
   cpu_->RmsNorm(got.view(), got.view(), nullptr, 1e-6f, 0);
   ExpectNear(got, want, (6 + std::sqrt(2560.0f)) * kEps, 0, "2560");
 }
@@ -232,11 +232,11 @@ class RopeTest : public BackendTest {
     Weight ref_factors;
     Weight cpu_factors;
     if (factors != nullptr) {
-      ref_factors = *ref_.Pack(FloatTensor(*factors), Use::kVector);
+      ref_factors = *ref_->Pack(FloatTensor(*factors), Use::kVector);
       cpu_factors = *cpu_->Pack(FloatTensor(*factors), Use::kVector);
     }
     spec.factors = factors == nullptr ? nullptr : &ref_factors;
-    ref_.Rope(want.view(), at.view(), spec);
+    ref_->Rope(want.view(), at.view(), spec);
     spec.factors = factors == nullptr ? nullptr : &cpu_factors;
     cpu_->Rope(got.view(), at.view(), spec);
     ExpectNear(got, want, 0, 5 * 4 * kEps, "dim " + std::to_string(spec.head_dim));
@@ -284,7 +284,7 @@ TEST_P(RowsTest, EmbedFromFloatAndQuantisedTables) {
   }
   const gguf::Tensor tensor = testing::TensorOf(gguf::Type::kQ8_0, {96, kRows}, bytes);
   HostMat ids = HostMat::Ints({3, 0, 10, 3});
-  for (Backend* b : {static_cast<Backend*>(&ref_), cpu_.get()}) {
+  for (Backend* b : {ref_.get(), cpu_.get()}) {
     const Weight table = *b->Pack(tensor, Use::kTable);
     ASSERT_EQ(table.rows, kRows);
     ASSERT_EQ(table.cols, 96);
@@ -310,7 +310,7 @@ TEST_P(RowsTest, SmallTablesAreCopied) {
   HostMat numbers = HostMat::Normal(random_, 5, 30);
   HostMat want = numbers;
   HostMat ids = HostMat::Ints({4});
-  for (Backend* b : {static_cast<Backend*>(&ref_), cpu_.get()}) {
+  for (Backend* b : {ref_.get(), cpu_.get()}) {
     HostMat file = numbers;
     const Weight table = *b->Pack(FloatTensor(file), Use::kTable);
     for (int c = 0; c < 30; ++c) file(4, c) = 0;
@@ -353,7 +353,7 @@ TEST_P(RowsTest, AveragePool) {
     HostMat x = HostMat::Normal(random_, 12 * 9, cols, 1);
     HostMat want(4 * 3, cols, 2);
     HostMat got(4 * 3, cols, 2);
-    ref_.AveragePool(want.view(), x.view(), 9, 3);
+    ref_->AveragePool(want.view(), x.view(), 9, 3);
     cpu_->AveragePool(got.view(), x.view(), 9, 3);
     ExpectNear(got, want, 0, 9 * 4 * kEps, std::to_string(cols));
   }

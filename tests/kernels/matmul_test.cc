@@ -98,14 +98,14 @@ TEST_P(MatmulTest, ExactWeightsAreSumsInFloat32) {
 }
 
 TEST_P(MatmulTest, AgreesWithTheReference) {
-  RefBackend reference;
+  const std::unique_ptr<Backend> reference = MakeRefBackend();
   for (const Type type : AllTypes()) {
     const TestWeight w(type, 40, 256, random_);
     Rows x(7, 256);
     Rows y(7, 40);
     Rows want(7, 40);
     x.Fill(random_);
-    reference.Matmul(want.mat(), x.mat(), reference.Pack(w.tensor, Use::kLinear).value());
+    reference->Matmul(want.mat(), x.mat(), reference->Pack(w.tensor, Use::kLinear).value());
     ASSERT_TRUE(Matmul(y.mat(), x.mat(), Pack(w), scratch_, pool_).ok());
     const Arithmetic arithmetic = IsFloat(type) ? Arithmetic::kFloat : Arithmetic::kQuantised;
     for (int r = 0; r < 7; ++r) {

@@ -22,9 +22,9 @@ HostMat MatOf(const std::vector<std::vector<float>>& rows) {
 
 class RefTest : public ::testing::Test {
  protected:
-  Weight Vector(HostMat& mat) { return *ref_.Pack(FloatTensor(mat), Use::kVector); }
+  Weight Vector(HostMat& mat) { return *ref_->Pack(FloatTensor(mat), Use::kVector); }
 
-  RefBackend ref_;
+  std::unique_ptr<Backend> ref_ = MakeRefBackend();
   std::mt19937 random_{7};
 };
 
@@ -32,12 +32,12 @@ TEST_F(RefTest, MatmulClampsInputsAndOutputs) {
   HostMat weights(2, 3);  // [[1, 2, 3], [-1, 0, 4]]
   const float values[] = {1, 2, 3, -1, 0, 4};
   for (int i = 0; i < 6; ++i) weights(i / 3, i % 3) = values[i];
-  Weight w = *ref_.Pack(FloatTensor(weights), Use::kLinear);
+  Weight w = *ref_->Pack(FloatTensor(weights), Use::kLinear);
   EXPECT_EQ(w.rows, 2);
   EXPECT_EQ(w.cols, 3);
   HostMat x = MatOf({{1, 2, 3}, {-5, 0.5f, 10}});
   HostMat y(2, 2, 1);
-  ref_.Matmul(y.view(), x.view(), w);
+  ref_->Matmul(y.view(), x.view(), w);
   EXPECT_EQ(y(0, 0), 14);
   EXPECT_EQ(y(0, 1), 11);
   EXPECT_EQ(y(1, 0), 26);
@@ -46,7 +46,7 @@ TEST_F(RefTest, MatmulClampsInputsAndOutputs) {
   w.in_hi = 2;
   w.out_lo = 7.5f;
   w.out_hi = 8.5f;
-  ref_.Matmul(y.view(), x.view(), w);
+  ref_->Matmul(y.view(), x.view(), w);
   EXPECT_EQ(y(0, 0), 8.5f);  // 1 + 4 + 6 = 11
   EXPECT_EQ(y(0, 1), 7.5f);  // -1 + 8 = 7
   EXPECT_EQ(y(1, 0), 7.5f);  // -1 + 1 + 6 = 6
@@ -61,13 +61,13 @@ TEST_F(RefTest, RmsNorm) {
   dense(0, 1) = 0.5f;
   const Weight w = Vector(dense);
   HostMat y(1, 4);
-  ref_.RmsNorm(y.view(), x.view(), &w, 0, 2);
+  ref_->RmsNorm(y.view(), x.view(), &w, 0, 2);
   const double root = std::sqrt(12.5);  // mean of 9 and 16
   EXPECT_NEAR(y(0, 0), 3 / root * 2, 4 * kEps);
   EXPECT_NEAR(y(0, 1), 4 / root * 0.5, 4 * kEps);
   EXPECT_NEAR(y(0, 2), 2, 4 * kEps);
   EXPECT_NEAR(y(0, 3), -0.5, 4 * kEps);
-  ref_.RmsNorm(y.view(), x.view(), nullptr, 0.25f, 0);
+  ref_->RmsNorm(y.view(), x.view(), nullptr, 0.25f, 0);
   EXPECT_NEAR(y(0, 1), 4 / std::sqrt(27.0 / 4 + 0.25), 8 * kEps);
 }
 
@@ -80,8 +80,8 @@ TEST_F(RefTest, RopeRotatesPairsHalfAHeadApart) {
   factors(0, 0) = 1;
   factors(0, 1) = 2;
   const Weight w = Vector(factors);
-  ref_.Rope(x.view(), at.view(),
-            {.head_dim = 6, .first = 1, .count = 4, .base = 100, .factors = &w});
+  ref_->Rope(x.view(), at.view(),
+             {.head_dim = 6, .first = 1, .count = 4, .base = 100, .factors = &w});
   const double fast = 3;
   const double slow = 0.15;
   const double want[] = {1,
@@ -104,18 +104,18 @@ TEST_F(RefTest, Gelu) {
     const double x = value;
     HostMat gate = MatOf({{value}});
     HostMat up = MatOf({{2}});
-    ref_.GeluMul(gate.view(), up.view(), Gelu::kTanh);
+    ref_->GeluMul(gate.view(), up.view(), Gelu::kTanh);
     const double inner = std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x);
     EXPECT_NEAR(gate(0, 0), x * (1 + std::tanh(inner)), 16 * kEps);
     gate(0, 0) = value;
-    ref_.GeluMul(gate.view(), up.view(), Gelu::kQuick);
+    ref_->GeluMul(gate.view(), up.view(), Gelu::kQuick);
     EXPECT_NEAR(gate(0, 0), 2 * x / (1 + std::exp(-1.702 * x)), 16 * kEps);
   }
 }
 
 TEST_F(RefTest, Softcap) {
   HostMat x = MatOf({{-100, 15, 0.25f}});
-  ref_.Softcap(x.view(), 30);
+  ref_->Softcap(x.view(), 30);
   EXPECT_NEAR(x(0, 0), 30 * std::tanh(-100.0 / 30), 60 * kEps);
   EXPECT_NEAR(x(0, 1), 30 * std::tanh(0.5), 60 * kEps);
   EXPECT_NEAR(x(0, 2), 30 * std::tanh(0.25 / 30), 2 * kEps);
@@ -125,7 +125,7 @@ TEST_F(RefTest, AveragePool) {
   // A 2 x 4 grid of one channel: two tiles side by side.
   HostMat x = MatOf({{1}, {2}, {3}, {4}, {5}, {6}, {7}, {9}});
   HostMat y(2, 1, 1);
-  ref_.AveragePool(y.view(), x.view(), 4, 2);
+  ref_->AveragePool(y.view(), x.view(), 4, 2);
   EXPECT_EQ(y(0, 0), 3.5f);   // 1 2 5 6
   EXPECT_EQ(y(1, 0), 5.75f);  // 3 4 7 9
 }
@@ -167,10 +167,10 @@ TEST_F(RefTest, AttentionOverAPagedRing) {
     HostMat sequence = HostMat::Ints({1});
     HostMat position = HostMat::Ints({p});
     const RowMap map{sequence.view(), position.view()};
-    ref_.KvAppend(kv, k.view().Rows(p, 1), v.view().Rows(p, 1), map, pages);
+    ref_->KvAppend(kv, k.view().Rows(p, 1), v.view().Rows(p, 1), map, pages);
     EXPECT_EQ(k_cache(blocks[p / 2 % 3] * 2 + p % 2, 4), k(p, 4));
-    ref_.Attention(y.view().Rows(p, 1), q.view().Rows(p, 1), kv, map, pages,
-                   {.heads = 4, .kv_heads = 2, .head_dim = kDim, .window = kWindow});
+    ref_->Attention(y.view().Rows(p, 1), q.view().Rows(p, 1), kv, map, pages,
+                    {.heads = 4, .kv_heads = 2, .head_dim = kDim, .window = kWindow});
     for (int head = 0; head < 4; ++head) {
       std::vector<std::vector<double>> keys;
       std::vector<std::vector<double>> values;
@@ -199,7 +199,7 @@ TEST_F(RefTest, SelfAttentionStaysInsideItsRun) {
   HostMat v = HostMat::Normal(random_, 7, 2 * kDim);
   HostMat starts = HostMat::Ints({0, 3, 7});
   HostMat y(7, 2 * kDim);
-  ref_.SelfAttention(y.view(), q.view(), k.view(), v.view(), starts.view(), 2);
+  ref_->SelfAttention(y.view(), q.view(), k.view(), v.view(), starts.view(), 2);
   for (int r = 0; r < 7; ++r) {
     for (int column = 0; column < 2 * kDim; column += kDim) {
       std::vector<std::vector<double>> keys;
@@ -224,7 +224,7 @@ TEST_F(RefTest, UnfoldTakesPatchesWithZeroesAround) {
     x(i / 6, i % 6) = static_cast<float>(100 * (i % 2) + 10 * (i / 6) + i % 6 / 2 + 1);
   }
   HostMat y(4, 18, 1);
-  ref_.Unfold(y.view(), x.view(), 2, 0);
+  ref_->Unfold(y.view(), x.view(), 2, 0);
   const float top_left[] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 101, 2, 102, 0, 0, 11, 111, 12, 112};
   const float bottom_right[] = {12, 112, 13, 113, 0, 0, 22, 122, 23, 123, 0, 0, 0, 0, 0, 0, 0, 0};
   for (int c = 0; c < 18; ++c) {
@@ -232,7 +232,7 @@ TEST_F(RefTest, UnfoldTakesPatchesWithZeroesAround) {
     EXPECT_EQ(y(3, c), bottom_right[c]) << c;
   }
   HostMat second(2, 18);
-  ref_.Unfold(second.view(), x.view(), 2, 1);
+  ref_->Unfold(second.view(), x.view(), 2, 1);
   for (int c = 0; c < 18; ++c) {
     EXPECT_EQ(second(0, c), y(2, c)) << c;
     EXPECT_EQ(second(1, c), y(3, c)) << c;
@@ -245,7 +245,7 @@ TEST_F(RefTest, LayerNorm) {
   HostMat gain(1, 4);
   for (int c = 0; c < 4; ++c) gain(0, c) = static_cast<float>(c - 1);
   HostMat y(1, 4);
-  ref_.LayerNorm(y.view(), x.view(), Vector(gain), 0.5f);
+  ref_->LayerNorm(y.view(), x.view(), Vector(gain), 0.5f);
   const double root = std::sqrt(3.5 + 0.5);  // mean 3; squares 4, 1, 0, 9
   EXPECT_NEAR(y(0, 0), 2 / root, 4 * kEps);
   EXPECT_EQ(y(0, 1), 0);
@@ -256,16 +256,16 @@ TEST_F(RefTest, LayerNorm) {
 TEST_F(RefTest, Activations) {
   HostMat x = MatOf({{-2, 0, 3, -1}});
   HostMat relu = x;
-  ref_.Relu(relu.view());
+  ref_->Relu(relu.view());
   HostMat silu = x;
-  ref_.Silu(silu.view());
+  ref_->Silu(silu.view());
   const double inputs[] = {-2, 0, 3, -1};
   for (int c = 0; c < 4; ++c) {
     EXPECT_EQ(relu(0, c), std::max(0.0, inputs[c]));
     EXPECT_NEAR(silu(0, c), inputs[c] / (1 + std::exp(-inputs[c])), 8 * kEps);
   }
   HostMat y(1, 2);
-  ref_.Glu(y.view(), x.view());
+  ref_->Glu(y.view(), x.view());
   EXPECT_NEAR(y(0, 0), -2 / (1 + std::exp(-3.0)), 4 * kEps);
   EXPECT_EQ(y(0, 1), 0);
 }
@@ -274,13 +274,13 @@ TEST_F(RefTest, VectorsAreAddedAndMultipliedToEveryRow) {
   HostMat x = MatOf({{1, 2, 3, 4}, {5, 6, 7, 8}});
   HostMat four(1, 4);
   for (int c = 0; c < 4; ++c) four(0, c) = static_cast<float>(10 * c);
-  ref_.AddVector(x.view(), Vector(four));
+  ref_->AddVector(x.view(), Vector(four));
   EXPECT_EQ(x(0, 3), 34);
   EXPECT_EQ(x(1, 1), 16);
   HostMat two(1, 2);
   two(0, 0) = 2;
   two(0, 1) = -1;
-  ref_.MulVector(x.view(), Vector(two));
+  ref_->MulVector(x.view(), Vector(two));
   EXPECT_EQ(x(0, 0), 2);
   EXPECT_EQ(x(0, 3), -34);
   EXPECT_EQ(x(1, 2), 54);
@@ -293,7 +293,7 @@ TEST_F(RefTest, DepthwiseConvSeesOnlyItsRunAndItsColumn) {
   for (int i = 0; i < 6; ++i) kernel(i / 3, i % 3) = values[i];
   HostMat starts = HostMat::Ints({0, 3, 3, 4});
   HostMat y(4, 2, 1);
-  ref_.DepthwiseConv(y.view(), x.view(), Vector(kernel), starts.view());
+  ref_->DepthwiseConv(y.view(), x.view(), Vector(kernel), starts.view());
   const float want[] = {1, 12, 123, 4};
   for (int r = 0; r < 4; ++r) {
     EXPECT_EQ(y(r, 0), want[r]);
@@ -309,8 +309,8 @@ TEST_F(RefTest, LocalAttentionCapsScoresAndKnowsDistances) {
   HostMat relative = MatOf({{0.5f, -1}, {2, 0.25f}, {-3, 1}});
   HostMat starts = HostMat::Ints({0, 4, 6});
   HostMat y(6, 2);
-  ref_.LocalAttention(y.view(), q.view(), k.view(), v.view(), relative.view(), starts.view(),
-                      {.heads = 2, .left = 2, .cap = 1.5f});
+  ref_->LocalAttention(y.view(), q.view(), k.view(), v.view(), relative.view(), starts.view(),
+                       {.heads = 2, .left = 2, .cap = 1.5f});
   const std::vector<std::vector<int>> seen = {{0}, {0, 1}, {0, 1, 2}, {1, 2, 3}, {4}, {4, 5}};
   for (int r = 0; r < 6; ++r) {
     for (int h = 0; h < 2; ++h) {
@@ -334,8 +334,8 @@ TEST_F(RefTest, HalfCachesRoundToNearestEven) {
   HostMat zero = HostMat::Ints({0});
   HostMat cache(1, 4, 0, DType::kF16);
   HostMat x = MatOf({{1 + 0x1p-11f, 1 + 0x1.8p-10f, 0x1.8p-24f, -70000}});
-  ref_.KvAppend({cache.view(), cache.view()}, x.view(), x.view(), {zero.view(), zero.view()},
-                {table.view(), counts.view(), 1});
+  ref_->KvAppend({cache.view(), cache.view()}, x.view(), x.view(), {zero.view(), zero.view()},
+                 {table.view(), counts.view(), 1});
   const uint16_t* halves = cache.view().Row<uint16_t>(0);
   EXPECT_EQ(halves[0], 0x3c00);
   EXPECT_EQ(halves[1], 0x3c02);

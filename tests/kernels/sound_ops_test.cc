@@ -41,7 +41,7 @@ class SoundOpsTest : public BackendTest {
       const Weight w = *b.Pack(FloatTensor(kernel), Use::kVector);
       b.DepthwiseConv(y, x.view().Rows(first, n), w, at);
     };
-    convolve(ref_, want.view(), 0, rows, runs.view());
+    convolve(*ref_, want.view(), 0, rows, runs.view());
     convolve(*cpu_, got.view(), 0, rows, runs.view());
     // A sum of `width` products, each below 25, in the same order.
     ExpectNear(got, want, 0, static_cast<float>(width) * 25 * kEps, "depthwise");
@@ -65,7 +65,7 @@ class SoundOpsTest : public BackendTest {
       b.LocalAttention(y, q.view().Rows(first, n), k.view().Rows(first, n), v.view().Rows(first, n),
                        relative.view(), at, spec);
     };
-    attend(ref_, want.view(), 0, rows, runs.view());
+    attend(*ref_, want.view(), 0, rows, runs.view());
     attend(*cpu_, got.view(), 0, rows, runs.view());
     ASSERT_TRUE(cpu_->Wait().ok());
     // A score is a sum of 2 dim products, each of a q of at most 6 scale / root and a k or r of at
@@ -82,7 +82,7 @@ class SoundOpsTest : public BackendTest {
     const int outputs = (frames + 1) / 2;
     HostMat want(outputs * columns, 9 * channels, 1);
     HostMat got(outputs * columns, 9 * channels, 1);
-    ref_.Unfold(want.view(), x.view(), channels, 0);
+    ref_->Unfold(want.view(), x.view(), channels, 0);
     // In two parts.
     const int part = outputs / 3 * columns;
     cpu_->Unfold(got.view().Rows(0, part), x.view(), channels, 0);
@@ -104,7 +104,7 @@ TEST_P(SoundOpsTest, DepthwiseConvOfOddWidthsAndColumns) {
 }
 
 TEST_P(SoundOpsTest, LocalAttentionKeepsNaN) {
-  for (Backend* b : {static_cast<Backend*>(&ref_), cpu_.get()}) {
+  for (Backend* b : {ref_.get(), cpu_.get()}) {
     HostMat q = HostMat::Normal(random_, 40, 32);
     HostMat k = HostMat::Normal(random_, 40, 32);
     HostMat relative = HostMat::Normal(random_, 12, 32);

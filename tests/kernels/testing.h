@@ -39,14 +39,12 @@ inline std::vector<Candidate> Candidates() {
   std::vector<Candidate> all;
   for (const Isa isa : {Isa::kGeneric, Isa::kAvx2, Isa::kAvx512}) {
     if (!Supported(isa)) continue;
-    all.push_back({std::string(IsaName(isa)), [isa](int threads) {
-                     return std::make_unique<CpuBackend>(isa, threads, true);
-                   }});
+    all.push_back({std::string(IsaName(isa)),
+                   [isa](int threads) { return MakeCpuBackend(isa, threads, true); }});
   }
   if (Supported(Isa::kAvx2)) {
     all.push_back({"avx2x16", [](int threads) {
-                     return std::make_unique<CpuBackend>(cpu_avx2x16::Ops(), Isa::kAvx2, threads,
-                                                         true);
+                     return MakeCpuBackend(cpu_avx2x16::Ops(), Isa::kAvx2, threads, true);
                    }});
   }
   return all;
@@ -60,7 +58,7 @@ inline std::string NameOf(const ::testing::TestParamInfo<Candidate>& info) {
 class BackendTest : public ::testing::TestWithParam<Candidate> {
  protected:
   std::unique_ptr<Backend> cpu_ = GetParam().make(kThreads);
-  RefBackend ref_;
+  std::unique_ptr<Backend> ref_ = MakeRefBackend();
   std::mt19937 random_{20240607};
 };
 
