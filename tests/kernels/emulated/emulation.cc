@@ -208,7 +208,7 @@ void RunGrid(dim3 blocks, dim3 of_block, size_t shared, const void* function,
       }(),
       free_memory);
   shared_memory = memory.get();
-  unsigned random = seed;
+  unsigned random = seed++;
   std::vector<unsigned> order = Counted(size_t{blocks.x} * blocks.y * blocks.z);
   Shuffle(order, random);
   for (const unsigned i : order) {

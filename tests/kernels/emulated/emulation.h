@@ -8,6 +8,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -21,7 +22,8 @@ inline thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace emulation {
 
-inline unsigned seed = 1;  // every value must give the same results
+// Of the next kernel's order; grows with each. Every value must give the same results.
+inline std::atomic<unsigned> seed = 1;
 
 // Whether the program was built with ThreadSanitizer.
 bool FindsRaces();
