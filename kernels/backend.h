@@ -32,7 +32,8 @@ class Backend {
       size_t bytes) = 0;  // zeroed, 256-byte aligned
   virtual absl::StatusOr<Weight> Pack(const gguf::Tensor& tensor, Use use) = 0;
 
-  // Step boundary. Host memory is dense (pitch == cols) and of the matrix's type.
+  // Step boundary. Host memory is dense (pitch == cols) and of the matrix's type. Upload has read
+  // it when it returns; Download has written it when Wait() returns.
   virtual void Upload(Mat dst, const void* host) = 0;
   virtual void Download(void* host, Mat src) = 0;
   virtual absl::Status Wait() = 0;

@@ -3,54 +3,54 @@
 // instruction set, at the models' shapes. Floors: the cores' multiply-add peak, the memory's speed.
 #include <benchmark/benchmark.h>
 
-#include <cstring>
+#include <algorithm>
 #include <memory>
 #include <vector>
 
 #include "kernels/backend_factory.h"
+#include "tests/kernels/device.h"
 
 namespace softsplice {
 namespace {
 
-// Owns what it allocates for one benchmark.
+using testing::HostMat;
+
+// A backend, and what one benchmark keeps in its memory.
 class Bench {
  public:
   explicit Bench(int threads) : backend_(*MakeBackend({.threads = threads})) {}
-  Backend& operator*() { return *backend_; }
-  Backend* operator->() { return backend_.get(); }
 
+  // Small varied numbers; as halves, bits of 2^-3.
   Mat New(int rows, int cols, DType type = DType::kF32) {
-    memory_.push_back(
-        *backend_->Allocate(static_cast<size_t>(rows) * static_cast<size_t>(cols) * SizeOf(type)));
-    const Mat mat{memory_.back().get(), rows, cols, cols, type};
+    HostMat mat(rows, cols, 0, type);
     for (int r = 0; r < rows; ++r) {
       for (int c = 0; c < cols; ++c) {
-        // Small varied numbers; as halves, bits of 2^-3.
         const int value = (r * 31 + c * 17) % 64 - 32;
-        if (type == DType::kF32) mat.Row<float>(r)[c] = static_cast<float>(value) / 256;
+        if (type == DType::kF32) mat(r, c) = static_cast<float>(value) / 256;
         if (type == DType::kF16) mat.Row<uint16_t>(r)[c] = static_cast<uint16_t>(0x3000 + value);
       }
     }
-    return mat;
+    return on_.Copy(mat);
   }
-  Weight Vector(int size) {
-    const Mat values = New(1, size);
-    return *backend_->Pack({.name = "bench",
-                            .type = gguf::Type::kF32,
-                            .dims = {size},
-                            .data = static_cast<const uint8_t*>(values.data),
-                            .bytes = static_cast<size_t>(size) * sizeof(float)},
-                           Use::kVector);
+  Mat Ints(const std::vector<int>& values) { return on_.Ints(values); }
+  const Weight& Vector(int size) {
+    HostMat values(1, size);
+    for (int c = 0; c < size; ++c) values(0, c) = static_cast<float>(c * 17 % 64 - 32) / 256;
+    return on_.Vector(values);
   }
-  Mat Ints(const std::vector<int32_t>& values) {
-    const Mat mat = New(static_cast<int>(values.size()), 1, DType::kI32);
-    std::memcpy(mat.data, values.data(), values.size() * sizeof(int32_t));
-    return mat;
+
+  // Times op(backend) until its results are there.
+  template <class Op>
+  void Run(benchmark::State& state, Op op) {
+    for (auto _ : state) {
+      op(*on_);
+      benchmark::DoNotOptimize(on_->Wait());
+    }
   }
 
  private:
   std::unique_ptr<Backend> backend_;
-  std::vector<std::shared_ptr<void>> memory_;
+  testing::Device on_{*backend_};
 };
 
 void Rate(benchmark::State& state, const char* name, double per_iteration) {
@@ -64,8 +64,8 @@ void Attention(benchmark::State& state, int threads, int head_dim, int window, i
   Bench bench(threads);
   const AttentionSpec spec{.heads = 8, .kv_heads = 2, .head_dim = head_dim, .window = window};
   constexpr int kBlockRows = 64;
-  std::vector<int32_t> blocks;
-  std::vector<int32_t> positions;
+  std::vector<int> blocks;
+  std::vector<int> positions;
   for (int i = 0; i < context / kBlockRows; ++i) blocks.push_back(i);
   for (int i = context - rows; i < context; ++i) positions.push_back(i);
   Mat table = bench.Ints(blocks);
@@ -73,11 +73,11 @@ void Attention(benchmark::State& state, int threads, int head_dim, int window, i
   const KvPages pages{table, bench.Ints({context / kBlockRows}), kBlockRows};
   const KvLayer kv{bench.New(context, 2 * head_dim, DType::kF16),
                    bench.New(context, 2 * head_dim, DType::kF16)};
-  const RowMap map{bench.Ints(std::vector<int32_t>(static_cast<size_t>(rows), 0)),
+  const RowMap map{bench.Ints(std::vector<int>(static_cast<size_t>(rows), 0)),
                    bench.Ints(positions)};
   const Mat q = bench.New(rows, 8 * head_dim);
   const Mat y = bench.New(rows, 8 * head_dim);
-  for (auto _ : state) bench->Attention(y, q, kv, map, pages, spec);
+  bench.Run(state, [&](Backend& b) { b.Attention(y, q, kv, map, pages, spec); });
   double seen = 0;
   for (const int p : positions) seen += window == 0 ? p + 1 : std::min(p + 1, window);
   Rate(state, "GFLOP/s", seen * 8 * head_dim * 4);
@@ -102,7 +102,7 @@ void SelfAttention(benchmark::State& state, int threads) {
   const Mat v = bench.New(kRows, 768);
   const Mat y = bench.New(kRows, 768);
   const Mat starts = bench.Ints({0, kRows});
-  for (auto _ : state) bench->SelfAttention(y, q, k, v, starts, 12);
+  bench.Run(state, [&](Backend& b) { b.SelfAttention(y, q, k, v, starts, 12); });
   Rate(state, "GFLOP/s", 4.0 * kRows * kRows * 768);
 }
 BENCHMARK_CAPTURE(SelfAttention, one_thread, 1)->UseRealTime();
@@ -113,7 +113,7 @@ void RmsNorm(benchmark::State& state) {
   const int rows = static_cast<int>(state.range(0));
   const Mat x = bench.New(rows, 2560);
   const Mat y = bench.New(rows, 2560);
-  for (auto _ : state) bench->RmsNorm(y, x, nullptr, 1e-6f);
+  bench.Run(state, [&](Backend& b) { b.RmsNorm(y, x, nullptr, 1e-6f); });
   Rate(state, "GB/s", 2.0 * rows * 2560 * 4);
 }
 BENCHMARK(RmsNorm)->Arg(1)->Arg(512);
@@ -122,7 +122,7 @@ void GeluMul(benchmark::State& state) {
   Bench bench(1);
   const Mat gate = bench.New(512, 10240);
   const Mat up = bench.New(512, 10240);
-  for (auto _ : state) bench->GeluMul(gate, up, Gelu::kTanh);
+  bench.Run(state, [&](Backend& b) { b.GeluMul(gate, up, Gelu::kTanh); });
   Rate(state, "GB/s", 3.0 * 512 * 10240 * 4);
 }
 BENCHMARK(GeluMul);
@@ -130,10 +130,10 @@ BENCHMARK(GeluMul);
 void Rope(benchmark::State& state) {
   Bench bench(1);
   const Mat x = bench.New(512, 8 * 256);
-  std::vector<int32_t> positions(512);
+  std::vector<int> positions(512);
   for (int i = 0; i < 512; ++i) positions[static_cast<size_t>(i)] = 1000 + i;
   const Mat at = bench.Ints(positions);
-  for (auto _ : state) bench->Rope(x, at, {.head_dim = 256, .count = 256});
+  bench.Run(state, [&](Backend& b) { b.Rope(x, at, {.head_dim = 256, .count = 256}); });
   Rate(state, "GB/s", 2.0 * 512 * 8 * 256 * 4);
 }
 BENCHMARK(Rope);
@@ -149,12 +149,12 @@ void Unfold(benchmark::State& state, int threads) {
   Bench bench(threads);
   const Mat x = bench.New(2 * kSoundRows, 64 * 128);
   const Mat y = bench.New(kFrames * kColumns, 9 * 128);
-  for (auto _ : state) {
+  bench.Run(state, [&](Backend& b) {
     for (int first = 0; first < kSoundRows; first += kFrames) {
       const int frames = std::min(kFrames, kSoundRows - first);
-      bench->Unfold(y.Rows(0, frames * kColumns), x, 128, first);
+      b.Unfold(y.Rows(0, frames * kColumns), x, 128, first);
     }
-  }
+  });
   Rate(state, "GB/s", 2.0 * kSoundRows * kColumns * 9 * 128 * 4);
 }
 BENCHMARK_CAPTURE(Unfold, one_thread, 1)->UseRealTime();
@@ -166,8 +166,8 @@ void LayerNorm(benchmark::State& state) {
   Bench bench(1);
   const int channels = static_cast<int>(state.range(0));
   const Mat x = bench.New(kRows, channels);
-  const Weight gain = bench.Vector(channels);
-  for (auto _ : state) bench->LayerNorm(x, x, gain, 1e-6f);
+  const Weight& gain = bench.Vector(channels);
+  bench.Run(state, [&](Backend& b) { b.LayerNorm(x, x, gain, 1e-6f); });
   Rate(state, "GB/s", 2.0 * kRows * channels * 4);
 }
 BENCHMARK(LayerNorm)->Arg(128)->Arg(32);
@@ -175,7 +175,7 @@ BENCHMARK(LayerNorm)->Arg(128)->Arg(32);
 void Silu(benchmark::State& state) {
   Bench bench(1);
   const Mat x = bench.New(kSoundRows, 4 * kSoundWidth);
-  for (auto _ : state) bench->Silu(x);
+  bench.Run(state, [&](Backend& b) { b.Silu(x); });
   Rate(state, "GB/s", 2.0 * kSoundRows * 4 * kSoundWidth * 4);
 }
 BENCHMARK(Silu);
@@ -184,7 +184,7 @@ void Glu(benchmark::State& state) {
   Bench bench(1);
   const Mat x = bench.New(kSoundRows, 2 * kSoundWidth);
   const Mat y = bench.New(kSoundRows, kSoundWidth);
-  for (auto _ : state) bench->Glu(y, x);
+  bench.Run(state, [&](Backend& b) { b.Glu(y, x); });
   Rate(state, "GB/s", 3.0 * kSoundRows * kSoundWidth * 4);
 }
 BENCHMARK(Glu);
@@ -193,9 +193,9 @@ void DepthwiseConv(benchmark::State& state) {
   Bench bench(1);
   const Mat x = bench.New(kSoundRows, kSoundWidth);
   const Mat y = bench.New(kSoundRows, kSoundWidth);
-  const Weight kernel = bench.Vector(5 * kSoundWidth);
+  const Weight& kernel = bench.Vector(5 * kSoundWidth);
   const Mat starts = bench.Ints({0, kSoundRows});
-  for (auto _ : state) bench->DepthwiseConv(y, x, kernel, starts);
+  bench.Run(state, [&](Backend& b) { b.DepthwiseConv(y, x, kernel, starts); });
   Rate(state, "GB/s", 2.0 * kSoundRows * kSoundWidth * 4);
 }
 BENCHMARK(DepthwiseConv);
@@ -209,9 +209,9 @@ void LocalAttention(benchmark::State& state, int threads) {
   const Mat y = bench.New(kSoundRows, kSoundWidth);
   const Mat relative = bench.New(kSeen, kSoundWidth);
   const Mat starts = bench.Ints({0, kSoundRows});
-  for (auto _ : state) {
-    bench->LocalAttention(y, q, k, v, relative, starts, {.heads = 8, .left = kSeen - 1, .cap = 50});
-  }
+  bench.Run(state, [&](Backend& b) {
+    b.LocalAttention(y, q, k, v, relative, starts, {.heads = 8, .left = kSeen - 1, .cap = 50});
+  });
   Rate(state, "GFLOP/s", 6.0 * kSoundRows * kSeen * kSoundWidth);
 }
 BENCHMARK_CAPTURE(LocalAttention, one_thread, 1)->UseRealTime();

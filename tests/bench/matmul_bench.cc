@@ -1,7 +1,7 @@
-// Linear layers of Gemma 4 E4B: GFLOP/s (GOP/s for quantised weights) and GB/s of weights read, and
-// both as percentages of what one loop of multiply-adds and one of loads give on this machine. The
-// percentage of multiply-adds is of float32 ones: integer kernels may exceed 100. Rates are per CPU
-// second with one thread, per second with more.
+// Linear layers of Gemma 4 E4B: GFLOP/s (GOP/s for quantised weights) and GB/s of weights read (as
+// many bytes as a file has of them), and both as percentages of what one loop of multiply-adds and
+// one of loads give on this machine. The percentage of multiply-adds is of float32 ones: integer
+// kernels may exceed 100. Rates are per CPU second with one thread, per second with more.
 
 #include <benchmark/benchmark.h>
 #include <immintrin.h>
@@ -16,9 +16,11 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "kernels/cpu/matmul/matmul.h"
-#include "kernels/cpu/matmul/packed.h"
+#include "kernels/backend_factory.h"
+#include "kernels/cpu/isa.h"
+#include "kernels/cpu/thread_pool.h"
 #include "kernels/host_memory.h"
+#include "tests/kernels/device.h"
 
 namespace softsplice {
 namespace {
@@ -78,16 +80,23 @@ double MeasureBandwidth(int threads) {
   return 1e-9 * kBytes / seconds;
 }
 
-// A packed weight of random bytes whose half-precision numbers are small.
-Weight RandomWeight(Type type, int outs, int cols, ThreadPool& pool) {
+// Random bytes whose half-precision numbers are small.
+std::vector<uint8_t> RandomBlocks(Type type, int outs, int cols) {
   const gguf::TypeInfo& info = gguf::Info(type);
   const size_t blocks = static_cast<size_t>(outs) * static_cast<size_t>(cols / info.block_elements);
   std::vector<uint8_t> bytes(blocks * static_cast<size_t>(info.block_bytes));
   std::minstd_rand random(1);
   for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random() >> 8 & 0x1f);
-  const gguf::Tensor tensor = {
-      .name = "w", .type = type, .dims = {cols, outs}, .data = bytes.data(), .bytes = bytes.size()};
-  return PackLinear(tensor, BestIsa(), false, pool).value();
+  return bytes;
+}
+
+testing::HostMat RandomRows(int rows, int cols) {
+  testing::HostMat mat(rows, cols);
+  std::minstd_rand random(2);
+  for (int r = 0; r < rows; ++r) {
+    std::generate_n(mat[r], cols, [&] { return static_cast<float>(random() % 2000) * 1e-3f - 1; });
+  }
+  return mat;
 }
 
 struct Shape {
@@ -97,25 +106,31 @@ struct Shape {
 
 void BM_Matmul(benchmark::State& state, const Shape& shape, int threads) {
   const auto [type, rows, outs, cols] = shape;
-  ThreadPool pool(threads);
-  const Weight w = RandomWeight(type, outs, cols, pool);
-  std::vector<float> x(static_cast<size_t>(rows) * static_cast<size_t>(cols));
-  std::vector<float> y(static_cast<size_t>(rows) * static_cast<size_t>(outs));
-  std::minstd_rand random(2);
-  for (float& value : x) value = static_cast<float>(random() % 2000) * 1e-3f - 1;
-  MatmulScratch scratch;
-  const Mat xs{x.data(), rows, cols, cols};
-  const Mat ys{y.data(), rows, outs, outs};
-  (void)Matmul(ys, xs, w, scratch, pool);  // grows the scratch
-  for (auto _ : state) benchmark::DoNotOptimize(Matmul(ys, xs, w, scratch, pool));
+  const std::unique_ptr<Backend> backend = *MakeBackend({.threads = threads});
+  testing::Device on(*backend);
+  std::vector<uint8_t> bytes = RandomBlocks(type, outs, cols);
+  const double weight_bytes = static_cast<double>(bytes.size());
+  const Weight& w = on.Pack({.name = "w",
+                             .type = type,
+                             .dims = {cols, outs},
+                             .data = bytes.data(),
+                             .bytes = bytes.size()},
+                            Use::kLinear);
+  bytes = {};
+  const Mat x = on.Copy(RandomRows(rows, cols));
+  const Mat y = on.New(rows, outs);
+  const auto run = [&] {
+    on->Matmul(y, x, w);
+    benchmark::DoNotOptimize(on->Wait());
+  };
+  run();  // grows the backend's buffers
+  for (auto _ : state) run();
 
   static const double gflops[] = {MeasureGflops(1), MeasureGflops(2)};
   static const double bandwidth[] = {MeasureBandwidth(1), MeasureBandwidth(2)};
   const double runs = static_cast<double>(state.iterations());
   const double work = 2e-9 * rows * outs * cols * runs;
-  const auto& packed = *static_cast<const PackedLinear*>(w.packed.get());
-  const int panels = (outs + packed.kernels->panel - 1) / packed.kernels->panel;
-  const double read = 1e-9 * runs * panels * static_cast<double>(packed.panel_bytes);
+  const double read = 1e-9 * runs * weight_bytes;
   const auto rate = benchmark::Counter::kIsRate;
   state.counters["GFLOP/s"] = benchmark::Counter(work, rate);
   state.counters["GB/s"] = benchmark::Counter(read, rate);

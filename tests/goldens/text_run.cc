@@ -1,6 +1,7 @@
 #include "tests/goldens/text_run.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "absl/strings/str_cat.h"
 #include "common/status/macros.h"
@@ -40,10 +41,8 @@ int32_t Argmax(const HostMatrix& logits, int row) {
 HostMatrix ToHost(Backend& backend, Mat mat) {
   HostMatrix host{mat.rows, mat.cols, {}};
   host.values.resize(static_cast<size_t>(mat.rows) * static_cast<size_t>(mat.cols));
-  for (int r = 0; r < mat.rows; ++r) {
-    backend.Download(host.values.data() + static_cast<size_t>(r) * static_cast<size_t>(mat.cols),
-                     mat.Rows(r, 1));
-  }
+  backend.Download(host.values.data(), mat);
+  if (!backend.Wait().ok()) std::fill(host.values.begin(), host.values.end(), std::nanf(""));
   return host;
 }
 

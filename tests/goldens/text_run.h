@@ -59,7 +59,7 @@ class TextModel {
   std::unique_ptr<Gemma4> model_;
 };
 
-// A matrix in the backend's memory, brought to the host.
+// A matrix in the backend's memory, brought to the host; NaN if the ops before it failed.
 HostMatrix ToHost(Backend& backend, Mat mat);
 
 }  // namespace softsplice::goldens

@@ -3,35 +3,40 @@
 
 #include <map>
 #include <set>
+#include <tuple>
+#include <utility>
+#include <vector>
 
+#include "gtest/gtest.h"
 #include "kernels/host_ops.h"
-#include "tests/kernels/testing.h"
 
 namespace softsplice {
 namespace {
 
-using testing::HostMat;
+// Plans are made by the host, of its own memory.
+Mat View(std::vector<int32_t>& indices) {
+  return {indices.data(), static_cast<int>(indices.size()), 1, 1, DType::kI32};
+}
 
 struct Batch {
-  HostMat sequences = HostMat::Ints({});
-  HostMat positions = HostMat::Ints({});
+  std::vector<int32_t> sequences;
+  std::vector<int32_t> positions;
 };
 
 // `runs`: first position and rows of each sequence.
 Batch MakeBatch(const std::vector<std::pair<int, int>>& runs) {
-  std::vector<int> ids;
-  std::vector<int> positions;
+  Batch batch;
   for (size_t s = 0; s < runs.size(); ++s) {
     for (int i = 0; i < runs[s].second; ++i) {
-      ids.push_back(static_cast<int>(s));
-      positions.push_back(runs[s].first + i);
+      batch.sequences.push_back(static_cast<int>(s));
+      batch.positions.push_back(runs[s].first + i);
     }
   }
-  return {HostMat::Ints(ids), HostMat::Ints(positions)};
+  return batch;
 }
 
 AttentionCall CallOf(Batch& batch, int window) {
-  return {.positions = batch.positions.view(),
+  return {.positions = View(batch.positions),
           .kv_heads = 2,
           .group = 4,
           .head_dim = 64,
@@ -73,8 +78,8 @@ TEST(AttentionPlanTest, CoversEveryRowAndSplit) {
       Batch batch = MakeBatch({{3000, 1}, {0, 100}, {700, 30}, {255, 2}, {256, 1}});
       const AttentionCall call = CallOf(batch, window);
       AttentionPlan plan;
-      PlanAttention(call, batch.sequences.view(), {threads, most}, &plan);
-      ExpectCovers(call, plan, batch.sequences.rows());
+      PlanAttention(call, View(batch.sequences), {threads, most}, &plan);
+      ExpectCovers(call, plan, static_cast<int>(batch.sequences.size()));
       EXPECT_LE(plan.partial_floats, most);
     }
   }
@@ -87,7 +92,7 @@ TEST(AttentionPlanTest, DecodingRowsAreCutByPosition) {
   // Few threads take all heads of a split at once, many take one head each.
   for (const int threads : {2, kSplits}) {
     AttentionPlan plan;
-    PlanAttention(call, batch.sequences.view(), {threads, size_t{1} << 30}, &plan);
+    PlanAttention(call, View(batch.sequences), {threads, size_t{1} << 30}, &plan);
     EXPECT_EQ(plan.items.size(), threads == 2 ? size_t{kSplits} : size_t{2 * kSplits});
     EXPECT_EQ(plan.merges.size(), 2u);
     std::set<int64_t> places;
@@ -101,7 +106,7 @@ TEST(AttentionPlanTest, DecodingRowsAreCutByPosition) {
     EXPECT_EQ(*places.rbegin() + 4 * (64 + 2), static_cast<int64_t>(plan.partial_floats));
     ExpectCovers(call, plan, 1);
     // Without room for unfinished results the same rows become whole items.
-    PlanAttention(call, batch.sequences.view(), {threads, 100}, &plan);
+    PlanAttention(call, View(batch.sequences), {threads, 100}, &plan);
     EXPECT_EQ(plan.items.size(), 2u);
     EXPECT_EQ(plan.partial_floats, 0u);
   }
@@ -111,22 +116,22 @@ TEST(AttentionPlanTest, TilesHoldOneSequenceAndFit) {
   Batch batch = MakeBatch({{0, 7}, {0, 50}, {90, 1}});
   const AttentionCall call = CallOf(batch, 0);
   AttentionPlan plan;
-  PlanAttention(call, batch.sequences.view(), {}, &plan);
+  PlanAttention(call, View(batch.sequences), {}, &plan);
   for (const AttentionItem& item : plan.items) {
     EXPECT_LE(item.rows * call.group, kAttentionTile);
     for (int r = item.row; r < item.row + item.rows; ++r) {
-      EXPECT_EQ(Index(batch.sequences.view(), r), item.sequence);
+      EXPECT_EQ(batch.sequences[static_cast<size_t>(r)], item.sequence);
     }
   }
 }
 
 TEST(AttentionPlanTest, SelfAttentionCoversEveryRun) {
-  HostMat starts = HostMat::Ints({0, 5, 1205});
+  std::vector<int32_t> starts = {0, 5, 1205};
   const CpuOps& ops = cpu_generic::Ops();
   SelfAttentionPlan plan;
-  PlanSelfAttention(ops, starts.view(), 3, 16, nullptr, &plan);
+  PlanSelfAttention(ops, View(starts), 3, 16, nullptr, &plan);
   std::vector<float> packed(plan.packed_floats);
-  PlanSelfAttention(ops, starts.view(), 3, 16, packed.data(), &plan);
+  PlanSelfAttention(ops, View(starts), 3, 16, packed.data(), &plan);
   for (const auto* items : {&plan.packs, &plan.items}) {
     std::map<int, int> rows;  // of every head's column
     for (const SelfAttentionItem& item : *items) {

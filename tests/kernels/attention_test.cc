@@ -9,9 +9,11 @@ namespace softsplice {
 namespace {
 
 using testing::BackendTest;
+using testing::Device;
 using testing::ExpectNear;
 using testing::HostMat;
 using testing::kEps;
+using testing::RunOn;
 
 struct Shape {
   AttentionSpec spec;
@@ -19,58 +21,85 @@ struct Shape {
   int block_rows = 16;
 };
 
-// Caches and tables of a few sequences that grow step by step, beside the oracle's caches.
-class Caches {
- public:
+// Where the positions of a few sequences lie, and caches as they are before the first step: full
+// of NaN, so that reading a position that was never stored shows.
+struct Layout {
   // Room for `positions` of each sequence; a window makes its table a ring.
-  Caches(const Shape& shape, int sequences, int positions, int most_rows, std::mt19937& random)
-      : shape_(shape),
-        blocks_((std::min(positions,
-                          shape.spec.window == 0 ? positions : shape.spec.window + most_rows - 1) +
-                 shape.block_rows - 1) /
-                shape.block_rows),
-        table_(sequences, blocks_ + 1, 0, DType::kI32),
-        counts_(HostMat::Ints(std::vector<int>(static_cast<size_t>(sequences), blocks_))),
-        k_(Cache(sequences)),
-        v_(Cache(sequences)),
-        ref_k_(k_),
-        ref_v_(v_) {
-    std::vector<int> order(static_cast<size_t>(sequences * blocks_));
+  Layout(const Shape& shape, int sequences, int positions, int most_rows, std::mt19937& random)
+      : block_rows(shape.block_rows),
+        most_blocks(
+            (std::min(positions,
+                      shape.spec.window == 0 ? positions : shape.spec.window + most_rows - 1) +
+             block_rows - 1) /
+            block_rows),
+        table(sequences, most_blocks + 1, 0, DType::kI32),
+        blocks(HostMat::Ints(std::vector<int>(static_cast<size_t>(sequences), most_blocks))),
+        cache(sequences * most_blocks * block_rows, shape.spec.kv_heads * shape.spec.head_dim, 8,
+              shape.type) {
+    std::vector<int> order(static_cast<size_t>(sequences * most_blocks));
     std::iota(order.begin(), order.end(), 0);
     std::shuffle(order.begin(), order.end(), random);
     for (int s = 0; s < sequences; ++s) {
-      for (int b = 0; b < blocks_; ++b) {
-        table_.view().Row<int32_t>(s)[b] = order[static_cast<size_t>(s * blocks_ + b)];
-      }
+      std::copy_n(&order[static_cast<size_t>(s * most_blocks)], most_blocks, table.Row<int32_t>(s));
     }
   }
 
-  KvPages pages() { return {table_.view(), counts_.view(), shape_.block_rows}; }
-  KvLayer layer() { return {k_.view(), v_.view()}; }
-  KvLayer ref_layer() { return {ref_k_.view(), ref_v_.view()}; }
-  bool Same() const { return k_.bytes() == ref_k_.bytes() && v_.bytes() == ref_v_.bytes(); }
+  int block_rows;
+  int most_blocks;
+  HostMat table;
+  HostMat blocks;
+  HostMat cache;
+};
 
- private:
-  // Full of NaN: reading a position that was never stored shows.
-  HostMat Cache(int sequences) const {
-    return HostMat(sequences * blocks_ * shape_.block_rows,
-                   shape_.spec.kv_heads * shape_.spec.head_dim, 8, shape_.type);
+// The rows of one step.
+struct Batch {
+  std::vector<int> sequences;
+  std::vector<int> positions;
+  HostMat q, k, v;
+};
+
+// The caches in one backend's memory.
+class Caches {
+ public:
+  Caches(Backend& backend, const Layout& layout, const HostMat& k, const HostMat& v)
+      : on_(backend),
+        pages_{on_.Copy(layout.table), on_.Copy(layout.blocks), layout.block_rows},
+        kv_{on_.Copy(k), on_.Copy(v)} {}
+  Caches(Backend& backend, const Layout& layout)
+      : Caches(backend, layout, layout.cache, layout.cache) {}
+
+  HostMat keys() { return *on_.Read(kv_.k); }
+  HostMat values() { return *on_.Read(kv_.v); }
+  void Append(const Batch& batch) {
+    Device on(*on_);
+    on->KvAppend(kv_, on.Copy(batch.k), on.Copy(batch.v),
+                 {on.Ints(batch.sequences), on.Ints(batch.positions)}, pages_);
+  }
+  // With so many rows at a time.
+  HostMat Attend(const Batch& batch, const AttentionSpec& spec, int step) {
+    return RunOn(*on_, [&](Device& on) {
+      const Mat q = on.Copy(batch.q);
+      const Mat y = on.New(q.rows, q.cols, 5);
+      const Mat sequences = on.Ints(batch.sequences);
+      const Mat positions = on.Ints(batch.positions);
+      for (int r = 0; r < q.rows; r += step) {
+        on->Attention(y.Rows(r, step), q.Rows(r, step), kv_,
+                      {sequences.Rows(r, step), positions.Rows(r, step)}, pages_, spec);
+      }
+      return y;
+    });
   }
 
-  Shape shape_;
-  int blocks_;
-  HostMat table_;
-  HostMat counts_;
-  HostMat k_;
-  HostMat v_;
-  HostMat ref_k_;
-  HostMat ref_v_;
+ private:
+  Device on_;
+  KvPages pages_;
+  KvLayer kv_;
 };
 
 // How many rows each sequence gets in a step.
 using StepRows = std::vector<int>;
 
-float LargestNorm(HostMat& x, int dim) {
+float LargestNorm(const HostMat& x, int dim) {
   float most = 0;
   for (int r = 0; r < x.rows(); ++r) {
     for (int first = 0; first < x.cols(); first += dim) {
@@ -94,8 +123,10 @@ class AttentionTest : public BackendTest {
         most_rows = std::max(most_rows, step[s]);
       }
     }
-    Caches caches(shape, static_cast<int>(sequences),
-                  *std::max_element(lengths.begin(), lengths.end()), most_rows, random_);
+    const Layout layout(shape, static_cast<int>(sequences),
+                        *std::max_element(lengths.begin(), lengths.end()), most_rows, random_);
+    Caches want(*ref_, layout);
+    Caches got(*backend_, layout);
     std::fill(lengths.begin(), lengths.end(), 0);
     for (const StepRows& step : steps) {
       std::vector<int> ids;
@@ -107,56 +138,44 @@ class AttentionTest : public BackendTest {
           positions.push_back(lengths[s]++);
         }
       }
-      RunStep(shape, caches, ids, positions);
+      RunStep(shape.spec, layout, MakeBatch(shape.spec, ids, positions), want, got);
       if (HasFatalFailure()) return;
     }
   }
 
-  void RunStep(const Shape& shape, Caches& caches, const std::vector<int>& ids,
-               const std::vector<int>& positions) {
-    const AttentionSpec& spec = shape.spec;
+  Batch MakeBatch(const AttentionSpec& spec, const std::vector<int>& ids,
+                  const std::vector<int>& positions) {
     const int rows = static_cast<int>(ids.size());
     const int kv_cols = spec.kv_heads * spec.head_dim;
-    HostMat k = HostMat::Normal(random_, rows, kv_cols, 1);
-    HostMat v = HostMat::Normal(random_, rows, kv_cols, 2);
     // Scores with a deviation of 2: neither flat nor one-hot.
-    HostMat q = HostMat::Normal(random_, rows, spec.heads * spec.head_dim, 3,
-                                2 / std::sqrt(static_cast<float>(spec.head_dim)));
-    HostMat sequences = HostMat::Ints(ids);
-    HostMat at = HostMat::Ints(positions);
-    const RowMap map{sequences.view(), at.view()};
-    ref_->KvAppend(caches.ref_layer(), k.view(), v.view(), map, caches.pages());
-    cpu_->KvAppend(caches.layer(), k.view(), v.view(), map, caches.pages());
-    ASSERT_TRUE(caches.Same());
+    const float scale = 2 / std::sqrt(static_cast<float>(spec.head_dim));
+    return {ids, positions, HostMat::Normal(random_, rows, spec.heads * spec.head_dim, 3, scale),
+            HostMat::Normal(random_, rows, kv_cols, 1), HostMat::Normal(random_, rows, kv_cols, 2)};
+  }
 
-    HostMat want(rows, q.cols(), 5);
-    HostMat got(rows, q.cols(), 5);
-    ref_->Attention(want.view(), q.view(), caches.ref_layer(), map, caches.pages(), spec);
-    cpu_->Attention(got.view(), q.view(), caches.layer(), map, caches.pages(), spec);
-    ASSERT_TRUE(cpu_->Wait().ok());
+  void RunStep(const AttentionSpec& spec, const Layout& layout, const Batch& batch, Caches& want,
+               Caches& got) {
+    want.Append(batch);
+    got.Append(batch);
+    const HostMat keys = got.keys();
+    const HostMat values = got.values();
+    ASSERT_TRUE(keys == want.keys() && values == want.values());
+    const int rows = batch.q.rows();
+    const HostMat together = got.Attend(batch, spec, rows);
     // A score of dim terms is off by sqrt(dim) eps |q| |k| (rounding errors add like a random
     // walk; keys are below 2 sqrt(dim) + 8 long), weights relatively by twice as much; then sums
     // over the positions, of values below 6.
     const float dim = static_cast<float>(spec.head_dim);
-    const float score = std::sqrt(dim) * LargestNorm(q, spec.head_dim) * (2 * std::sqrt(dim) + 8);
-    const float seen = static_cast<float>(positions.back() + 1);
-    ExpectNear(got, want, 0, 6 * kEps * (2 * score + std::sqrt(seen) + 10), "attention");
-    Invariance(spec, caches, q, map, got);
-  }
+    const float score =
+        std::sqrt(dim) * LargestNorm(batch.q, spec.head_dim) * (2 * std::sqrt(dim) + 8);
+    const float seen = static_cast<float>(batch.positions.back() + 1);
+    ExpectNear(together, want.Attend(batch, spec, rows), 0,
+               6 * kEps * (2 * score + std::sqrt(seen) + 10), "attention");
 
-  // Each row alone, and all on one thread.
-  void Invariance(const AttentionSpec& spec, Caches& caches, HostMat& q, const RowMap& map,
-                  HostMat& got) {
-    HostMat alone(q.rows(), q.cols(), 5);
-    HostMat one_thread(q.rows(), q.cols(), 5);
-    for (int r = 0; r < q.rows(); ++r) {
-      cpu_->Attention(alone.view().Rows(r, 1), q.view().Rows(r, 1), caches.layer(),
-                      {map.sequences.Rows(r, 1), map.positions.Rows(r, 1)}, caches.pages(), spec);
-    }
-    EXPECT_EQ(alone.bytes(), got.bytes());
-    GetParam().make(1)->Attention(one_thread.view(), q.view(), caches.layer(), map, caches.pages(),
-                                  spec);
-    EXPECT_EQ(one_thread.bytes(), got.bytes());
+    EXPECT_TRUE(together == got.Attend(batch, spec, 1)) << "each row alone";
+    const std::unique_ptr<Backend> one = GetParam().make(1);
+    EXPECT_TRUE(together == Caches(*one, layout, keys, values).Attend(batch, spec, rows))
+        << "all on one thread";
   }
 };
 
@@ -209,30 +228,23 @@ TEST_P(AttentionTest, WindowsLikeTheModels) {
 // Scores far apart: the running maximum has to be carried over.
 TEST_P(AttentionTest, ExtremeScores) {
   const Shape shape{{.heads = 1, .kv_heads = 1, .head_dim = 16}, DType::kF32};
-  Caches caches(shape, 1, 600, 600, random_);
-  HostMat k(600, 16);
-  HostMat v(600, 16);
   std::vector<int> positions(600);
   std::iota(positions.begin(), positions.end(), 0);
+  Batch batch{std::vector<int>(600, 0), positions, HostMat(600, 16), HostMat(600, 16),
+              HostMat(600, 16)};
   for (int r = 0; r < 600; ++r) {
     for (int c = 0; c < 16; ++c) {
-      k(r, c) = static_cast<float>(r);
-      v(r, c) = static_cast<float>(r) + static_cast<float>(c);
+      batch.k(r, c) = static_cast<float>(r);
+      batch.v(r, c) = static_cast<float>(r) + static_cast<float>(c);
     }
   }
-  HostMat ids = HostMat::Ints(std::vector<int>(600, 0));
-  HostMat at = HostMat::Ints(positions);
-  const RowMap map{ids.view(), at.view()};
-  cpu_->KvAppend(caches.layer(), k.view(), v.view(), map, caches.pages());
+  Caches caches(*backend_, Layout(shape, 1, 600, 600, random_));
+  caches.Append(batch);
   for (const float sign : {1.0f, -1.0f}) {
-    HostMat q(600, 16);
-    for (int r = 0; r < 600; ++r) {
-      for (int c = 0; c < 16; ++c) q(r, c) = sign * 10;
-    }
-    HostMat y(600, 16);
-    cpu_->Attention(y.view(), q.view(), caches.layer(), map, caches.pages(), shape.spec);
+    for (int r = 0; r < 600; ++r) std::fill_n(batch.q[r], 16, sign * 10);
+    const HostMat y = caches.Attend(batch, shape.spec, 600);
     // Neighbouring scores differ by 160: only the largest counts.
-    for (int r = 0; r < 600; ++r) EXPECT_EQ(y(r, 3), sign > 0 ? v(r, 3) : v(0, 3)) << r;
+    for (int r = 0; r < 600; ++r) EXPECT_EQ(y(r, 3), batch.v(sign > 0 ? r : 0, 3)) << r;
   }
 }
 
@@ -240,32 +252,21 @@ class SelfAttentionTest : public BackendTest {
  protected:
   void Compare(const std::vector<int>& starts, int heads, int dim) {
     const int rows = starts.back();
-    HostMat q =
-        HostMat::Normal(random_, rows, heads * dim, 1, 2 / std::sqrt(static_cast<float>(dim)));
-    HostMat k = HostMat::Normal(random_, rows, heads * dim, 2);
-    HostMat v = HostMat::Normal(random_, rows, heads * dim, 3);
-    HostMat runs = HostMat::Ints(starts);
-    HostMat want(rows, heads * dim, 5);
-    HostMat got(rows, heads * dim, 5);
-    ref_->SelfAttention(want.view(), q.view(), k.view(), v.view(), runs.view(), heads);
-    cpu_->SelfAttention(got.view(), q.view(), k.view(), v.view(), runs.view(), heads);
-    ASSERT_TRUE(cpu_->Wait().ok());
+    SCOPED_TRACE(std::to_string(rows) + " rows, dim " + std::to_string(dim));
+    const int cols = heads * dim;
+    const float root = std::sqrt(static_cast<float>(dim));
+    const HostMat q = HostMat::Normal(random_, rows, cols, 1, 2 / root);
+    const HostMat k = HostMat::Normal(random_, rows, cols, 2);
+    const HostMat v = HostMat::Normal(random_, rows, cols, 3);
     // As for Attention.
-    const float score =
-        std::sqrt(static_cast<float>(dim)) * LargestNorm(q, dim) * LargestNorm(k, dim);
-    ExpectNear(got, want, 0, 6 * kEps * (2 * score + std::sqrt(static_cast<float>(rows)) + 10),
-               std::to_string(rows) + " rows, dim " + std::to_string(dim));
-    // Each run alone, on one thread.
-    HostMat alone(rows, heads * dim, 5);
-    const std::unique_ptr<Backend> one = GetParam().make(1);
-    for (size_t i = 0; i + 1 < starts.size(); ++i) {
-      const int n = starts[i + 1] - starts[i];
-      HostMat run = HostMat::Ints({0, n});
-      one->SelfAttention(alone.view().Rows(starts[i], n), q.view().Rows(starts[i], n),
-                         k.view().Rows(starts[i], n), v.view().Rows(starts[i], n), run.view(),
-                         heads);
-    }
-    EXPECT_EQ(alone.bytes(), got.bytes());
+    const float score = root * LargestNorm(q, dim) * LargestNorm(k, dim);
+    CompareRuns(starts, 6 * kEps * (2 * score + std::sqrt(static_cast<float>(rows)) + 10),
+                [&](Device& on, int first, int n, Mat at) {
+                  const Mat y = on.New(n, cols, 5);
+                  on->SelfAttention(y, on.Copy(q.Rows(first, n)), on.Copy(k.Rows(first, n)),
+                                    on.Copy(v.Rows(first, n)), at, heads);
+                  return y;
+                });
   }
 };
 
@@ -281,13 +282,16 @@ TEST_P(SelfAttentionTest, Lengths) {
 
 // A query that is not a number attends to nothing in particular: it must not look like an answer.
 TEST_P(SelfAttentionTest, KeepsNaN) {
-  for (Backend* b : {ref_.get(), cpu_.get()}) {
-    HostMat q = HostMat::Normal(random_, 40, 32);
-    HostMat k = HostMat::Normal(random_, 40, 32);
-    HostMat y(40, 32);
-    HostMat runs = HostMat::Ints({0, 40});
-    q(7, 3) = std::numeric_limits<float>::quiet_NaN();
-    b->SelfAttention(y.view(), q.view(), k.view(), k.view(), runs.view(), 2);
+  HostMat q = HostMat::Normal(random_, 40, 32);
+  q(7, 3) = std::numeric_limits<float>::quiet_NaN();
+  const HostMat k = HostMat::Normal(random_, 40, 32);
+  for (Backend* b : Both()) {
+    const HostMat y = RunOn(*b, [&](Device& on) {
+      const Mat at = on.New(40, 32);
+      const Mat keys = on.Copy(k);
+      on->SelfAttention(at, on.Copy(q), keys, keys, on.Ints({0, 40}), 2);
+      return at;
+    });
     EXPECT_TRUE(std::isnan(y(7, 0))) << b->Name();
     EXPECT_FALSE(std::isnan(y(7, 16)) || std::isnan(y(8, 0))) << b->Name();
   }

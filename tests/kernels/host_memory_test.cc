@@ -13,8 +13,10 @@ namespace softsplice {
 namespace {
 
 using testing::BackendTest;
+using testing::Device;
 using testing::FloatTensor;
 using testing::HostMat;
+using testing::RunOn;
 
 // No more address space than the process has now, for as long as it lives.
 class NoMoreMemory {
@@ -86,21 +88,25 @@ class ShortMemoryTest : public BackendTest {};
 TEST_P(ShortMemoryTest, PassesWhenThereIsMemoryAgain) {
   if (Sanitized()) GTEST_SKIP() << "no address space to take away";
   constexpr int kCols = 4096;
-  HostMat weights = HostMat::Normal(random_, 8, kCols);
-  const Weight w = *cpu_->Pack(FloatTensor(weights), Use::kLinear);
-  HostMat x = HostMat::Normal(random_, 2000, kCols);
-  HostMat y(2000, 8);
-  HostMat want(2000, 8);
+  const HostMat weights = HostMat::Normal(random_, 8, kCols);
+  const HostMat x = HostMat::Normal(random_, 2000, kCols);
+  Device on(*backend_);
+  const Weight& w = on.Pack(FloatTensor(weights), Use::kLinear);
+  const Mat from = on.Copy(x);
+  const Mat y = on.New(2000, 8);
   {
     const NoMoreMemory none;
-    cpu_->Matmul(y.view(), x.view(), w);
-    const absl::Status status = cpu_->Wait();
+    on->Matmul(y, from, w);
+    const absl::Status status = on->Wait();
     EXPECT_EQ(GetErrorDetail(status).reason, "OUT_OF_MEMORY") << status;
   }
-  cpu_->Matmul(y.view(), x.view(), w);
-  EXPECT_TRUE(cpu_->Wait().ok());
-  GetParam().make(1)->Matmul(want.view(), x.view(), w);
-  EXPECT_EQ(y.bytes(), want.bytes());
+  on->Matmul(y, from, w);
+  const HostMat want = RunOn(*GetParam().make(1), [&](Device& one) {
+    const Mat at = one.New(2000, 8);
+    one->Matmul(at, one.Copy(x), one.Pack(FloatTensor(weights), Use::kLinear));
+    return at;
+  });
+  EXPECT_TRUE(*on.Read(y) == want);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, ShortMemoryTest, ::testing::ValuesIn(testing::Candidates()),

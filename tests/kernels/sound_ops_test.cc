@@ -8,44 +8,25 @@ namespace softsplice {
 namespace {
 
 using testing::BackendTest;
+using testing::Device;
 using testing::ExpectNear;
-using testing::FloatTensor;
 using testing::HostMat;
 using testing::kEps;
+using testing::RunOn;
 
 class SoundOpsTest : public BackendTest {
  protected:
-  // The result of op(backend, y, first row, rows, starts) for all runs at once equals, to the bit,
-  // that of each run alone on one thread.
-  template <class Op>
-  void ExpectRunsAreAlone(const std::vector<int>& starts, HostMat& together, Op op) {
-    const std::unique_ptr<Backend> one = GetParam().make(1);
-    HostMat alone(together.rows(), together.cols(), 5);
-    for (size_t i = 0; i + 1 < starts.size(); ++i) {
-      const int n = starts[i + 1] - starts[i];
-      HostMat run = HostMat::Ints({0, n});
-      op(*one, alone.view().Rows(starts[i], n), starts[i], n, run.view());
-    }
-    EXPECT_EQ(alone.bytes(), together.bytes());
-  }
-
   void CompareDepthwise(const std::vector<int>& starts, int cols, int width) {
     SCOPED_TRACE(std::to_string(cols) + " columns, width " + std::to_string(width));
-    const int rows = starts.back();
-    HostMat x = HostMat::Normal(random_, rows, cols, 3);
-    HostMat kernel = HostMat::Normal(random_, cols, width);
-    HostMat runs = HostMat::Ints(starts);
-    HostMat want(rows, cols, 5);
-    HostMat got(rows, cols, 5);
-    const auto convolve = [&](Backend& b, Mat y, int first, int n, Mat at) {
-      const Weight w = *b.Pack(FloatTensor(kernel), Use::kVector);
-      b.DepthwiseConv(y, x.view().Rows(first, n), w, at);
-    };
-    convolve(*ref_, want.view(), 0, rows, runs.view());
-    convolve(*cpu_, got.view(), 0, rows, runs.view());
+    const HostMat x = HostMat::Normal(random_, starts.back(), cols, 3);
+    const HostMat kernel = HostMat::Normal(random_, cols, width);
     // A sum of `width` products, each below 25, in the same order.
-    ExpectNear(got, want, 0, static_cast<float>(width) * 25 * kEps, "depthwise");
-    ExpectRunsAreAlone(starts, got, convolve);
+    CompareRuns(starts, static_cast<float>(width) * 25 * kEps,
+                [&](Device& on, int first, int rows, Mat at) {
+                  const Mat y = on.New(rows, cols, 5);
+                  on->DepthwiseConv(y, on.Copy(x.Rows(first, rows)), on.Vector(kernel), at);
+                  return y;
+                });
   }
 
   void CompareAttention(const std::vector<int>& starts, const LocalAttentionSpec& spec, int dim,
@@ -54,40 +35,37 @@ class SoundOpsTest : public BackendTest {
     const int rows = starts.back();
     const int cols = spec.heads * dim;
     const float root = std::sqrt(static_cast<float>(dim));
-    HostMat q = HostMat::Normal(random_, rows, cols, 1, scale / root);
-    HostMat k = HostMat::Normal(random_, rows, cols, 2);
-    HostMat v = HostMat::Normal(random_, rows, cols, 3);
-    HostMat relative = HostMat::Normal(random_, spec.left + 1, cols, 4);
-    HostMat runs = HostMat::Ints(starts);
-    HostMat want(rows, cols, 5);
-    HostMat got(rows, cols, 5);
-    const auto attend = [&](Backend& b, Mat y, int first, int n, Mat at) {
-      b.LocalAttention(y, q.view().Rows(first, n), k.view().Rows(first, n), v.view().Rows(first, n),
-                       relative.view(), at, spec);
-    };
-    attend(*ref_, want.view(), 0, rows, runs.view());
-    attend(*cpu_, got.view(), 0, rows, runs.view());
-    ASSERT_TRUE(cpu_->Wait().ok());
+    const HostMat q = HostMat::Normal(random_, rows, cols, 1, scale / root);
+    const HostMat k = HostMat::Normal(random_, rows, cols, 2);
+    const HostMat v = HostMat::Normal(random_, rows, cols, 3);
+    const HostMat relative = HostMat::Normal(random_, spec.left + 1, cols, 4);
     // A score is a sum of 2 dim products, each of a q of at most 6 scale / root and a k or r of at
     // most 6; its error, at most doubled by the division, and that of the cap, e^x and the sums
     // apply to values of at most 6.
     const float score = std::sqrt(2.0f * static_cast<float>(dim)) * 36 * scale * 2;
-    ExpectNear(got, want, 0, 6 * kEps * (score + 4 * std::min(spec.cap, score) + 40), "attention");
-    ExpectRunsAreAlone(starts, got, attend);
+    CompareRuns(starts, 6 * kEps * (score + 4 * std::min(spec.cap, score) + 40),
+                [&](Device& on, int first, int n, Mat at) {
+                  const Mat y = on.New(n, cols, 5);
+                  on->LocalAttention(y, on.Copy(q.Rows(first, n)), on.Copy(k.Rows(first, n)),
+                                     on.Copy(v.Rows(first, n)), on.Copy(relative), at, spec);
+                  return y;
+                });
   }
 
   void CompareUnfold(int frames, int bins, int channels) {
-    HostMat x = HostMat::Normal(random_, frames, bins * channels, 3);
+    const HostMat x = HostMat::Normal(random_, frames, bins * channels, 3);
     const int columns = (bins + 1) / 2;
     const int outputs = (frames + 1) / 2;
-    HostMat want(outputs * columns, 9 * channels, 1);
-    HostMat got(outputs * columns, 9 * channels, 1);
-    ref_->Unfold(want.view(), x.view(), channels, 0);
-    // In two parts.
-    const int part = outputs / 3 * columns;
-    cpu_->Unfold(got.view().Rows(0, part), x.view(), channels, 0);
-    cpu_->Unfold(got.view().Rows(part, got.rows() - part), x.view(), channels, outputs / 3);
-    ExpectNear(got, want, 0, 0,
+    const auto unfold = [&](int part) {
+      return [=, &x](Device& on) {
+        const Mat from = on.Copy(x);
+        const Mat y = on.New(outputs * columns, 9 * channels, 1);
+        on->Unfold(y.Rows(0, part * columns), from, channels, 0);
+        on->Unfold(y.Rows(part * columns, (outputs - part) * columns), from, channels, part);
+        return y;
+      };
+    };
+    ExpectNear(RunOn(*backend_, unfold(outputs / 3)), RunOn(*ref_, unfold(0)), 0, 0,
                std::to_string(frames) + " frames, " + std::to_string(bins) + " bins of " +
                    std::to_string(channels));
   }
@@ -104,15 +82,18 @@ TEST_P(SoundOpsTest, DepthwiseConvOfOddWidthsAndColumns) {
 }
 
 TEST_P(SoundOpsTest, LocalAttentionKeepsNaN) {
-  for (Backend* b : {ref_.get(), cpu_.get()}) {
-    HostMat q = HostMat::Normal(random_, 40, 32);
-    HostMat k = HostMat::Normal(random_, 40, 32);
-    HostMat relative = HostMat::Normal(random_, 12, 32);
-    HostMat y(40, 32);
-    HostMat runs = HostMat::Ints({0, 40});
-    q(7, 3) = std::numeric_limits<float>::quiet_NaN();
-    b->LocalAttention(y.view(), q.view(), k.view(), k.view(), relative.view(), runs.view(),
-                      {.heads = 2, .left = 11, .cap = 50});
+  HostMat q = HostMat::Normal(random_, 40, 32);
+  q(7, 3) = std::numeric_limits<float>::quiet_NaN();
+  const HostMat k = HostMat::Normal(random_, 40, 32);
+  const HostMat relative = HostMat::Normal(random_, 12, 32);
+  for (Backend* b : Both()) {
+    const HostMat y = RunOn(*b, [&](Device& on) {
+      const Mat at = on.New(40, 32);
+      const Mat keys = on.Copy(k);
+      on->LocalAttention(at, on.Copy(q), keys, keys, on.Copy(relative), on.Ints({0, 40}),
+                         {.heads = 2, .left = 11, .cap = 50});
+      return at;
+    });
     EXPECT_TRUE(std::isnan(y(7, 0))) << b->Name();
     EXPECT_FALSE(std::isnan(y(7, 16)) || std::isnan(y(8, 0))) << b->Name();
   }
