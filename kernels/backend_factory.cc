@@ -8,6 +8,7 @@
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/cpus.h"
 #include "kernels/cpu/isa.h"
+#include "kernels/cuda/cuda_backend.h"
 #include "kernels/ref/ref_backend.h"
 
 namespace softsplice {
@@ -25,11 +26,14 @@ std::optional<Isa> IsaOf(const std::string& name) {
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const BackendOptions& options) {
   if (options.name == "ref") return MakeRefBackend();
+  if (options.name == "cuda") {
+    return MakeCudaBackend({.device = options.device, .wait_after_ops = options.wait_after_ops});
+  }
   const std::optional<Isa> isa = IsaOf(options.name);
   if (!isa.has_value()) {
     return InvalidField("backend", absl::StrCat("there is no backend \"", options.name,
                                                 "\"; there are ref, cpu, cpu-generic, cpu-avx2, "
-                                                "cpu-avx512"));
+                                                "cpu-avx512, cuda"));
   }
   if (!Supported(*isa)) {
     return InvalidField("backend", absl::StrCat("this machine cannot run ", options.name));

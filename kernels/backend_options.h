@@ -7,8 +7,12 @@ namespace softsplice {
 
 struct BackendOptions {
   // "cpu" (fast, picks the best instruction set), "cpu-generic", "cpu-avx2", "cpu-avx512" (that
-  // one, an error where the machine lacks it) or "ref" (scalar float32: the oracle, slow).
+  // one, an error where the machine lacks it), "cuda", or "ref" (scalar float32: the oracle, slow).
   std::string name = "cpu";
+  // Of "cuda": which of the devices that the process sees.
+  int device = 0;
+  // Of "cuda": wait after each op, so that an error names the op that caused it. Slow.
+  bool wait_after_ops = false;
   // 0: as many as the process may use (affinity and cgroup quota).
   int threads = 0;
   // Dequantise quantised weights to float32 when they are packed instead of using integer kernels:

@@ -299,9 +299,9 @@ TEST_P(SelfAttentionTest, KeepsNaN) {
 
 TEST_P(SelfAttentionTest, Runs) { Compare({0, 90, 91, 400, 401, 520}, 2, 64); }
 
-INSTANTIATE_TEST_SUITE_P(All, AttentionTest, ::testing::ValuesIn(testing::Candidates()),
+INSTANTIATE_TEST_SUITE_P(All, AttentionTest, ::testing::ValuesIn(testing::CpuCandidates()),
                          testing::NameOf);
-INSTANTIATE_TEST_SUITE_P(All, SelfAttentionTest, ::testing::ValuesIn(testing::Candidates()),
+INSTANTIATE_TEST_SUITE_P(All, SelfAttentionTest, ::testing::ValuesIn(testing::CpuCandidates()),
                          testing::NameOf);
 
 }  // namespace

@@ -31,6 +31,19 @@ TEST(BackendFactoryTest, RefusesWhatThereIsNot) {
   EXPECT_EQ(MakeBackend({.threads = -1}).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
+// Where there is a driver and a device, it is a backend; else the client is told why not.
+TEST(BackendFactoryTest, MakesCudaOrSaysWhyNot) {
+  const auto cuda = MakeBackend({.name = "cuda"});
+  if (cuda.ok()) {
+    EXPECT_THAT((*cuda)->Name(), StartsWith("cuda "));
+  } else {
+    EXPECT_EQ(cuda.status().code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(GetErrorDetail(cuda.status()).field, "backend");
+  }
+  EXPECT_EQ(MakeBackend({.name = "cuda", .device = 1000}).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
 TEST(NullBackendTest, MeasuresAWorkspace) {
   NullBackend null;
   Arena arena(nullptr);

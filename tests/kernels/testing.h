@@ -15,6 +15,7 @@
 #include "kernels/backend_options.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/isa.h"
+#include "kernels/cuda/cuda_backend.h"
 #include "kernels/ref/ref_backend.h"
 #include "tests/kernels/device.h"
 
@@ -27,13 +28,14 @@ namespace softsplice::testing {
 inline constexpr float kEps = std::numeric_limits<float>::epsilon();
 inline constexpr int kThreads = 3;
 
-// A backend of the machine, or the wide kernels in AVX2 instructions. The options' name is ignored.
+// A backend of the machine, the wide kernels in AVX2 instructions, or CUDA's: on the device, or on
+// its emulation, whichever the test is linked with. The options' name is ignored.
 struct Candidate {
   std::string name;
   std::function<std::unique_ptr<Backend>(const BackendOptions& options)> make;
 };
 
-inline std::vector<Candidate> Candidates() {
+inline std::vector<Candidate> CpuCandidates() {
   std::vector<Candidate> all;
   for (const Isa isa : {Isa::kGeneric, Isa::kAvx2, Isa::kAvx512}) {
     if (!Supported(isa)) continue;
@@ -47,6 +49,12 @@ inline std::vector<Candidate> Candidates() {
                                            options.exact_weights);
                    }});
   }
+  return all;
+}
+
+inline std::vector<Candidate> Candidates() {
+  std::vector<Candidate> all = CpuCandidates();
+  all.push_back({"cuda", [](const BackendOptions&) { return *MakeCudaBackend({}); }});
   return all;
 }
 
@@ -85,8 +93,12 @@ class BackendTest : public ::testing::TestWithParam<Candidate> {
     return GetParam().make({.threads = threads, .exact_weights = exact_weights});
   }
   std::vector<Backend*> Both() const { return {ref_.get(), backend_.get()}; }
+  // The result is the oracle's within a bound, and the same to the bit a second time (where the
+  // emulation runs threads in another order).
   void ExpectLikeRef(float relative, float absolute, const std::string& what, Ops ops) {
-    ExpectNear(RunOn(*backend_, ops), RunOn(*ref_, ops), relative, absolute, what);
+    const HostMat got = RunOn(*backend_, ops);
+    ExpectNear(got, RunOn(*ref_, ops), relative, absolute, what);
+    EXPECT_TRUE(RunOn(*backend_, ops) == got) << what << ", again";
   }
   // ops(on, first, rows, starts) works on the rows [first, first + rows), cut into runs at
   // `starts`. All runs at once give what the oracle gives, and, to the bit, what each run gives

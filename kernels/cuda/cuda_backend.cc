@@ -1,0 +1,301 @@
+// See cuda_backend.h.
+#include "kernels/cuda/cuda_backend.h"
+
+#include <cuda_runtime.h>
+
+#include <cmath>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/gguf/types.h"
+#include "common/status/error.h"
+#include "common/status/macros.h"
+#include "kernels/cuda/elementwise.h"
+#include "kernels/cuda/embed.h"
+#include "kernels/cuda/kv_append.h"
+#include "kernels/cuda/memory.h"
+#include "kernels/cuda/norm.h"
+#include "kernels/cuda/rope.h"
+#include "kernels/cuda/sound.h"
+
+namespace softsplice {
+namespace {
+
+using namespace cuda;
+
+// What the `packed` of a table points to; that of a vector points to its numbers.
+struct PackedTable {
+  Table table;
+  std::shared_ptr<void> memory;
+};
+const Table& TableOf(const Weight& w) {
+  return static_cast<const PackedTable*>(w.packed.get())->table;
+}
+const float* Vector(const Weight& w) { return static_cast<const float*>(w.packed.get()); }
+
+class CudaBackend final : public Backend {
+ public:
+  CudaBackend(const CudaOptions& options, std::string device, cudaStream_t stream)
+      : options_(options), device_(std::move(device)), stream_(stream), staging_(stream) {}
+  ~CudaBackend() override {
+    (void)cudaStreamSynchronize(stream_);
+    (void)cudaStreamDestroy(stream_);
+  }
+
+  std::string Name() const override {
+    return absl::StrCat("cuda ", device_, ", device ", options_.device);
+  }
+
+  absl::StatusOr<std::shared_ptr<void>> Allocate(size_t bytes) override {
+    RETURN_IF_ERROR(ToStatus("Allocate", cudaSetDevice(options_.device)));
+    ASSIGN_OR_RETURN(std::shared_ptr<void> memory, AllocateDevice(bytes));
+    if (bytes > 0) {
+      RETURN_IF_ERROR(ToStatus("Allocate", cudaMemsetAsync(memory.get(), 0, bytes, stream_)));
+    }
+    return memory;
+  }
+
+  absl::StatusOr<Weight> Pack(const gguf::Tensor& tensor, Use use) override {
+    switch (use) {
+      case Use::kLinear:
+        return absl::UnimplementedError("CUDA: Matmul");
+      case Use::kTable:
+        return PackTable(tensor);
+      case Use::kVector:
+        return PackVector(tensor);
+    }
+    return absl::InternalError("no such use of a weight");
+  }
+
+  void Upload(Mat dst, const void* host) override {
+    const size_t size = SizeOf(dst.type);
+    Do("Upload", [&] {
+      return staging_.Upload(dst.data, static_cast<size_t>(dst.pitch) * size, host,
+                             static_cast<size_t>(dst.cols) * size, static_cast<size_t>(dst.rows));
+    });
+  }
+
+  void Download(void* host, Mat src) override {
+    const size_t size = SizeOf(src.type);
+    const size_t row_bytes = static_cast<size_t>(src.cols) * size;
+    if (src.rows == 0 || src.cols == 0) return;
+    Do("Download", [&] {
+      return cudaMemcpy2DAsync(host, row_bytes, src.data, static_cast<size_t>(src.pitch) * size,
+                               row_bytes, static_cast<size_t>(src.rows), cudaMemcpyDeviceToHost,
+                               stream_);
+    });
+  }
+
+  absl::Status Wait() override {
+    Note(absl::StrCat("after ", last_op_).c_str(), cudaStreamSynchronize(stream_));
+    staging_.Reset();
+    return std::exchange(status_, absl::OkStatus());
+  }
+
+  void Embed(Mat y, Mat ids, const Weight& table, float scale) override {
+    Do("Embed", [&] { return LaunchEmbed(stream_, y, ids, TableOf(table), scale); });
+  }
+  void AddEmbedding(Mat y, Mat ids, const Weight& table) override {
+    Do("AddEmbedding", [&] { return LaunchAddEmbedding(stream_, y, ids, TableOf(table)); });
+  }
+  void GatherRows(Mat y, Mat x, Mat index) override {
+    Do("GatherRows", [&] { return LaunchGatherRows(stream_, y, x, index); });
+  }
+  void ScatterRows(Mat y, Mat x, Mat index) override {
+    Do("ScatterRows", [&] { return LaunchScatterRows(stream_, y, x, index); });
+  }
+
+  void Matmul(Mat, Mat, const Weight&) override { Lacks("Matmul"); }
+
+  void RmsNorm(Mat y, Mat x, const Weight* gain, float eps, int group) override {
+    Do("RmsNorm", [&] {
+      return LaunchRmsNorm(stream_, y, x, gain == nullptr ? nullptr : Vector(*gain), eps, group);
+    });
+  }
+  void AddNorm(Mat x, Mat h, const Weight& gain, float eps) override {
+    Do("AddNorm", [&] { return LaunchAddNorm(stream_, x, h, Vector(gain), eps); });
+  }
+  void LayerNorm(Mat y, Mat x, const Weight& gain, float eps) override {
+    Do("LayerNorm", [&] { return LaunchLayerNorm(stream_, y, x, Vector(gain), eps); });
+  }
+
+  void Rope(Mat x, Mat positions, const RopeSpec& spec) override {
+    const float* frequencies = FrequenciesOf(spec);
+    if (frequencies == nullptr) return;
+    Do("Rope", [&] {
+      return LaunchRope(stream_, x, positions, spec, frequencies,
+                        spec.factors == nullptr ? nullptr : Vector(*spec.factors));
+    });
+  }
+
+  void GeluMul(Mat gate, Mat up, Gelu gelu) override {
+    Do("GeluMul", [&] { return LaunchGeluMul(stream_, gate, up, gelu); });
+  }
+  void Add(Mat y, Mat x) override {
+    Do("Add", [&] { return LaunchAdd(stream_, y, x); });
+  }
+  void Scale(Mat x, float factor) override {
+    Do("Scale", [&] { return LaunchScale(stream_, x, factor); });
+  }
+  void Scale(Mat x, const Weight& w) override {
+    Do("Scale", [&] { return LaunchScale(stream_, x, Vector(w)); });
+  }
+  void Softcap(Mat x, float cap) override {
+    Do("Softcap", [&] { return LaunchSoftcap(stream_, x, cap); });
+  }
+
+  void KvAppend(const KvLayer& kv, Mat k, Mat v, const RowMap& rows,
+                const KvPages& pages) override {
+    Do("KvAppend", [&] { return LaunchKvAppend(stream_, kv, k, v, rows, pages); });
+  }
+  void Attention(Mat, Mat, const KvLayer&, const RowMap&, const KvPages&,
+                 const AttentionSpec&) override {
+    Lacks("Attention");
+  }
+  void SelfAttention(Mat, Mat, Mat, Mat, Mat, int) override { Lacks("SelfAttention"); }
+
+  void AveragePool(Mat y, Mat x, int columns, int size) override {
+    Do("AveragePool", [&] { return LaunchAveragePool(stream_, y, x, columns, size); });
+  }
+  void Unfold(Mat y, Mat x, int channels, int first) override {
+    Do("Unfold", [&] { return LaunchUnfold(stream_, y, x, channels, first); });
+  }
+  void Relu(Mat x) override {
+    Do("Relu", [&] { return LaunchRelu(stream_, x); });
+  }
+  void Silu(Mat x) override {
+    Do("Silu", [&] { return LaunchSilu(stream_, x); });
+  }
+  void Glu(Mat y, Mat x) override {
+    Do("Glu", [&] { return LaunchGlu(stream_, y, x); });
+  }
+  void AddVector(Mat x, const Weight& w) override {
+    Do("AddVector", [&] { return LaunchAddVector(stream_, x, Vector(w)); });
+  }
+  void MulVector(Mat x, const Weight& w) override {
+    Do("MulVector", [&] { return LaunchMulVector(stream_, x, Vector(w), w.cols); });
+  }
+  void DepthwiseConv(Mat y, Mat x, const Weight& kernel, Mat starts) override {
+    Do("DepthwiseConv", [&] {
+      return LaunchDepthwiseConv(stream_, y, x, Vector(kernel), kernel.cols / x.cols, starts);
+    });
+  }
+  void LocalAttention(Mat y, Mat q, Mat k, Mat v, Mat relative, Mat starts,
+                      const LocalAttentionSpec& spec) override {
+    Do("LocalAttention",
+       [&] { return LaunchLocalAttention(stream_, y, q, k, v, relative, starts, spec); });
+  }
+
+ private:
+  // base^(-2i / count), on the device.
+  struct Frequencies {
+    float base;
+    int count;
+    std::shared_ptr<void> values;
+  };
+
+  // Keeps the first error since the last Wait().
+  void Note(const char* what, cudaError_t error) {
+    if (status_.ok()) status_ = ToStatus(what, error);
+  }
+
+  // Enqueues an op by `launch`, unless an error has made what it would compute worthless.
+  template <class Launch>
+  void Do(const char* op, const Launch& launch) {
+    if (!status_.ok()) return;
+    last_op_ = op;
+    cudaError_t error = cudaSetDevice(options_.device);
+    if (error == cudaSuccess) error = launch();
+    if (error == cudaSuccess && options_.wait_after_ops) error = cudaStreamSynchronize(stream_);
+    Note(op, error);
+  }
+
+  void Lacks(const char* op) {
+    if (status_.ok()) status_ = absl::UnimplementedError(absl::StrCat("CUDA: ", op));
+  }
+
+  // The memory that holds `bytes` at `from`.
+  absl::StatusOr<std::shared_ptr<void>> ToDevice(const void* from, size_t bytes) {
+    RETURN_IF_ERROR(ToStatus("Pack", cudaSetDevice(options_.device)));
+    ASSIGN_OR_RETURN(std::shared_ptr<void> memory, AllocateDevice(bytes));
+    RETURN_IF_ERROR(ToStatus("Pack", staging_.Upload(memory.get(), bytes, from, bytes, 1)));
+    return memory;
+  }
+
+  absl::StatusOr<Weight> PackTable(const gguf::Tensor& tensor) {
+    ASSIGN_OR_RETURN(std::shared_ptr<void> memory, ToDevice(tensor.data, tensor.bytes));
+    const Table table{tensor.type, static_cast<const uint8_t*>(memory.get()), tensor.RowBytes()};
+    return Weight{.rows = static_cast<int>(tensor.Rows()),
+                  .cols = static_cast<int>(tensor.Cols()),
+                  .packed = std::make_shared<PackedTable>(PackedTable{table, std::move(memory)})};
+  }
+
+  absl::StatusOr<Weight> PackVector(const gguf::Tensor& tensor) {
+    std::vector<float> numbers(static_cast<size_t>(tensor.Elements()));
+    gguf::Dequantize(tensor.type, tensor.data, numbers.data(), tensor.Elements());
+    ASSIGN_OR_RETURN(std::shared_ptr<void> memory,
+                     ToDevice(numbers.data(), numbers.size() * sizeof(float)));
+    return Weight{
+        .rows = 1, .cols = static_cast<int>(tensor.Elements()), .packed = std::move(memory)};
+  }
+
+  // Null where there is no memory for them.
+  const float* FrequenciesOf(const RopeSpec& spec) {
+    for (const Frequencies& f : frequencies_) {
+      if (f.base == spec.base && f.count == spec.count) {
+        return static_cast<const float*>(f.values.get());
+      }
+    }
+    std::vector<float> values(static_cast<size_t>(spec.count / 2));
+    for (size_t i = 0; i < values.size(); ++i) {
+      const float exponent = static_cast<float>(2 * i) / static_cast<float>(spec.count);
+      values[i] = 1.0f / std::pow(spec.base, exponent);
+    }
+    absl::StatusOr<std::shared_ptr<void>> memory =
+        ToDevice(values.data(), values.size() * sizeof(float));
+    if (!memory.ok()) {
+      status_.Update(memory.status());
+      return nullptr;
+    }
+    frequencies_.push_back({spec.base, spec.count, *std::move(memory)});
+    return static_cast<const float*>(frequencies_.back().values.get());
+  }
+
+  const CudaOptions options_;
+  const std::string device_;
+  const cudaStream_t stream_;
+  Staging staging_;
+  std::vector<Frequencies> frequencies_;
+  const char* last_op_ = "nothing";
+  absl::Status status_;  // since the last Wait()
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaOptions& options) {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error != cudaSuccess) {
+    return InvalidField("backend",
+                        absl::StrCat("this machine cannot run cuda: ", cudaGetErrorString(error)));
+  }
+  if (options.device < 0 || options.device >= count) {
+    return InvalidField("device",
+                        absl::StrCat("there is no device ", options.device, "; there are ", count));
+  }
+  RETURN_IF_ERROR(ToStatus("start", cudaSetDevice(options.device)));
+  cudaDeviceProp properties;
+  RETURN_IF_ERROR(ToStatus("start", cudaGetDeviceProperties(&properties, options.device)));
+  if (properties.major < 8) {
+    return InvalidField(
+        "device", absl::StrCat(properties.name, " has compute capability ", properties.major, ".",
+                               properties.minor, "; at least 8.0 is needed"));
+  }
+  cudaStream_t stream = nullptr;
+  RETURN_IF_ERROR(ToStatus("start", cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking)));
+  return std::make_unique<CudaBackend>(options, properties.name, stream);
+}
+
+}  // namespace softsplice

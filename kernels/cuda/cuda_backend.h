@@ -1,0 +1,20 @@
+// The CUDA backend: each op is a kernel (or a few) on one stream of one device.
+#pragma once
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "kernels/backend.h"
+
+namespace softsplice {
+
+struct CudaOptions {
+  int device = 0;  // of those that the process sees
+  // Waits after each op, so that an error names the op that caused it.
+  bool wait_after_ops = false;
+};
+
+// INVALID_ARGUMENT: there is no such device here, no driver, or the program was built without CUDA.
+absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaOptions& options);
+
+}  // namespace softsplice

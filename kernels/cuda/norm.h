@@ -1,0 +1,17 @@
+// Norms of rows of float32; backend.h has the formulas. Sums of a row do not depend on other rows.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include "kernels/mat.h"
+
+namespace softsplice::cuda {
+
+// y may be x; gain (on the device, [group]) may be null.
+cudaError_t LaunchRmsNorm(cudaStream_t stream, Mat y, Mat x, const float* gain, float eps,
+                          int group);
+// x += norm(h) * gain. h is left as it is.
+cudaError_t LaunchAddNorm(cudaStream_t stream, Mat x, Mat h, const float* gain, float eps);
+cudaError_t LaunchLayerNorm(cudaStream_t stream, Mat y, Mat x, const float* gain, float eps);
+
+}  // namespace softsplice::cuda

@@ -1,0 +1,260 @@
+// See emulation.h. Where the program has ThreadSanitizer (this file itself is built without any
+// sanitizer) it is told who waits for whom: a missing barrier is reported with both source lines.
+#include "emulation.h"
+
+#include <sanitizer/tsan_interface.h>
+
+#include <boost/context/detail/fcontext.hpp>
+#include <boost/context/protected_fixedsize_stack.hpp>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <numeric>
+#include <vector>
+
+#include "absl/debugging/symbolize.h"
+
+#pragma weak __tsan_get_current_fiber
+#pragma weak __tsan_create_fiber
+#pragma weak __tsan_destroy_fiber
+#pragma weak __tsan_switch_to_fiber
+#pragma weak __tsan_release
+#pragma weak __tsan_acquire
+
+namespace emulation {
+namespace {
+
+namespace context = boost::context;
+using context::detail::fcontext_t;
+
+constexpr size_t kStackBytes = 128 << 10;
+
+// Where `members` threads meet again and again; what one did before a round happened before what
+// any of them does after it.
+struct Meeting {
+  unsigned members = 0, arrived = 0, round = 0;
+  char order[2] = {};
+};
+const Meeting never;  // for threads that are done
+
+struct Warp {
+  Meeting meeting;
+  alignas(64) char values[2][32 * 64];
+};
+
+// A fiber, which is used for one CUDA thread after another.
+struct Thread {
+  Thread() : stack(context::protected_fixedsize_stack(kStackBytes).allocate()) {}
+  ~Thread() {
+    if (races != nullptr) __tsan_destroy_fiber(races);
+    context::protected_fixedsize_stack(kStackBytes).deallocate(stack);
+  }
+
+  context::stack_context stack;
+  void* races = __tsan_create_fiber != nullptr ? __tsan_create_fiber(0) : nullptr;
+  fcontext_t at = nullptr;
+  const Meeting* waits_at = nullptr;
+  unsigned round = 0;
+  bool has_waited = false;     // for its predecessor
+  std::vector<Copy> copies;    // begun and not done
+  std::vector<size_t> groups;  // how many of them each group has
+  size_t ungrouped = 0;
+};
+
+// The block that runs on this thread of the host.
+thread_local const std::function<void()>* kernel = nullptr;
+thread_local const void* kernel_function = nullptr;
+thread_local std::vector<std::unique_ptr<Thread>> threads;
+thread_local std::vector<Warp> warps;
+thread_local Meeting block;
+thread_local void* shared_memory = nullptr;
+thread_local Thread* self = nullptr;
+thread_local unsigned self_index = 0;
+thread_local fcontext_t scheduler = nullptr;
+thread_local void* scheduler_races = nullptr;
+thread_local char start_of_block, end_of_block;  // what is ordered by them
+
+void Before(char* order) {
+  if (__tsan_release != nullptr) __tsan_release(order);
+}
+void After(char* order) {
+  if (__tsan_acquire != nullptr) __tsan_acquire(order);
+}
+
+fcontext_t SwitchTo(fcontext_t to, void* races) {
+  if (races != nullptr) __tsan_switch_to_fiber(races, __tsan_switch_to_fiber_no_sync);
+  return context::detail::jump_fcontext(to, nullptr).fctx;
+}
+
+void PauseAt(const Meeting& meeting) {
+  self->waits_at = &meeting;
+  self->round = meeting.round;
+  scheduler = SwitchTo(scheduler, scheduler_races);
+}
+
+void Meet(Meeting& meeting) {
+  char* order = &meeting.order[meeting.round % 2];
+  Before(order);
+  if (++meeting.arrived < meeting.members) {
+    PauseAt(meeting);
+  } else {
+    meeting.arrived = 0;
+    ++meeting.round;
+  }
+  After(order);
+}
+
+void RunThreads(context::detail::transfer_t from) {
+  scheduler = from.fctx;
+  for (;;) {
+    After(&start_of_block);
+    (*kernel)();
+    Require(self->has_waited, "a thread did not call WaitForPrevious()");
+    Before(&end_of_block);
+    PauseAt(never);
+  }
+}
+
+[[noreturn]] void Fail(const char* what) {
+  char name[256];
+  if (!absl::Symbolize(kernel_function, name, sizeof(name))) std::snprintf(name, 256, "a kernel");
+  std::fprintf(stderr, "%s: block (%u, %u, %u): %s\n", name, blockIdx.x, blockIdx.y, blockIdx.z,
+               what);
+  std::abort();
+}
+
+[[noreturn]] void FailDeadlocked(size_t count) {
+  size_t done = 0, at_barrier = 0;
+  for (size_t i = 0; i < count; ++i) {
+    done += threads[i]->waits_at == &never;
+    at_barrier += threads[i]->waits_at == &block;
+  }
+  char what[128];
+  std::snprintf(what, sizeof(what),
+                "deadlock: %zu threads at a barrier, %zu at one of their warp, %zu done",
+                at_barrier, count - done - at_barrier, done);
+  Fail(what);
+}
+
+unsigned Random(unsigned& state, size_t below) {
+  state = state * 1664525 + 1013904223;
+  return static_cast<unsigned>(uint64_t{state} * below >> 32);
+}
+
+void Shuffle(std::vector<unsigned>& order, unsigned& random) {
+  for (size_t i = order.size(); i-- > 1;) std::swap(order[i], order[Random(random, i + 1)]);
+}
+
+std::vector<unsigned> Counted(size_t count) {
+  std::vector<unsigned> order(count);
+  std::iota(order.begin(), order.end(), 0);
+  return order;
+}
+
+void Reset(Thread& t) {
+  if (t.at == nullptr) {
+    t.at = context::detail::make_fcontext(t.stack.sp, t.stack.size, RunThreads);
+  }
+  t.waits_at = nullptr;
+  t.has_waited = false;
+  t.copies.clear();
+  t.groups.clear();
+  t.ungrouped = 0;
+}
+
+void RunBlock(size_t count, unsigned& random) {
+  for (size_t i = 0; i < count; ++i) Reset(*threads[i]);
+  warps.assign(count / 32, {.meeting = {.members = 32}});
+  block = {.members = static_cast<unsigned>(count)};
+  std::vector<unsigned> order = Counted(count);
+  Before(&start_of_block);
+  for (size_t left = count; left > 0;) {
+    bool moved = false;
+    Shuffle(order, random);
+    for (const unsigned i : order) {
+      Thread& t = *threads[i];
+      if (t.waits_at != nullptr && t.waits_at->round == t.round) continue;
+      self = &t;
+      self_index = i;
+      threadIdx = {i % blockDim.x, i / blockDim.x % blockDim.y, i / (blockDim.x * blockDim.y)};
+      t.at = SwitchTo(t.at, t.races);
+      moved = true;
+      left -= t.waits_at == &never;
+    }
+    if (!moved) FailDeadlocked(count);
+  }
+  After(&end_of_block);
+}
+
+}  // namespace
+
+bool FindsRaces() { return __tsan_create_fiber != nullptr; }
+
+void RunGrid(dim3 blocks, dim3 of_block, size_t shared, const void* function,
+             const std::function<void()>& body) {
+  kernel = &body;
+  kernel_function = function;
+  blockDim = of_block;
+  gridDim = blocks;
+  const size_t count = size_t{of_block.x} * of_block.y * of_block.z;
+  while (threads.size() < count) threads.push_back(std::make_unique<Thread>());
+  scheduler_races = __tsan_get_current_fiber != nullptr ? __tsan_get_current_fiber() : nullptr;
+  const auto free_memory = [](void* p) { std::free(p); };
+  const std::unique_ptr<void, decltype(free_memory)> memory(
+      [&] {
+        void* p = nullptr;
+        if (posix_memalign(&p, 128, shared) != 0) Fail("no memory for its shared memory");
+        return p;
+      }(),
+      free_memory);
+  shared_memory = memory.get();
+  unsigned random = seed++;
+  std::vector<unsigned> order = Counted(size_t{blocks.x} * blocks.y * blocks.z);
+  Shuffle(order, random);
+  for (const unsigned i : order) {
+    blockIdx = {i % blocks.x, i / blocks.x % blocks.y, i / (blocks.x * blocks.y)};
+    std::memset(shared_memory, 0xff, shared);
+    RunBlock(count, random);
+  }
+}
+
+void* SharedMemory() { return shared_memory; }
+int Lane() { return static_cast<int>(self_index % 32); }
+void SyncBlock() { Meet(block); }
+void SyncWarp() { Meet(warps[self_index / 32].meeting); }
+void WaitForPrevious() { self->has_waited = true; }
+
+const void* Exchange(const void* value, size_t bytes) {
+  Warp& warp = warps[self_index / 32];
+  char* values = warp.values[warp.meeting.round % 2];
+  std::memcpy(values + self_index % 32 * bytes, value, bytes);
+  Meet(warp.meeting);
+  return values;
+}
+
+void BeginCopy(Copy copy) {
+  self->copies.push_back(copy);
+  ++self->ungrouped;
+}
+
+void CommitCopies() {
+  self->groups.push_back(self->ungrouped);
+  self->ungrouped = 0;
+}
+
+bool NextCopy(int groups, Copy& copy) {
+  std::vector<size_t>& sizes = self->groups;
+  while (sizes.size() > static_cast<size_t>(groups) && sizes.front() == 0)
+    sizes.erase(sizes.begin());
+  if (sizes.size() <= static_cast<size_t>(groups)) return false;
+  --sizes.front();
+  copy = self->copies.front();
+  self->copies.erase(self->copies.begin());
+  return true;
+}
+
+void Require(bool holds, const char* rule) {
+  if (!holds) Fail(rule);
+}
+
+}  // namespace emulation

@@ -1,0 +1,236 @@
+// The language of kernels/cuda/device.h on the CPU, for tests: each thread of a block is a fiber,
+// and blocks and threads run in an order shuffled by a seed. Blocks are whole warps, masks are
+// full, and the only shared memory is Shared(), which is as large as the launch says and starts as
+// NaN. One block runs after another: none may wait for another one.
+//
+// Under AddressSanitizer, reads past memory of any kind are found; under ThreadSanitizer, races
+// between threads of one block.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+#include "common/gguf/half.h"
+#include "tests/kernels/emulated/cuda_runtime.h"
+
+inline thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
+
+namespace emulation {
+
+// Of the next kernel's order; grows with each. Every value must give the same results.
+inline std::atomic<unsigned> seed = 1;
+
+// Whether the program was built with ThreadSanitizer.
+bool FindsRaces();
+
+// Runs a kernel; `function` is for its name in reports.
+void RunGrid(dim3 blocks, dim3 threads, size_t shared, const void* function,
+             const std::function<void()>& body);
+
+// What a thread asks of its block and its warp.
+void* SharedMemory();
+int Lane();
+void SyncBlock();
+void SyncWarp();
+void WaitForPrevious();
+// Waits until each lane of the warp has come with `bytes` (64 at most) at `value`; lane i's are at
+// i * bytes of the result, until the next call but one.
+const void* Exchange(const void* value, size_t bytes);
+template <class T>
+const T* Exchange(const T& value) {
+  static_assert(sizeof(T) <= 64);
+  return static_cast<const T*>(Exchange(&value, sizeof(T)));
+}
+
+// The thread's asynchronous copies of 16 bytes: begun, closed as a group, done when all but the
+// newest `groups` groups must be.
+struct Copy {
+  void* to;
+  const void* from;  // null: zeroes
+};
+void BeginCopy(Copy copy);
+void CommitCopies();
+bool NextCopy(int groups, Copy& copy);
+
+// Ends the test program, naming the kernel, when `holds` is false.
+void Require(bool holds, const char* rule);
+inline void RequireAligned(const void* p) {
+  Require(reinterpret_cast<uintptr_t>(p) % 16 == 0, "an address is not a multiple of 16");
+}
+
+template <class T>
+const T* ExchangeAll(unsigned mask, const T& value) {
+  Require(mask == ~0u, "a mask is not of the whole warp");
+  return Exchange(value);
+}
+
+// d += a b as in device.h; `to_float` reads 16 bits of an input.
+template <class ToFloat>
+void MultiplyTiles(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
+                   ToFloat to_float) {
+  struct Fragments {
+    float a[8], b[4];
+  } mine;
+  for (int i = 0; i < 8; ++i) mine.a[i] = to_float(static_cast<uint16_t>(a[i / 2] >> i % 2 * 16));
+  for (int i = 0; i < 4; ++i) mine.b[i] = to_float(static_cast<uint16_t>(b[i / 2] >> i % 2 * 16));
+  const Fragments* of = Exchange(mine);
+  for (int i = 0; i < 4; ++i) {
+    const Fragments* row = of + Lane() / 4 * 4;  // the four lanes that hold it
+    const Fragments* col = of + (Lane() % 4 * 2 + i % 2) * 4;
+    for (int k = 0; k < 16; ++k) {
+      d[i] += row[k % 8 / 2].a[i / 2 * 2 + k / 8 * 4 + k % 2] * col[k % 8 / 2].b[k / 8 * 2 + k % 2];
+    }
+  }
+}
+
+}  // namespace emulation
+
+// CUDA's own, which kernels call by CUDA's names.
+using std::max;
+using std::min;
+inline void __syncthreads() { emulation::SyncBlock(); }
+inline void __syncwarp() { emulation::SyncWarp(); }
+inline void __threadfence() {}
+template <class T>
+T __shfl_sync(unsigned mask, T value, int lane) {
+  return emulation::ExchangeAll(mask, value)[lane % 32];
+}
+template <class T>
+T __shfl_xor_sync(unsigned mask, T value, int lanes) {
+  return emulation::ExchangeAll(mask, value)[emulation::Lane() ^ lanes];
+}
+template <class T>
+T __shfl_up_sync(unsigned mask, T value, unsigned lanes) {
+  const int from = emulation::Lane() - static_cast<int>(lanes);
+  return emulation::ExchangeAll(mask, value)[from < 0 ? emulation::Lane() : from];
+}
+template <class T>
+T __shfl_down_sync(unsigned mask, T value, unsigned lanes) {
+  const int from = emulation::Lane() + static_cast<int>(lanes);
+  return emulation::ExchangeAll(mask, value)[from > 31 ? emulation::Lane() : from];
+}
+inline unsigned __ballot_sync(unsigned mask, int vote) {
+  const int* votes = emulation::ExchangeAll(mask, vote);
+  unsigned bits = 0;
+  for (int i = 0; i < 32; ++i) bits |= static_cast<unsigned>(votes[i] != 0) << i;
+  return bits;
+}
+inline int __any_sync(unsigned mask, int vote) { return __ballot_sync(mask, vote) != 0; }
+inline int __all_sync(unsigned mask, int vote) { return __ballot_sync(mask, vote) == ~0u; }
+// Blocks run one after another, threads of one until they wait: a plain sum is atomic.
+inline unsigned atomicAdd(unsigned* p, unsigned value) {
+  return __atomic_fetch_add(p, value, __ATOMIC_RELAXED);
+}
+template <class T>
+T __ldcs(const T* p) {
+  return *p;
+}
+template <class T>
+T __ldcg(const T* p) {
+  return *p;
+}
+template <class T>
+T __ldg(const T* p) {
+  return *p;
+}
+template <class T>
+void __stcs(T* p, T value) {
+  *p = value;
+}
+inline float __expf(float x) { return std::exp(x); }
+inline float __fadd_rn(float a, float b) { return a + b; }
+inline float __fmul_rn(float a, float b) { return a * b; }
+inline void sincospif(float x, float* sine, float* cosine) {
+  constexpr double kPi = 3.14159265358979323846;
+  *sine = static_cast<float>(std::sin(kPi * x));
+  *cosine = static_cast<float>(std::cos(kPi * x));
+}
+inline float __uint_as_float(uint32_t bits) { return std::bit_cast<float>(bits); }
+inline uint32_t __float_as_uint(float x) { return std::bit_cast<uint32_t>(x); }
+inline unsigned __byte_perm(unsigned low, unsigned high, unsigned selector) {
+  const uint64_t bytes = uint64_t{high} << 32 | low;
+  unsigned result = 0;
+  for (int i = 0; i < 4; ++i) {
+    result |= static_cast<unsigned>(bytes >> (selector >> 4 * i & 7) * 8 & 255) << 8 * i;
+  }
+  return result;
+}
+
+// The rest of device.h, which says what these do.
+namespace softsplice::cuda {
+
+template <class... P, class... A>
+cudaError_t Launch(cudaStream_t stream, dim3 blocks, dim3 threads, size_t shared,
+                   void (*kernel)(P...), A... args) {
+  if (blocks.x == 0) return cudaSuccess;
+  return emulation::Enqueue(stream, blocks, threads, shared, reinterpret_cast<const void*>(kernel),
+                            [=] { kernel(static_cast<P>(args)...); });
+}
+inline void WaitForPrevious() { emulation::WaitForPrevious(); }
+template <class T>
+T& Shared() {
+  return *static_cast<T*>(emulation::SharedMemory());
+}
+inline void Mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  emulation::MultiplyTiles(d, a, b, softsplice::BF16ToFloat);
+}
+inline void MmaF16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  emulation::MultiplyTiles(d, a, b, softsplice::HalfToFloat);
+}
+template <int N>
+void LoadMatrix(uint32_t (&d)[N], const void* row) {
+  emulation::RequireAligned(row);
+  const void* const* rows = emulation::Exchange(row);
+  for (int i = 0; i < N; ++i) {
+    std::memcpy(
+        &d[i],
+        static_cast<const uint32_t*>(rows[8 * i + emulation::Lane() / 4]) + emulation::Lane() % 4,
+        4);
+  }
+}
+template <int N>
+void LoadMatrixTransposed(uint32_t (&d)[N], const void* row) {
+  emulation::RequireAligned(row);
+  const void* const* rows = emulation::Exchange(row);
+  for (int i = 0; i < N; ++i) {
+    uint16_t pair[2];
+    for (int j = 0; j < 2; ++j) {
+      pair[j] = static_cast<const uint16_t*>(
+          rows[8 * i + emulation::Lane() % 4 * 2 + j])[emulation::Lane() / 4];
+    }
+    d[i] = pair[0] | static_cast<uint32_t>(pair[1]) << 16;
+  }
+}
+inline void CopyAsync(void* to, const void* from, bool live = true) {
+  emulation::RequireAligned(to);
+  if (live) emulation::RequireAligned(from);
+  std::memset(to, 0xff, 16);  // until it is waited for
+  emulation::BeginCopy({to, live ? from : nullptr});
+}
+inline void CommitCopies() { emulation::CommitCopies(); }
+template <int N>
+void WaitForCopies() {
+  for (emulation::Copy copy; emulation::NextCopy(N, copy);) {
+    const uint4 value = copy.from == nullptr ? uint4{} : *static_cast<const uint4*>(copy.from);
+    *static_cast<uint4*>(copy.to) = value;
+  }
+}
+inline float HalfToFloat(uint16_t bits) { return softsplice::HalfToFloat(bits); }
+inline uint16_t FloatToHalf(float x) { return softsplice::FloatToHalf(x); }
+inline uint32_t PackHalf(float first, float second) {
+  return FloatToHalf(first) | static_cast<uint32_t>(FloatToHalf(second)) << 16;
+}
+inline uint32_t PackBFloat16(float first, float second) {
+  return FloatToBF16(first) | static_cast<uint32_t>(FloatToBF16(second)) << 16;
+}
+inline uint32_t SubtractBFloat16(uint32_t a, uint32_t b) {
+  return PackBFloat16(__uint_as_float(a << 16) - __uint_as_float(b << 16),
+                      __uint_as_float(a & 0xffff0000) - __uint_as_float(b & 0xffff0000));
+}
+
+}  // namespace softsplice::cuda

@@ -1,0 +1,63 @@
+// Where new keys and values go in a paged cache, and in which type.
+#include <vector>
+
+#include "common/gguf/half.h"
+#include "tests/kernels/testing.h"
+
+namespace softsplice::testing {
+namespace {
+
+constexpr int kCols = 36;
+constexpr int kBlockRows = 4;
+constexpr int kBlocks = 6;
+
+class KvAppendTest : public BackendTest {
+ protected:
+  // Two sequences: one in three blocks, one in a ring of two. Rows of the cache that are written.
+  const std::vector<int> sequences_ = {0, 0, 1, 1, 1};
+  const std::vector<int> positions_ = {7, 8, 11, 12, 13};
+  const std::vector<int> written_ = {5 * 4 + 3, 1 * 4 + 0, 4 * 4 + 3, 2 * 4 + 0, 2 * 4 + 1};
+
+  void Append(DType type) {
+    const HostMat k = HostMat::Normal(random_, 5, kCols, 2);
+    const HostMat v = HostMat::Normal(random_, 5, kCols, 3);
+    Device on(*backend_);
+    HostMat table(2, 3, 1, DType::kI32);
+    const std::vector<int> blocks = {0, 5, 1, 4, 2, 3};
+    for (int i = 0; i < 6; ++i) table.Row<int32_t>(i / 3)[i % 3] = blocks[static_cast<size_t>(i)];
+    const KvLayer kv{on.New(kBlocks * kBlockRows, kCols, 4, type),
+                     on.New(kBlocks * kBlockRows, kCols, 4, type)};
+    const KvPages pages{on.Copy(table), on.Ints({3, 2}), kBlockRows};
+    on->KvAppend(kv, on.Copy(k), on.Copy(v), {on.Ints(sequences_), on.Ints(positions_)}, pages);
+    const HostMat keys = *on.Read(kv.k);
+    const HostMat values = *on.Read(kv.v);
+    HostMat want_keys(kBlocks * kBlockRows, kCols, 4, type);
+    HostMat want_values = want_keys;
+    for (int r = 0; r < 5; ++r) {
+      Store(k[r], want_keys, written_[static_cast<size_t>(r)], type);
+      Store(v[r], want_values, written_[static_cast<size_t>(r)], type);
+    }
+    EXPECT_TRUE(keys == want_keys);  // and nothing else was written
+    EXPECT_TRUE(values == want_values);
+  }
+
+  static void Store(const float* from, HostMat& cache, int row, DType type) {
+    for (int c = 0; c < kCols; ++c) {
+      if (type == DType::kF16) {
+        cache.Row<uint16_t>(row)[c] = FloatToHalf(from[c]);
+      } else {
+        cache(row, c) = from[c];
+      }
+    }
+  }
+};
+
+TEST_P(KvAppendTest, WritesRowsOfBothTypes) {
+  Append(DType::kF32);
+  Append(DType::kF16);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, KvAppendTest, ::testing::ValuesIn(Candidates()), NameOf);
+
+}  // namespace
+}  // namespace softsplice::testing
