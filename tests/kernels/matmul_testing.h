@@ -1,27 +1,16 @@
-// What the matmul tests share: the kernels under test, random weights of every type, and how far a
-// sum may be off.
+// What the matmul tests share: the kernels under test, and how far a sum may be off.
 #pragma once
 
 #include <random>
 #include <string>
 #include <vector>
 
-#include "common/gguf/file.h"
 #include "gtest/gtest.h"
 #include "kernels/cpu/matmul/kernels.h"
 #include "kernels/mat.h"
+#include "tests/kernels/test_weight.h"
 
 namespace softsplice::testing {
-
-using gguf::Type;
-
-inline constexpr Type kFloatTypes[] = {Type::kF32, Type::kF16, Type::kBF16};
-inline constexpr Type kQuantTypes[] = {Type::kQ4_0, Type::kQ4_1, Type::kQ5_0,   Type::kQ5_1,
-                                       Type::kQ8_0, Type::kQ2_K, Type::kQ3_K,   Type::kQ4_K,
-                                       Type::kQ5_K, Type::kQ6_K, Type::kIQ4_NL, Type::kIQ4_XS};
-
-bool IsFloat(Type type);
-std::string Name(Type type);
 
 // The kernels that this machine can run, with those of 16 lanes in AVX2 instructions.
 struct Target {
@@ -30,17 +19,6 @@ struct Target {
 };
 std::vector<Target> Targets();
 std::string NameOf(const ::testing::TestParamInfo<Target>& info);
-
-// A linear layer's tensor [outs, cols] and its values: normal numbers, or blocks with all codes and
-// integer scales and with half-precision scales of both signs up to 0.02.
-struct TestWeight {
-  TestWeight(Type type, int outs, int cols, std::mt19937& random);
-  TestWeight(const TestWeight&) = delete;
-
-  std::vector<uint8_t> bytes;
-  std::vector<float> values;
-  gguf::Tensor tensor;  // over `bytes`
-};
 
 // Rows of numbers with a guard of NaN between them.
 class Rows {
