@@ -8,9 +8,9 @@
 
 namespace softsplice {
 
-enum class DType : uint8_t { kF32, kF16, kI32 };
+enum class DType : uint8_t { kF32, kF16, kBF16, kI32 };
 
-constexpr size_t SizeOf(DType type) { return type == DType::kF16 ? 2 : 4; }
+constexpr size_t SizeOf(DType type) { return type == DType::kF16 || type == DType::kBF16 ? 2 : 4; }
 
 // A row-major matrix in a backend's memory: a row is a token, a patch or a frame. An index vector
 // is n rows of one kI32.

@@ -2,21 +2,13 @@
 // place, 12 with a second input.
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/for_each.h"
+#include "kernels/cuda/gelu.h"
 
 namespace softsplice::cuda {
 namespace {
 
 __device__ float Sigmoid(float x) { return 1 / (1 + expf(-x)); }
 
-struct TanhGelu {
-  __device__ float operator()(float x) const {
-    constexpr float kSqrt2OverPi = 0.7978845608028654f;
-    return 0.5f * x * (1 + tanhf(kSqrt2OverPi * (x + 0.044715f * x * x * x)));
-  }
-};
-struct QuickGelu {
-  __device__ float operator()(float x) const { return x / (1 + expf(-1.702f * x)); }
-};
 struct Factor {
   float factor;
   __device__ float operator()(float x) const { return x * factor; }

@@ -16,4 +16,23 @@ struct ElementShape {
 };
 ElementShape ElementShapeOf(int cols);
 
+// How y = x W^T runs: up to 64 rows of x by blocks that have a few of them and a few strips of 16
+// outputs, a warp for each slice of the columns; else by blocks of 96 or 64 rows, two warps' worth,
+// and several strips. Blocks next to each other have the same strips.
+inline constexpr int kMatmulThreads = 256;
+inline constexpr int kMostDecoded = 64;
+inline constexpr int kPrefillStrips = 2;      // of a warp
+inline constexpr int kPrefillTokenTiles = 6;  // of a warp: eight rows each
+inline constexpr int kExactTokenTiles = 4;
+
+struct MatmulShape {
+  bool decode;
+  int strips;              // of a warp; gated: of both weights
+  int token_tiles;         // of a warp
+  int blocks_x, blocks_y;  // for rows, for strips
+};
+// `rows` of x; `strips` of the weight (gated: of each of the two); `can_decode`: the first kind
+// takes such x.
+MatmulShape MatmulShapeOf(int rows, int strips, bool gated, bool exact, bool can_decode);
+
 }  // namespace softsplice::cuda

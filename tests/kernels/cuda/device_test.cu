@@ -5,6 +5,7 @@
 #include <random>
 #include <vector>
 
+#include "kernels/cuda/device.h"
 #include "tests/kernels/cuda/testing.h"
 
 namespace softsplice::cuda {

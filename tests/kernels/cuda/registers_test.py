@@ -30,7 +30,7 @@ def demangled(names):
     lines = "\n".join(names)
     done = subprocess.run(["c++filt"], input=lines, capture_output=True, text=True, check=True)
     return [
-        re.sub(r"softsplice::cuda::|\(anonymous namespace\)::|\(.*", "", n)
+        re.sub(r"softsplice::cuda::|\(anonymous namespace\)::|(?<=[>\w])\(.*", "", n)
         for n in done.stdout.splitlines()
     ]
 

@@ -1,10 +1,11 @@
 // What tests of kernels share that launch them themselves: numbers on the device, also a real one.
 #pragma once
 
+#include <cuda_runtime.h>
+
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "kernels/cuda/device.h"
 
 namespace softsplice::cuda {
 

@@ -5,6 +5,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "kernels/cuda/device.h"
 #include "tests/kernels/cuda/testing.h"
 
 namespace softsplice::cuda {

@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "kernels/cuda/device.h"
 #include "tests/kernels/cuda/testing.h"
 
 namespace softsplice::cuda {

@@ -21,5 +21,24 @@ TEST(Shapes, CoverAllElementsWithWholeWarps) {
   }
 }
 
+TEST(Shapes, CoverAllRowsAndStripsOfAProduct) {
+  for (const int rows : {1, 8, 9, 32, 33, 64, 65, 96, 97, 2048}) {
+    for (const int strips : {1, 2, 3, 160, 16384}) {
+      for (const bool gated : {false, true}) {
+        for (const bool exact : {false, true}) {
+          const MatmulShape shape = MatmulShapeOf(rows, strips, gated, exact, true);
+          EXPECT_EQ(shape.decode, rows <= kMostDecoded);
+          const int of_block = shape.token_tiles * 8 * (shape.decode ? 1 : 2);
+          EXPECT_EQ(shape.blocks_x, (rows + of_block - 1) / of_block);
+          // A gated product has one strip of each weight for two of a plain one.
+          const int strips_of_block = (gated ? 1 : shape.strips) * (shape.decode ? 1 : 4);
+          EXPECT_EQ(shape.blocks_y, (strips + strips_of_block - 1) / strips_of_block);
+        }
+      }
+    }
+  }
+  EXPECT_FALSE(MatmulShapeOf(1, 160, false, false, false).decode);
+}
+
 }  // namespace
 }  // namespace softsplice::cuda

@@ -1,0 +1,31 @@
+// Linear layers on tensor cores. Weights are exact (float32: to 2^-17 of each); x is rounded once
+// to bfloat16, or (exact) split into two such parts, which keep 2^-17 of each number. Sums are
+// float32 and in one order (tiles.h): a row of y has the same bits whatever other rows there are.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <memory>
+
+#include "kernels/cuda/tiles.h"
+#include "kernels/mat.h"
+#include "kernels/specs.h"
+
+namespace softsplice::cuda {
+
+// What the `packed` of a linear layer's Weight points to.
+struct PackedLinear {
+  Tiles tiles;
+  std::shared_ptr<void> memory;
+};
+
+// y = clamp(clamp(x) W^T): x [rows, W.cols] and y [rows, W.rows], float32 or bfloat16.
+cudaError_t LaunchMatmul(cudaStream_t stream, Mat y, Mat x, const Weight& w, bool exact);
+
+// Whether one launch can do both: weights of one shape and format, that clamp nothing.
+bool CanGate(const Weight& gate, const Weight& up);
+// y = gelu(x gate^T) * (x up^T), the same sums as LaunchMatmul's; CanGate(gate, up).
+cudaError_t LaunchGatedMatmul(cudaStream_t stream, Mat y, Mat x, const Weight& gate,
+                              const Weight& up, Gelu gelu, bool exact);
+
+}  // namespace softsplice::cuda

@@ -1,0 +1,145 @@
+// y = x W^T for 1 to 64 rows of x (tokens): memory is the limit, so weights are read once, a
+// strip's columns by the warps of one block. x [tokens, cols] bfloat16 or float32, y [tokens,
+// outs]; a block reads kStrips strips and all of x, which comes from the caches.
+#pragma once
+
+#include <type_traits>
+
+#include "kernels/cuda/matmul_product.h"
+#include "kernels/cuda/matmul_sums.h"
+#include "kernels/cuda/shapes.h"
+
+namespace softsplice::cuda {
+
+// What x is: kExact is float32 as two bfloat16 parts.
+enum class Input : uint8_t { kBFloat16, kFloat32, kExact };
+template <Input kInput>
+inline constexpr int kPartsOf = kInput == Input::kExact ? 2 : 1;
+
+// A lane's part of x, from `col` on: of token g of each tile of eight.
+template <Input kInput, int kTokenTiles>
+struct DecodedX {
+  static constexpr int kParts = kPartsOf<kInput>;
+  using Number = std::conditional_t<kInput == Input::kBFloat16, uint16_t, float>;
+
+  __device__ __forceinline__ explicit DecodedX(const Operand& x) : pitch(x.pitch), cols(x.cols) {
+    const int token = blockIdx.x * (8 * kTokenTiles) + threadIdx.x % 32 / 4;
+    row = static_cast<const Number*>(x.data) + static_cast<size_t>(token) * x.pitch;
+    tokens = x.rows - token;
+  }
+
+  __device__ __forceinline__ void Load(uint32_t (&b)[kParts][2], int step, int token_tile) const {
+    const int at = col + 16 * step + static_cast<int>(threadIdx.x) % 4 * 4;
+    // The number of columns is a multiple of four.
+    const bool live = at < cols && 8 * token_tile < tokens;
+    const Number* from = row + static_cast<size_t>(8 * token_tile) * pitch + at;
+    if constexpr (kInput == Input::kBFloat16) {
+      const uint2 words = live ? *reinterpret_cast<const uint2*>(from) : uint2{};
+      b[0][0] = words.x;
+      b[0][1] = words.y;
+    } else {
+      const float4 v = live ? *reinterpret_cast<const float4*>(from) : float4{};
+      SplitFour(b, {v.x, v.y, v.z, v.w});
+    }
+  }
+  template <int kSteps>
+  __device__ __forceinline__ float2 SumsOf(int group, int token_tile) const {
+    return SumGroup<kSteps, kParts>(
+        [&](auto& b, int step) { Load(b, group * kSteps + step, token_tile); });
+  }
+
+  const Number* row;  // of the first tile of tokens
+  size_t pitch;
+  int tokens;  // from that row on
+  int cols, col = 0;
+};
+
+// The slices' sums of one tile of eight tokens. Rows of 20: no two lanes meet in a bank.
+template <int kStrips>
+struct SliceSums {
+  float of[kSlices][kStrips][8][20];
+};
+
+// The slices of one half of the columns, in order.
+template <int kStrips>
+__device__ __forceinline__ float HalfSum(const SliceSums<kStrips>& slices, int first, int strip,
+                                         int token, int row) {
+  float sum = 0;
+  for (int slice = first; slice < first + kSlices / 2; ++slice) {
+    sum += slices.of[slice][strip][token][row];
+  }
+  return sum;
+}
+
+// How many tiles of each strip a lane has under way. Memory wants 16 KB or more from each
+// multiprocessor, which is two to three of 32 bytes a lane where there are few blocks.
+template <Format kFormat, int kStrips, int kTokenTiles>
+inline constexpr int kTilesAhead = kTokenTiles > 1
+                                       ? 1
+                                       : (24 / Layout<kFormat>::kWords + kStrips - 1) / kStrips;
+
+// A warp is a slice of the columns.
+template <Format kFormat, Input kInput, int kStrips, int kTokenTiles>
+__global__ void __launch_bounds__(kMatmulThreads, kStrips == 1 ? 2 : 1) DecodeMatmul(Product p) {
+  constexpr int kColumns = Layout<kFormat>::kColumns;
+  auto& slices = Shared<SliceSums<kStrips>>();
+  const int lane = threadIdx.x % 32, slice = threadIdx.x / 32, g = lane / 4, t = lane % 4;
+  const uint8_t* strips[kStrips];
+#pragma unroll
+  for (int i = 0; i < kStrips; ++i) strips[i] = StripOf<kStrips>(p, blockIdx.y, i);
+  int index = p.FirstChunk(slice) * (kChunk / kColumns);
+  const int end = p.FirstChunk(slice + 1) * (kChunk / kColumns);
+  constexpr int kAhead = kTilesAhead<kFormat, kStrips, kTokenTiles>;
+  Tile<kFormat> next[kAhead][kStrips] = {};
+  const auto load = [&](Tile<kFormat>(&to)[kStrips], int at) {
+    if (at >= end) return;
+#pragma unroll
+    for (int i = 0; i < kStrips; ++i) {
+      to[i] = LoadTile<kFormat, true>(strips[i], strips[i] + p.tiles_bytes, at, lane);
+    }
+  };
+#pragma unroll
+  for (int i = 0; i < kAhead; ++i) load(next[i], index + i);
+  WaitForPrevious();  // the first weights are on their way
+
+  DecodedX<kInput, kTokenTiles> x(p.x);
+  float sum[kTokenTiles][kStrips][4] = {};
+  for (; index < end; index += kAhead) {
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      if (index + i >= end) continue;
+      Tile<kFormat> tiles[kStrips];
+#pragma unroll
+      for (int strip = 0; strip < kStrips; ++strip) tiles[strip] = next[i][strip];
+      load(next[i], index + i + kAhead);
+      x.col = (index + i) * kColumns;
+      AddTile<kFormat, kPartsOf<kInput>>(sum, tiles, x);
+    }
+  }
+
+#pragma unroll
+  for (int token_tile = 0; token_tile < kTokenTiles; ++token_tile) {
+    const int first_token = (static_cast<int>(blockIdx.x) * kTokenTiles + token_tile) * 8;
+    if (first_token >= p.x.rows) break;
+    if (token_tile > 0) __syncthreads();
+#pragma unroll
+    for (int strip = 0; strip < kStrips; ++strip) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        slices.of[slice][strip][2 * t + i % 2][g + i / 2 * 8] = sum[token_tile][strip][i];
+      }
+    }
+    __syncthreads();
+    if (threadIdx.x >= 8 * kStripRows) continue;
+    const int row = threadIdx.x % kStripRows, token = threadIdx.x / kStripRows;
+    float totals[kStrips];
+#pragma unroll
+    for (int strip = 0; strip < kStrips; ++strip) {
+      totals[strip] =
+          HalfSum(slices, 0, strip, token, row) + HalfSum(slices, kSlices / 2, strip, token, row);
+    }
+    Finish<kStrips>(p, blockIdx.y, row, first_token + token, totals);
+  }
+}
+
+}  // namespace softsplice::cuda

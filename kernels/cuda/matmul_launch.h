@@ -1,0 +1,46 @@
+// Picks the kernel of one format.
+#pragma once
+
+#include "kernels/cuda/matmul_decode.h"
+#include "kernels/cuda/matmul_prefill.h"
+
+namespace softsplice::cuda {
+
+template <Format kFormat, Input kInput, int kStrips, int kTokenTiles>
+cudaError_t LaunchDecode(cudaStream_t stream, const MatmulShape& shape, const Product& p) {
+  return Launch(stream, dim3(shape.blocks_x, shape.blocks_y), dim3(kMatmulThreads),
+                sizeof(SliceSums<kStrips>), DecodeMatmul<kFormat, kInput, kStrips, kTokenTiles>, p);
+}
+
+template <Format kFormat, Input kInput>
+cudaError_t LaunchDecode(cudaStream_t stream, const MatmulShape& shape, const Product& p) {
+  if (shape.strips == 1) return LaunchDecode<kFormat, kInput, 1, 1>(stream, shape, p);
+  if (shape.token_tiles == 1) return LaunchDecode<kFormat, kInput, 2, 1>(stream, shape, p);
+  return LaunchDecode<kFormat, kInput, 2, 4>(stream, shape, p);
+}
+
+template <Format kFormat, int kXParts>
+cudaError_t LaunchPrefill(cudaStream_t stream, const MatmulShape& shape, const Product& p) {
+  return Launch(stream, dim3(shape.blocks_x, shape.blocks_y), dim3(kMatmulThreads),
+                sizeof(PrefillMemory<kXParts>), PrefillMatmul<kFormat, kXParts>, p);
+}
+
+template <Format kFormat>
+cudaError_t LaunchFormat(cudaStream_t stream, const MatmulShape& shape, const Product& p,
+                         Input input) {
+  if (!shape.decode) {
+    return input == Input::kExact ? LaunchPrefill<kFormat, 2>(stream, shape, p)
+                                  : LaunchPrefill<kFormat, 1>(stream, shape, p);
+  }
+  switch (input) {
+    case Input::kBFloat16:
+      return LaunchDecode<kFormat, Input::kBFloat16>(stream, shape, p);
+    case Input::kFloat32:
+      return LaunchDecode<kFormat, Input::kFloat32>(stream, shape, p);
+    case Input::kExact:
+      return LaunchDecode<kFormat, Input::kExact>(stream, shape, p);
+  }
+  return cudaErrorInvalidValue;
+}
+
+}  // namespace softsplice::cuda

@@ -1,0 +1,80 @@
+// One product of the matmul kernels: its operands, and what becomes of its sums.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cuda/device.h"
+#include "kernels/cuda/gelu.h"
+#include "kernels/cuda/tiles.h"
+
+namespace softsplice::cuda {
+
+// The right side. Columns past the last one count as zeroes.
+struct Operand {
+  const void* data;
+  int rows, cols;
+  size_t pitch;  // numbers from one row to the next
+  bool is_bfloat16;
+  // 16-byte copies of eight bfloat16 numbers do: aligned, not clamped, not split.
+  bool copies;
+  float lo, hi;  // what it is clamped to
+};
+
+enum class Gate : uint8_t { kNone, kTanh, kQuick };
+
+// y = clamp(x W^T), or gate(x W0^T) * (x W1^T).
+struct Product {
+  const uint8_t* strips[2];  // the weight, or gate and up
+  size_t strip_bytes, tiles_bytes;
+  int outs, chunks;  // of one weight
+  Operand x;
+  void* y;
+  size_t y_pitch;
+  bool y_is_bfloat16;
+  float lo, hi;
+  Gate gate;
+
+  __device__ int LastStrip() const { return (outs - 1) / kStripRows; }
+  __device__ int FirstChunk(int slice) const { return chunks * slice / kSlices; }
+};
+
+// Not a number stays what it is.
+__device__ inline float Clamp(float x, float lo, float hi) { return x < lo ? lo : x > hi ? hi : x; }
+
+// Where strip `strip` of those that a warp or block has begins: kStrips of one weight in turn, or
+// one strip of each of two. `index` counts warps or blocks; past the last strip it is the last one.
+template <int kStrips>
+__device__ __forceinline__ const uint8_t* StripOf(const Product& p, int index, int strip) {
+  const int at = p.gate == Gate::kNone ? kStrips * index + strip : index;
+  const uint8_t* weight = p.gate == Gate::kNone || strip == 0 ? p.strips[0] : p.strips[1];
+  return weight + static_cast<size_t>(min(at, p.LastStrip())) * p.strip_bytes;
+}
+
+__device__ __forceinline__ void Store(const Product& p, int token, int out, float value) {
+  const size_t at = static_cast<size_t>(token) * p.y_pitch + static_cast<size_t>(out);
+  if (p.y_is_bfloat16) {
+    static_cast<uint16_t*>(p.y)[at] = FloatToBFloat16(value);
+  } else {
+    static_cast<float*>(p.y)[at] = value;
+  }
+}
+
+// Stores what sums of strips `index` (as above) in row `row` of each have become.
+template <int kStrips>
+__device__ __forceinline__ void Finish(const Product& p, int index, int row, int token,
+                                       const float (&sums)[kStrips]) {
+  if (token >= p.x.rows) return;
+  if (p.gate != Gate::kNone) {
+    const int out = index * kStripRows + row;
+    const float gated = p.gate == Gate::kTanh ? TanhGelu{}(sums[0]) : QuickGelu{}(sums[0]);
+    if (out < p.outs) Store(p, token, out, gated * sums[kStrips - 1]);
+    return;
+  }
+#pragma unroll
+  for (int strip = 0; strip < kStrips; ++strip) {
+    const int out = (kStrips * index + strip) * kStripRows + row;
+    if (out < p.outs) Store(p, token, out, Clamp(sums[strip], p.lo, p.hi));
+  }
+}
+
+}  // namespace softsplice::cuda

@@ -1,0 +1,18 @@
+// Linear layers' weights from GGUF's layout to that of tiles.h, on the host. Every value stays what
+// it is: a type without a format of its own gets one that holds all of its values.
+//   Q5_0, IQ4_NL: Q8_0 (8.5 bits a weight)      Q4_1: Q5_1 (7)      Q3_K: Q6_K (6.6)
+#pragma once
+
+#include "common/gguf/file.h"
+#include "kernels/cuda/tiles.h"
+
+namespace softsplice::cuda {
+
+// Without data.
+Tiles TilesFor(const gguf::Tensor& tensor);
+
+// Writes strips [first, end) to `to`, (end - first) * tiles.StripBytes() bytes. Strips are
+// independent: any number of threads may pack at once.
+void PackStrips(uint8_t* to, const Tiles& tiles, const gguf::Tensor& tensor, int first, int end);
+
+}  // namespace softsplice::cuda

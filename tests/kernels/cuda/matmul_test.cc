@@ -1,0 +1,257 @@
+// CUDA's matmul: every type of weight against sums in double precision over gguf's numbers, and the
+// same bits for a row in any company.
+#include <algorithm>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "tests/kernels/cuda/matmul_testing.h"
+
+namespace softsplice::cuda {
+namespace {
+
+using gguf::Type;
+using softsplice::testing::IsFloat;
+
+std::vector<Type> AllTypes() {
+  std::vector<Type> types;
+  for (const gguf::TypeInfo& info : gguf::AllTypes()) types.push_back(info.type);
+  return types;
+}
+
+class MatmulTest : public ::testing::TestWithParam<Type> {
+ protected:
+  int Block() const { return gguf::Info(GetParam()).block_elements; }
+  // About `cols`, as many as the type can have.
+  int Cols(int cols) const { return (cols + Block() - 1) / Block() * Block(); }
+
+  std::mt19937 random_{7};
+};
+
+// How x comes and what becomes of it.
+struct Way {
+  std::string name;
+  DType type;
+  bool exact;
+};
+const Way kWays[] = {{"bfloat16", DType::kBF16, false},
+                     {"float32", DType::kF32, false},
+                     {"exact", DType::kF32, true}};
+
+std::vector<float> Multiply(const std::vector<float>& x, const Weight& w, const Way& way,
+                            int x_padding = 0, int y_padding = 0) {
+  const DeviceRows rows(x, w.cols, way.type, x_padding);
+  const DeviceRows y(rows.mat().rows, w.rows, DType::kF32, y_padding);
+  EXPECT_EQ(LaunchMatmul(nullptr, y.mat(), rows.mat(), w, way.exact), cudaSuccess);
+  return y.Read();
+}
+
+void ExpectProducts(const std::vector<float>& y, const std::vector<float>& x, const TestWeight& w,
+                    bool exact) {
+  const size_t outs = static_cast<size_t>(w.tensor.Rows());
+  const size_t cols = static_cast<size_t>(w.tensor.Cols());
+  ASSERT_EQ(y.size() * cols, x.size() * outs);
+  for (size_t i = 0; i < y.size(); ++i) {
+    const Expected expected = Oracle(&x[i / outs * cols], w, static_cast<int>(i % outs), exact);
+    ASSERT_NEAR(y[i], expected.sum, expected.bound) << "row " << i / outs << " output " << i % outs;
+  }
+}
+
+TEST_P(MatmulTest, IsTheSumOfProducts) {
+  struct Shape {
+    int rows, outs, cols;
+  };
+  const Shape shapes[] = {{1, 16, 1},   {1, 1, 45},   {2, 15, 64},   {3, 17, 100},  {7, 33, 7},
+                          {8, 48, 256}, {9, 16, 700}, {16, 40, 96},  {17, 31, 160}, {33, 20, 320},
+                          {64, 34, 36}, {65, 70, 72}, {96, 16, 130}, {130, 150, 60}};
+  for (const Shape& shape : shapes) {
+    const TestWeight w(GetParam(), shape.outs, Cols(shape.cols), random_);
+    const Weight packed = PackedOnDevice(w);
+    const std::vector<float> x =
+        Normals(static_cast<size_t>(shape.rows) * static_cast<size_t>(packed.cols), random_());
+    for (const Way& way : kWays) {
+      SCOPED_TRACE(absl::StrCat(way.name, " ", shape.rows, "x", shape.outs, "x", packed.cols));
+      // As they come, every second row unaligned, and whole rows.
+      const int padding = shape.outs % 3 == 0 ? 0 : shape.outs % 3 == 1 ? 3 : 8;
+      ExpectProducts(Multiply(x, packed, way, padding, shape.outs % 4), x, w, way.exact);
+    }
+  }
+}
+
+// A row with a single one is a column of the weight: packing keeps every number.
+TEST_P(MatmulTest, KeepsEveryWeight) {
+  const int cols = Cols(130);
+  const TestWeight w(GetParam(), 37, cols, random_);
+  std::vector<float> x(static_cast<size_t>(cols) * static_cast<size_t>(cols));
+  for (int k = 0; k < cols; ++k) x[static_cast<size_t>(k * cols + k)] = 1;
+  const std::vector<float> y = Multiply(x, PackedOnDevice(w), kWays[0]);
+  const bool rounds = SpecOf(TilesFor(w.tensor).format).HasMin();
+  for (int k = 0; k < cols; ++k) {
+    for (int out = 0; out < 37; ++out) {
+      const float got = y[static_cast<size_t>(k * 37 + out)];
+      const float want = w.values[static_cast<size_t>(out * cols + k)];
+      if (GetParam() == Type::kF32) {
+        ASSERT_NEAR(got, want, 0x1p-17 * std::fabs(want));
+      } else if (rounds) {
+        // gguf rounds the difference once, sums here each of its parts; the largest is twice 0.02
+        // of 63 times 15 and of 63, or 31.
+        ASSERT_NEAR(got, want, 2 * 0x1p-24 * 0.02 * 63 * 31) << out << " " << k;
+      } else {
+        ASSERT_EQ(got, want) << out << " " << k;
+      }
+    }
+  }
+}
+
+// The same bits for a row among others, alone, at any place, and however the threads run.
+TEST_P(MatmulTest, RowsDoNotDependOnTheirCompany) {
+  constexpr int kRows = 200, kOuts = 70;
+  const int cols = Cols(IsFloat(GetParam()) ? 1100 : 1200);
+  const size_t outs = kOuts, width = static_cast<size_t>(cols);
+  const Weight w = PackedOnDevice(TestWeight(GetParam(), kOuts, cols, random_));
+  std::vector<float> x = Normals(kRows * width, 3);
+  for (float& v : x) v = BF16ToFloat(FloatToBF16(v));  // so that both ways in are one
+  const std::vector<float> as_bfloat16 = Multiply(x, w, kWays[0]);
+  for (const Way& way : kWays) {
+    const std::vector<float> whole = Multiply(x, w, way);
+    EXPECT_TRUE(way.exact || whole == as_bfloat16);
+    EXPECT_EQ(Multiply(x, w, way), whole) << "in another order of threads";
+    for (const int count : {1, 2, 8, 9, 33, 64, 65}) {
+      const size_t first = random_() % static_cast<size_t>(kRows - count);
+      const std::vector<float> part(
+          x.begin() + static_cast<ptrdiff_t>(first * width),
+          x.begin() + static_cast<ptrdiff_t>((first + static_cast<size_t>(count)) * width));
+      const std::vector<float> y = Multiply(part, w, way);
+      EXPECT_TRUE(
+          std::equal(y.begin(), y.end(), whole.begin() + static_cast<ptrdiff_t>(first * outs)))
+          << way.name << " rows " << first << " + " << count;
+    }
+  }
+}
+
+// What is not finite in a row stays visible in that row, and only there.
+TEST_P(MatmulTest, NotFiniteInputsStayInTheirRow) {
+  const TestWeight w(GetParam(), 20, Cols(256), random_);
+  const Weight packed = PackedOnDevice(w);
+  const size_t cols = static_cast<size_t>(packed.cols);
+  for (const int rows : {6, 70}) {
+    for (const Way& way : kWays) {
+      std::vector<float> x = Normals(static_cast<size_t>(rows) * cols, 5);
+      const std::vector<float> clean = Multiply(x, packed, way);
+      x[cols + 77] = std::numeric_limits<float>::quiet_NaN();
+      x[4 * cols + 255] = std::numeric_limits<float>::infinity();
+      const std::vector<float> y = Multiply(x, packed, way);
+      for (size_t i = 0; i < y.size(); ++i) {
+        if (i / 20 == 1) {
+          EXPECT_TRUE(std::isnan(y[i]));
+        } else if (i / 20 == 4) {
+          EXPECT_FALSE(std::isfinite(y[i]));
+        } else {
+          EXPECT_EQ(y[i], clean[i]) << way.name << " row " << i / 20 << " of " << rows;
+        }
+      }
+    }
+  }
+}
+
+std::string NameOfType(const ::testing::TestParamInfo<Type>& type) {
+  return softsplice::testing::Name(type.param);
+}
+INSTANTIATE_TEST_SUITE_P(Types, MatmulTest, ::testing::ValuesIn(AllTypes()), NameOfType);
+
+TEST(ClippedMatmul, ClampsInputsAndOutputs) {
+  std::mt19937 random(11);
+  for (const Type type : {Type::kF32, Type::kBF16, Type::kQ4_0}) {
+    const TestWeight w(type, 40, 96, random);
+    Weight packed = PackedOnDevice(w);
+    packed.in_lo = 0.25f;  // zero is outside: padding must not become the bound
+    packed.in_hi = 1;
+    packed.out_lo = -0.125f;
+    packed.out_hi = 0.5f;
+    for (const size_t rows : {7, 66}) {
+      for (const Way& way : kWays) {
+        std::vector<float> x = Normals(rows * 96, 13);
+        std::vector<float> y = Multiply(x, packed, way);
+        for (float& v : x) {
+          if (way.type == DType::kBF16) v = BF16ToFloat(FloatToBF16(v));  // before the clamp
+          v = std::clamp(v, packed.in_lo, packed.in_hi);
+        }
+        int inside = 0;
+        for (size_t i = 0; i < y.size(); ++i) {
+          const Expected expected = Oracle(&x[i / 40 * 96], w, static_cast<int>(i % 40), way.exact);
+          ASSERT_NEAR(y[i], std::clamp(expected.sum, -0.125, 0.5), expected.bound) << way.name;
+          inside += y[i] > packed.out_lo && y[i] < packed.out_hi;
+        }
+        EXPECT_GT(inside, 0);
+        EXPECT_LT(inside, static_cast<int>(y.size()));
+      }
+    }
+  }
+}
+
+// The gate's function in double precision.
+double GeluOf(double x, Gelu gelu) {
+  if (gelu == Gelu::kQuick) return x / (1 + std::exp(-1.702 * x));
+  return x / 2 * (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) * (x + 0.044715 * x * x * x)));
+}
+
+TEST(GatedMatmul, IsTheGeluOfOneProductTimesAnother) {
+  std::mt19937 random(17);
+  for (const Type type : {Type::kF16, Type::kQ4_0, Type::kQ4_K, Type::kQ6_K}) {
+    constexpr size_t kOuts = 72, kCols = 256;
+    const TestWeight gate(type, kOuts, kCols, random), up(type, kOuts, kCols, random);
+    const Weight packed_gate = PackedOnDevice(gate), packed_up = PackedOnDevice(up);
+    ASSERT_TRUE(CanGate(packed_gate, packed_up));
+    for (const size_t rows : {1, 9, 64, 100}) {
+      for (const Way& way : kWays) {
+        SCOPED_TRACE(absl::StrCat(softsplice::testing::Name(type), " ", way.name, " ", rows));
+        const Gelu gelu = rows == 9 ? Gelu::kQuick : Gelu::kTanh;
+        const std::vector<float> x = Normals(rows * kCols, 19);
+        const DeviceRows on_device(x, kCols, way.type, 8);
+        const DeviceRows y(static_cast<int>(rows), kOuts, DType::kF32, 3);
+        const DeviceRows rounded(static_cast<int>(rows), kOuts, DType::kBF16, 5);
+        for (const DeviceRows* to : {&y, &rounded}) {
+          ASSERT_EQ(LaunchGatedMatmul(nullptr, to->mat(), on_device.mat(), packed_gate, packed_up,
+                                      gelu, way.exact),
+                    cudaSuccess);
+        }
+        const std::vector<float> got = y.Read(), got_rounded = rounded.Read();
+        const std::vector<float> gates = Multiply(x, packed_gate, way);
+        const std::vector<float> ups = Multiply(x, packed_up, way);
+        for (size_t i = 0; i < got.size(); ++i) {
+          const double want = GeluOf(gates[i], gelu) * ups[i];
+          // A dozen roundings of the function's parts, none of which is larger than |x|.
+          ASSERT_NEAR(got[i], want, 12 * 0x1p-24 * std::fabs(1.0 * gates[i] * ups[i])) << i;
+          ASSERT_EQ(got_rounded[i], BF16ToFloat(FloatToBF16(got[i]))) << i;
+        }
+      }
+    }
+  }
+}
+
+TEST(GatedMatmul, NeedsTwoAlikeThatClampNothing) {
+  std::mt19937 random(23);
+  const auto packed = [&](Type type, int outs, int cols) {
+    return PackedOnDevice(TestWeight(type, outs, cols, random));
+  };
+  const Weight gate = packed(Type::kQ8_0, 32, 64);
+  EXPECT_TRUE(CanGate(gate, packed(Type::kQ8_0, 32, 64)));
+  EXPECT_TRUE(CanGate(gate, packed(Type::kQ5_0, 32, 64)));  // has the same format
+  EXPECT_FALSE(CanGate(gate, packed(Type::kQ4_0, 32, 64)));
+  EXPECT_FALSE(CanGate(gate, packed(Type::kQ8_0, 48, 64)));
+  EXPECT_FALSE(CanGate(gate, packed(Type::kQ8_0, 32, 96)));
+  Weight clipped = packed(Type::kQ8_0, 32, 64);
+  clipped.out_hi = 1;
+  EXPECT_FALSE(CanGate(gate, clipped));
+  EXPECT_FALSE(CanGate(clipped, gate));
+}
+
+TEST(Matmul, OfNoRowsDoesNothing) {
+  std::mt19937 random(29);
+  const Weight w = PackedOnDevice(TestWeight(Type::kQ4_0, 16, 64, random));
+  EXPECT_EQ(LaunchMatmul(nullptr, {.cols = 16, .pitch = 16}, {.cols = 64, .pitch = 64}, w, false),
+            cudaSuccess);
+  EXPECT_EQ(cudaStreamSynchronize(nullptr), cudaSuccess);
+}
+
+}  // namespace
+}  // namespace softsplice::cuda
