@@ -1,0 +1,93 @@
+// Steps of attention over a cache, run by the kernels of kernels/cuda and by the oracle.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "kernels/cuda/attention.h"
+#include "tests/kernels/device.h"
+
+namespace softsplice::cuda {
+
+// Device memory of a test's own, full of one byte.
+template <class T>
+class Filled {
+ public:
+  Filled(size_t count, int byte) : bytes_(count * sizeof(T)) {
+    EXPECT_EQ(cudaMalloc(reinterpret_cast<void**>(&data_), bytes_ + 1), cudaSuccess);
+    EXPECT_EQ(cudaMemsetAsync(data_, byte, bytes_ + 1, nullptr), cudaSuccess);
+  }
+  ~Filled() { (void)cudaFree(data_); }
+  Filled(const Filled&) = delete;
+  Filled& operator=(const Filled&) = delete;
+
+  T* data() const { return data_; }
+  std::vector<T> Read() const {
+    std::vector<T> values(bytes_ / sizeof(T));
+    EXPECT_EQ(cudaMemcpyAsync(values.data(), data_, bytes_, cudaMemcpyDeviceToHost, nullptr),
+              cudaSuccess);
+    EXPECT_EQ(cudaStreamSynchronize(nullptr), cudaSuccess);
+    return values;
+  }
+
+ private:
+  size_t bytes_;
+  T* data_ = nullptr;
+};
+
+// The same matrix, of numbers that float16 has.
+testing::HostMat Halves(testing::HostMat mat);
+// Of the heads of all rows.
+float LargestNorm(const testing::HostMat& x, int dim);
+// How far results may be from those of float32 without rounding, when scores may be off by
+// `score` epsilons and values are below 6: weights are off by twice that, relatively, and sums over
+// `seen` keys round. Weights in float16 are off by 2^-11 of themselves, or by 2^-25 when they are
+// very small; so is their sum, by which they are divided.
+float AttentionBound(float score, float seen, bool rounded);
+void ExpectWithin(const testing::HostMat& got, const testing::HostMat& want, float bound,
+                  const std::string& what);
+
+struct AttentionShape {
+  AttentionSpec spec;
+  DType type = DType::kF16;
+  int block_rows = 16;
+  int most_rows = 64;  // of a sequence in a step: what a ring has room for
+};
+
+// Keys and values of some sequences, position by position: [positions, kv_heads * head_dim] each.
+struct Sequences {
+  Sequences(const AttentionShape& shape, int count, int positions, unsigned seed);
+
+  AttentionShape shape;
+  std::vector<testing::HostMat> k, v;
+  testing::HostMat q;  // of each position, of any sequence; float16 numbers, as float32
+};
+
+// Rows [first, first + rows) of a sequence.
+struct Part {
+  int sequence, first, rows;
+};
+
+// A step, and the caches as they are then: positions that no row of the step sees are not a number,
+// like blocks that are nobody's. `seed`: for the places of blocks.
+class AttentionStep {
+ public:
+  AttentionStep(const Sequences& sequences, const std::vector<Part>& parts, unsigned seed);
+
+  testing::HostMat Reference(Backend& ref) const;
+  // By LaunchAttention, in memory of `device`; checks that it leaves its counters zero.
+  testing::HostMat Run(Backend& device, bool one_row_each = false) const;
+
+  testing::HostMat q, k, v, table, blocks, sequences, positions;
+  AttentionShape shape;
+
+ private:
+  AttentionCall CallOn(testing::Device& on) const;
+};
+
+// Rows of a step that are a part's.
+testing::HostMat RowsOf(const testing::HostMat& y, const std::vector<Part>& parts, size_t part);
+
+}  // namespace softsplice::cuda
