@@ -108,7 +108,7 @@ template <int kRows, int kColumns, int kThreads>
 __device__ void CopyRows(uint16_t* to, const View<const uint16_t>& from, const int* rows,
                          int column) {
   constexpr int kPieces = kColumns / 8;
-#pragma unroll
+#pragma unroll 2
   for (int i = threadIdx.x; i < kRows * kPieces; i += kThreads) {
     const int row = rows[i / kPieces], c = i % kPieces * 8;
     CopyAsync(to + i / kPieces * kPitchOf<kColumns> + c, from.Row(max(row, 0)) + column + c,

@@ -42,7 +42,7 @@ int MostDecodeItems(const AttentionCall& call) {
 }
 
 int DecodeBlocks(const AttentionCall& call, int multiprocessors) {
-  const int at_once = call.spec.head_dim > 256 ? 2 : 4;  // as their shared memory allows
+  const int at_once = call.spec.head_dim > 256 ? 2 : 3;  // as their shared memory allows
   return std::min(MostDecodeItems(call), at_once * multiprocessors);
 }
 

@@ -42,6 +42,8 @@ struct DecodeTile {
   int keys[kSplit];
   bool is_last;
 };
+static_assert(2 * sizeof(DecodeTile<512, kFullSplit>) <= kSharedOfMultiprocessor);
+static_assert(3 * sizeof(DecodeTile<256, kSlidingSplit>) <= kSharedOfMultiprocessor);
 
 // One row, KV head and split.
 template <int kDim, int kSplit>
@@ -282,7 +284,7 @@ class DecodeBlock {
 };
 
 template <int kDim, int kSplit>
-__global__ void __launch_bounds__(DecodeShape<kDim, kSplit>::kThreads)
+__global__ void __launch_bounds__(DecodeShape<kDim, kSplit>::kThreads, 2)
     DecodeAttention(CacheAttention a, AttentionScratch scratch) {
   WaitForPrevious();
   const auto splits = [&](int row) {

@@ -28,7 +28,7 @@ struct PromptShape {
   static constexpr int kKeyTiles = kKeySlice / 8 / kWarpsAcross;
   // Values: one part of the dims after the other.
   static constexpr int kValueSlice = 64;
-  static constexpr int kValueDims = std::min(kDim, 128);
+  static constexpr int kValueDims = std::min(kDim, kFull ? 128 : 64);
   static constexpr int kDimParts = kDim / kValueDims;
   static constexpr int kValueSteps = kDimParts * (kSplit / kValueSlice);
   static constexpr int kDimTiles = kValueDims / 8 / kWarpsAcross;
@@ -48,29 +48,27 @@ struct PromptTile {
   float tops[Shape::kWarpsAcross][kPromptQueries];
   int keys[2][kSplit];  // of even and of odd splits
 };
+static_assert(sizeof(PromptTile<512, kFullSplit>) <= kSharedOfBlock);
+static_assert(2 * sizeof(PromptTile<256, kSlidingSplit>) <= kSharedOfMultiprocessor);
 
-// A tile of rows, and one KV head. Registers of a query are [i][j]: query 16 i + 8 j + g of the
-// warp's 32.
+// A tile of rows, and the KV head that is the block's y. Registers of a query are [i][j]: query 16
+// i + 8 j + g of the warp's 32.
 template <int kDim, int kSplit>
 class PromptBlock {
  public:
   using Shape = PromptShape<kDim, kSplit>;
   using Tile = PromptTile<kDim, kSplit>;
 
-  __device__ PromptBlock(const CacheAttention& given, int row, int kv_head)
-      : a_(given),
-        tile_(Shared<Tile>()),
-        row_(row),
-        kv_head_(kv_head),
-        seen_{given.SeenBy(row).first, given.LastOfTile(row)} {}
+  __device__ PromptBlock(const CacheAttention& given, int row)
+      : a_(given), tile_(Shared<Tile>()), row_(row), last_(given.LastOfTile(row)) {}
 
   __device__ void Run() {
     LoadQueries();
-    FindKeys(seen_.first / kSplit);
+    split_ = a_.SeenBy(row_).first / kSplit;
+    FindKeys(split_);
     __syncthreads();
-    split_ = seen_.first / kSplit;
-    for (int step = 0; step < Shape::kStages - 1; ++step) Copy(split_, step);
-    for (; split_ <= seen_.last / kSplit; ++split_) {
+    for (int step = 0; step < Shape::kStages - 1; ++step) Copy(split_, step, step);
+    for (; split_ <= last_ / kSplit; ++split_) {
       float scores[Shape::kKeyParts][2][Shape::kKeyTiles][4] = {};
       AddScores(scores);
       StoreWeights(scores);
@@ -80,51 +78,55 @@ class PromptBlock {
   }
 
  private:
+  static __device__ int KvHead() { return blockIdx.y; }
   static __device__ int G() { return threadIdx.x % 32 / 4; }
   static __device__ int T() { return threadIdx.x % 4; }
   // The warp's first query, and its place among those that share its queries.
   static __device__ int Query() { return threadIdx.x / 32 / Shape::kWarpsAcross * 32; }
   static __device__ int Across() { return threadIdx.x / 32 % Shape::kWarpsAcross; }
 
-  // The keys that a query sees; none where there is no such query.
-  __device__ Seen SeenByQuery(int query) const {
+  // Where a query's head begins in a row of q and y.
+  __device__ int Column(int query) const { return (KvHead() * a_.group + query % a_.group) * kDim; }
+  // The last key that a query sees; -1 where there is no such query.
+  __device__ int LastSeenBy(int query) const {
     const int row = row_ + query / a_.group;
-    return a_.InTile(row_, row) ? a_.SeenBy(row) : Seen{0, -1};
+    return a_.InTile(row_, row) ? a_.SeenBy(row).last : -1;
   }
 
   __device__ void LoadQueries() {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
 #pragma unroll
-      for (int j = 0; j < 2; ++j) seen_by_[i][j] = SeenByQuery(Query() + 16 * i + 8 * j + G());
+      for (int j = 0; j < 2; ++j) last_seen_[i][j] = LastSeenBy(Query() + 16 * i + 8 * j + G());
     }
-    for (int i = threadIdx.x; i < kPromptQueries * kDim; i += Shape::kThreads) {
-      const int query = i / kDim, row = row_ + query / a_.group;
-      const int head = kv_head_ * a_.group + query % a_.group;
+    for (int query = threadIdx.x / 32; query < kPromptQueries; query += Shape::kThreads / 32) {
+      const int row = row_ + query / a_.group;
       const bool live = a_.InTile(row_, row);
-      tile_.q[query][i % kDim] =
-          live ? FloatToHalf(a_.q.Row(row)[head * kDim + i % kDim]) : uint16_t{0};
+      const float* from = a_.q.Row(live ? row : row_) + Column(query);
+      for (int d = threadIdx.x % 32; d < kDim; d += 32) {
+        tile_.q[query][d] = live ? FloatToHalf(from[d]) : uint16_t{0};
+      }
     }
   }
 
   __device__ void FindKeys(int split) {
     const int sequence = *a_.sequences.Row(row_);
+    const Seen seen{a_.SeenBy(row_).first, last_};  // by any row
     for (int i = threadIdx.x; i < kSplit; i += Shape::kThreads) {
-      tile_.keys[split % 2][i] = a_.KeyRow(sequence, split * kSplit + i, seen_);
+      tile_.keys[split % 2][i] = a_.KeyRow(sequence, split * kSplit + i, seen);
     }
   }
 
-  // Begins to copy what a step of a split (or of the next one) works on.
-  __device__ void Copy(int split, int step) {
+  // Begins to copy what a step of a split (or of the next one) works on to a stage.
+  __device__ void Copy(int split, int step, int stage) {
     if (step >= Shape::kSteps) {
       step -= Shape::kSteps;
       ++split;
     }
-    uint16_t* to = tile_.stages[copied_];
-    copied_ = copied_ + 1 == Shape::kStages ? 0 : copied_ + 1;
+    uint16_t* to = tile_.stages[stage];
     const int* keys = tile_.keys[split % 2];
-    const int column = kv_head_ * kDim;
-    if (split > seen_.last / kSplit) {
+    const int column = KvHead() * kDim;
+    if (split > last_ / kSplit) {
       // all are on their way
     } else if (step < Shape::kKeySteps) {
       constexpr int kSlices = kDim / Shape::kKeyDims;
@@ -146,10 +148,10 @@ class PromptBlock {
     __syncthreads();  // for all threads; and the stage of the step before is free
     // Where the keys of the split before were. Needed from the last steps on.
     if (step == 0) FindKeys(split_ + 1);
-    Copy(split_, step + Shape::kStages - 1);
-    const uint16_t* stage = tile_.stages[used_];
-    used_ = used_ + 1 == Shape::kStages ? 0 : used_ + 1;
-    return stage;
+    const int stage = stage_;
+    Copy(split_, step + Shape::kStages - 1, stage == 0 ? Shape::kStages - 1 : stage - 1);
+    stage_ = stage + 1 == Shape::kStages ? 0 : stage + 1;
+    return tile_.stages[stage];
   }
 
   __device__ void AddScores(float (&scores)[Shape::kKeyParts][2][Shape::kKeyTiles][4]) {
@@ -232,16 +234,21 @@ class PromptBlock {
         for (int e = 2 * j; e < 2 * j + 2; ++e) {
           const int key = split_ * kSplit + KeyOf(part, n, e);
           float& score = scores[part][i][n][e];
-          if (key < seen_by_[i][j].first || key > seen_by_[i][j].last) score = -INFINITY;
+          if (!Sees(i, j, key)) score = -INFINITY;
           top = fmaxf(top, score);
         }
       }
     }
     return top;
   }
-  // Whether a query sees any key of the split.
+  // Whether a query sees a key; whether it sees any of the split.
+  __device__ bool Sees(int i, int j, int key) const {
+    return key <= last_seen_[i][j] && (kSplit == kFullSplit || key > last_seen_[i][j] - a_.window);
+  }
   __device__ bool Sees(int i, int j) const {
-    return seen_by_[i][j].first < (split_ + 1) * kSplit && seen_by_[i][j].last >= split_ * kSplit;
+    const int first = split_ * kSplit;
+    return first <= last_seen_[i][j] &&
+           (kSplit == kFullSplit || first + kSplit > last_seen_[i][j] - a_.window + 1);
   }
 
   __device__ void AddValues() {
@@ -302,9 +309,8 @@ class PromptBlock {
 #pragma unroll
       for (int j = 0; j < 2; ++j) {
         const int query = Query() + 16 * i + 8 * j + G();
-        if (seen_by_[i][j].last < 0) continue;
-        float* to =
-            a_.y.Row(row_ + query / a_.group) + (kv_head_ * a_.group + query % a_.group) * kDim;
+        if (last_seen_[i][j] < 0) continue;
+        float* to = a_.y.Row(row_ + query / a_.group) + Column(query);
 #pragma unroll
         for (int part = 0; part < Shape::kDimParts; ++part) {
 #pragma unroll
@@ -322,11 +328,11 @@ class PromptBlock {
 
   const CacheAttention& a_;
   Tile& tile_;
-  const int row_, kv_head_;  // the first row
-  const Seen seen_;          // by any of them
+  const int row_;   // the first one
+  const int last_;  // key that any row sees
   int split_;
-  int copied_ = 0, used_ = 0;  // stages
-  Seen seen_by_[2][2];
+  int stage_ = 0;  // that is used next
+  int last_seen_[2][2];
   float tops_[2][2] = {{-INFINITY, -INFINITY}, {-INFINITY, -INFINITY}};
   float sums_[2][2] = {};
   Factors factors_[2][2];
@@ -334,13 +340,13 @@ class PromptBlock {
 };
 
 template <int kDim, int kSplit>
-__global__ void __launch_bounds__(PromptShape<kDim, kSplit>::kThreads)
+__global__ void __launch_bounds__(PromptShape<kDim, kSplit>::kThreads, kSplit == kFullSplit ? 1 : 2)
     PromptAttention(CacheAttention a) {
   WaitForPrevious();
   const Place place =
       FindPart(blockIdx.x, a.q.rows, [&](int row) { return a.StartsTile(row) ? 1 : 0; });
   if (place.row < 0) return;
-  PromptBlock<kDim, kSplit>(a, place.row, blockIdx.y).Run();
+  PromptBlock<kDim, kSplit>(a, place.row).Run();
 }
 
 }  // namespace

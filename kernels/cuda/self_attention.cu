@@ -219,7 +219,7 @@ class SelfBlock {
 };
 
 template <int kDim>
-__global__ void __launch_bounds__(kThreads) SelfAttention(SelfInputs a) {
+__global__ void __launch_bounds__(kThreads, 2) SelfAttention(SelfInputs a) {
   WaitForPrevious();
   const auto tiles = [&](int run) {
     return (*a.starts.Row(run + 1) - *a.starts.Row(run) + kSelfQueries - 1) / kSelfQueries;
