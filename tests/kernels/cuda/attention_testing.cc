@@ -156,6 +156,33 @@ HostMat AttentionStep::Run(Backend& device, bool one_row_each) const {
   return *std::move(y);
 }
 
+SelfInputs::SelfInputs(int rows, int of_heads, int of_dim, unsigned seed)
+    : heads(of_heads), dim(of_dim), q(0, 0), k(0, 0), v(0, 0) {
+  std::mt19937 random(seed);
+  const float scale = 2 / std::sqrt(static_cast<float>(dim));
+  q = Halves(HostMat::Normal(random, rows, heads * dim, 1, scale));
+  k = Halves(HostMat::Normal(random, rows, heads * dim, 2));
+  v = Halves(HostMat::Normal(random, rows, heads * dim, 3));
+}
+
+HostMat SelfInputs::Run(Backend& device, const std::vector<int>& starts, bool exact) const {
+  Device on(device);
+  const SelfAttentionCall call{.y = on.New(q.rows(), q.cols(), 5),
+                               .q = on.Copy(q),
+                               .k = on.Copy(k),
+                               .v = on.Copy(v),
+                               .starts = on.Ints(starts),
+                               .heads = heads,
+                               .exact = exact};
+  const Filled<uint16_t> scratch(ScratchFor(call), 0xff);
+  EXPECT_TRUE(on->Wait().ok());
+  EXPECT_EQ(LaunchSelfAttention(nullptr, call, scratch.data()), cudaSuccess);
+  EXPECT_EQ(cudaStreamSynchronize(nullptr), cudaSuccess);
+  absl::StatusOr<HostMat> y = on.Read(call.y);
+  EXPECT_TRUE(y.ok()) << y.status();
+  return *std::move(y);
+}
+
 HostMat RowsOf(const HostMat& y, const std::vector<Part>& parts, size_t part) {
   int first = 0;
   for (size_t i = 0; i < part; ++i) first += parts[i].rows;

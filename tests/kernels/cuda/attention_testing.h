@@ -1,4 +1,5 @@
-// Steps of attention over a cache, run by the kernels of kernels/cuda and by the oracle.
+// Both attentions as tests run them: their inputs, the kernels of kernels/cuda, the oracle, and how
+// far these may be apart.
 #pragma once
 
 #include <cstddef>
@@ -85,6 +86,17 @@ class AttentionStep {
 
  private:
   AttentionCall CallOn(testing::Device& on) const;
+};
+
+// Inputs of self attention: float16 numbers, as float32.
+struct SelfInputs {
+  SelfInputs(int rows, int heads, int dim, unsigned seed);
+
+  // By LaunchSelfAttention, in memory of `device`.
+  testing::HostMat Run(Backend& device, const std::vector<int>& starts, bool exact = false) const;
+
+  int heads, dim;
+  testing::HostMat q, k, v;
 };
 
 // Rows of a step that are a part's.

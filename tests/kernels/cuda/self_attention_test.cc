@@ -16,38 +16,12 @@ namespace {
 using testing::Device;
 using testing::HostMat;
 
-struct Inputs {
-  Inputs(int rows, int of_heads, int of_dim, unsigned seed)
-      : heads(of_heads), dim(of_dim), q(0, 0), k(0, 0), v(0, 0) {
-    std::mt19937 random(seed);
-    q = Halves(
-        HostMat::Normal(random, rows, heads * dim, 1, 2 / std::sqrt(static_cast<float>(dim))));
-    k = Halves(HostMat::Normal(random, rows, heads * dim, 2));
-    v = Halves(HostMat::Normal(random, rows, heads * dim, 3));
-  }
-
-  int heads, dim;
-  HostMat q, k, v;  // float16 numbers
-};
-
 class SelfAttentionTest : public ::testing::Test {
  protected:
-  HostMat Run(const Inputs& in, const std::vector<int>& starts, bool exact = false) {
-    Device on(*device_);
-    const SelfAttentionCall call{.y = on.New(in.q.rows(), in.q.cols(), 5),
-                                 .q = on.Copy(in.q),
-                                 .k = on.Copy(in.k),
-                                 .v = on.Copy(in.v),
-                                 .starts = on.Ints(starts),
-                                 .heads = in.heads,
-                                 .exact = exact};
-    const Filled<uint16_t> scratch(ScratchFor(call), 0xff);
-    EXPECT_TRUE(on->Wait().ok());
-    EXPECT_EQ(LaunchSelfAttention(nullptr, call, scratch.data()), cudaSuccess);
-    EXPECT_EQ(cudaStreamSynchronize(nullptr), cudaSuccess);
-    return *on.Read(call.y);
+  HostMat Run(const SelfInputs& in, const std::vector<int>& starts, bool exact = false) {
+    return in.Run(*device_, starts, exact);
   }
-  void ExpectLikeRef(const Inputs& in, const std::vector<int>& starts, bool exact = false) {
+  void ExpectLikeRef(const SelfInputs& in, const std::vector<int>& starts, bool exact = false) {
     Device on(*ref_);
     const Mat y = on.New(in.q.rows(), in.q.cols(), 5);
     on->SelfAttention(y, on.Copy(in.q), on.Copy(in.k), on.Copy(in.v), on.Ints(starts), in.heads);
@@ -65,26 +39,27 @@ class SelfAttentionTest : public ::testing::Test {
 TEST_F(SelfAttentionTest, TakesAllLengths) {
   for (const int dim : {32, 64}) {
     for (const int rows : {1, 2, 15, 16, 63, 64, 65, 127, 128, 129, 300}) {
-      ExpectLikeRef(Inputs(rows, 3, dim, 1), {0, rows});
+      ExpectLikeRef(SelfInputs(rows, 3, dim, 1), {0, rows});
     }
   }
 }
 
 TEST_F(SelfAttentionTest, TakesEverythingElsePlainly) {
-  for (const int dim : {1, 6, 16, 20, 72, 128}) ExpectLikeRef(Inputs(70, 2, dim, 2), {0, 40, 70});
-  ExpectLikeRef(Inputs(140, 2, 64, 2), {0, 40, 140}, /*exact=*/true);
+  for (const int dim : {1, 6, 16, 20, 72, 128})
+    ExpectLikeRef(SelfInputs(70, 2, dim, 2), {0, 40, 70});
+  ExpectLikeRef(SelfInputs(140, 2, 64, 2), {0, 40, 140}, /*exact=*/true);
 }
 
 // Runs of all lengths, also of none, give the oracle's results and what each gives alone.
 TEST_F(SelfAttentionTest, KeepsRunsApart) {
   const std::vector<int> starts = {0, 90, 91, 91, 400, 401, 530};
-  const Inputs in(530, 2, 64, 3);
+  const SelfInputs in(530, 2, 64, 3);
   ExpectLikeRef(in, starts);
   const HostMat together = Run(in, starts);
   for (size_t i = 0; i + 1 < starts.size(); ++i) {
     const int rows = starts[i + 1] - starts[i];
     if (rows == 0) continue;
-    Inputs alone = in;
+    SelfInputs alone = in;
     alone.q = in.q.Rows(starts[i], rows);
     alone.k = in.k.Rows(starts[i], rows);
     alone.v = in.v.Rows(starts[i], rows);
@@ -93,7 +68,7 @@ TEST_F(SelfAttentionTest, KeepsRunsApart) {
 }
 
 TEST_F(SelfAttentionTest, RoundsInputsToFloat16UnlessExact) {
-  Inputs in(40, 1, 64, 4);
+  SelfInputs in(40, 1, 64, 4);
   const HostMat want = Run(in, {0, 40}), exact = Run(in, {0, 40}, true);
   for (HostMat* mat : {&in.q, &in.k, &in.v}) {
     for (int r = 0; r < 40; ++r) {
@@ -106,7 +81,7 @@ TEST_F(SelfAttentionTest, RoundsInputsToFloat16UnlessExact) {
 
 // Scores far apart, in an order in which the maximum moves with every tile or with none.
 TEST_F(SelfAttentionTest, TakesExtremeScores) {
-  Inputs in(200, 1, 32, 5);
+  SelfInputs in(200, 1, 32, 5);
   for (int r = 0; r < 200; ++r) {
     for (int c = 0; c < 32; ++c) {
       in.k(r, c) = static_cast<float>(r);
@@ -118,7 +93,7 @@ TEST_F(SelfAttentionTest, TakesExtremeScores) {
 }
 
 TEST_F(SelfAttentionTest, KeepsNaN) {
-  Inputs in(150, 2, 32, 6);
+  SelfInputs in(150, 2, 32, 6);
   in.q(7, 3) = std::numeric_limits<float>::quiet_NaN();
   const HostMat y = Run(in, {0, 150});
   for (int r = 0; r < 150; ++r) {
