@@ -47,20 +47,29 @@ float LargestNorm(const HostMat& x, int dim) {
   return most;
 }
 
-float AttentionBound(float score, float seen, bool rounded) {
-  constexpr float kLargest = 6;
-  const float bound = std::numeric_limits<float>::epsilon() * (2 * score + std::sqrt(seen) + 10);
-  return kLargest * (rounded ? bound + 0x1p-10f + seen * 0x1p-24f : bound);
+HostMat Absolute(HostMat mat, DType type) {
+  const int size = static_cast<int>(SizeOf(type));
+  for (int r = 0; r < mat.rows(); ++r) {
+    for (int c = 1; c <= mat.cols(); ++c) mat.Row<uint8_t>(r)[c * size - 1] &= 0x7f;
+  }
+  return mat;
 }
 
-void ExpectWithin(const HostMat& got, const HostMat& want, float bound, const std::string& what) {
+void ExpectNear(const HostMat& got, const HostMat& want, const HostMat& sizes,
+                const Rounding& rounding, const std::string& what) {
   ASSERT_EQ(got.rows(), want.rows()) << what;
   ASSERT_EQ(got.cols(), want.cols()) << what;
   for (int r = 0; r < got.rows(); ++r) {
+    const float seen = static_cast<float>(rounding.seen[static_cast<size_t>(r)]);
+    const float relative =
+        std::numeric_limits<float>::epsilon() * (2 * rounding.score + std::sqrt(seen) + 10) +
+        (rounding.to_half ? 0x1p-11f : 0);
+    const float absolute = rounding.to_half ? seen * 0x1p-25f * 2 * 6 : 0;
     for (int c = 0; c < got.cols(); ++c) {
+      const float bound = relative * (sizes(r, c) + std::fabs(want(r, c))) + absolute;
       ASSERT_LE(std::fabs(got(r, c) - want(r, c)), bound)
-          << what << " at (" << r << ", " << c << "): " << got(r, c) << " instead of "
-          << want(r, c);
+          << what << " at (" << r << ", " << c << "), " << seen << " keys: " << got(r, c)
+          << " instead of " << want(r, c);
     }
   }
 }
@@ -125,25 +134,25 @@ AttentionStep::AttentionStep(const Sequences& of, const std::vector<Part>& parts
   }
 }
 
-AttentionCall AttentionStep::CallOn(Device& on) const {
+AttentionCall AttentionStep::CallOn(Device& on, const HostMat& values) const {
   return {.y = on.New(q.rows(), q.cols(), 5),
           .q = on.Copy(q),
-          .kv = {on.Copy(k), on.Copy(v)},
+          .kv = {on.Copy(k), on.Copy(values)},
           .rows = {on.Copy(sequences), on.Copy(positions)},
           .pages = {on.Copy(table), on.Copy(blocks), shape.block_rows},
           .spec = shape.spec};
 }
 
-HostMat AttentionStep::Reference(Backend& ref) const {
+HostMat AttentionStep::Reference(Backend& ref, bool of_absolutes) const {
   Device on(ref);
-  const AttentionCall call = CallOn(on);
+  const AttentionCall call = CallOn(on, of_absolutes ? Absolute(v, shape.type) : v);
   on->Attention(call.y, call.q, call.kv, call.rows, call.pages, call.spec);
   return *on.Read(call.y);
 }
 
 HostMat AttentionStep::Run(Backend& device, bool one_row_each) const {
   Device on(device);
-  AttentionCall call = CallOn(on);
+  AttentionCall call = CallOn(on, v);
   call.one_row_each = one_row_each;
   const AttentionScratchSize size = ScratchFor(call);
   const Filled<float> partials(size.partials, 0xff);
@@ -163,6 +172,15 @@ SelfInputs::SelfInputs(int rows, int of_heads, int of_dim, unsigned seed)
   q = Halves(HostMat::Normal(random, rows, heads * dim, 1, scale));
   k = Halves(HostMat::Normal(random, rows, heads * dim, 2));
   v = Halves(HostMat::Normal(random, rows, heads * dim, 3));
+}
+
+HostMat SelfInputs::Reference(Backend& ref, const std::vector<int>& starts,
+                              bool of_absolutes) const {
+  Device on(ref);
+  const Mat y = on.New(q.rows(), q.cols(), 5);
+  on->SelfAttention(y, on.Copy(q), on.Copy(k), on.Copy(of_absolutes ? Absolute(v, DType::kF32) : v),
+                    on.Ints(starts), heads);
+  return *on.Read(y);
 }
 
 HostMat SelfInputs::Run(Backend& device, const std::vector<int>& starts, bool exact) const {

@@ -38,17 +38,23 @@ class Filled {
   T* data_ = nullptr;
 };
 
-// The same matrix, of numbers that float16 has.
+// The same matrix, of numbers that float16 has; the same one, of float32 or float16, without signs.
 testing::HostMat Halves(testing::HostMat mat);
 // Of the heads of all rows.
 float LargestNorm(const testing::HostMat& x, int dim);
-// How far results may be from those of float32 without rounding, when scores may be off by
-// `score` epsilons and values are below 6: weights are off by twice that, relatively, and sums over
-// `seen` keys round. Weights in float16 are off by 2^-11 of themselves, or by 2^-25 when they are
-// very small; so is their sum, by which they are divided.
-float AttentionBound(float score, float seen, bool rounded);
-void ExpectWithin(const testing::HostMat& got, const testing::HostMat& want, float bound,
-                  const std::string& what);
+testing::HostMat Absolute(testing::HostMat mat, DType type);
+// Fails unless each number of `got` is as near to that of `want` as float32 and, where they were
+// rounded, weights of float16 allow. `sizes`: the same results of the values' absolutes; values are
+// below 6. Weights are off by 2 `score` epsilons of themselves, as scores are by one `score`; sums
+// over `seen` keys (of each row) round; and a float16 weight is off by 2^-11 of itself, or by 2^-25
+// where it is very small. So is the weights' sum, by which they are divided.
+struct Rounding {
+  float score;
+  std::vector<int> seen;
+  bool to_half;
+};
+void ExpectNear(const testing::HostMat& got, const testing::HostMat& want,
+                const testing::HostMat& sizes, const Rounding& rounding, const std::string& what);
 
 struct AttentionShape {
   AttentionSpec spec;
@@ -77,7 +83,7 @@ class AttentionStep {
  public:
   AttentionStep(const Sequences& sequences, const std::vector<Part>& parts, unsigned seed);
 
-  testing::HostMat Reference(Backend& ref) const;
+  testing::HostMat Reference(Backend& ref, bool of_absolutes = false) const;
   // By LaunchAttention, in memory of `device`; checks that it leaves its counters zero.
   testing::HostMat Run(Backend& device, bool one_row_each = false) const;
 
@@ -85,13 +91,15 @@ class AttentionStep {
   AttentionShape shape;
 
  private:
-  AttentionCall CallOn(testing::Device& on) const;
+  AttentionCall CallOn(testing::Device& on, const testing::HostMat& values) const;
 };
 
 // Inputs of self attention: float16 numbers, as float32.
 struct SelfInputs {
   SelfInputs(int rows, int heads, int dim, unsigned seed);
 
+  testing::HostMat Reference(Backend& ref, const std::vector<int>& starts,
+                             bool of_absolutes = false) const;
   // By LaunchSelfAttention, in memory of `device`.
   testing::HostMat Run(Backend& device, const std::vector<int>& starts, bool exact = false) const;
 
