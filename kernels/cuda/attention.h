@@ -1,0 +1,64 @@
+// Attention over the cache and attention inside runs of rows; backend.h has the formulas.
+//
+// Tensor cores take float16 caches of the head sizes that models have; any other head, and every
+// float32 cache, goes to a plain kernel in float32. Which of the tensor cores' two kernels a row
+// goes to depends on its own sequence alone: a sequence's only row in a step is a decode row, which
+// many blocks share; several rows are prompt rows, which share what a block reads. Both give the
+// same bits (softmax.h), whatever else is in the step and however it was cut.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/specs.h"
+
+namespace softsplice::cuda {
+
+// y, q: float32 [rows, heads * head_dim]; the cache: float16 or float32. Positions of one sequence
+// count up by one.
+struct AttentionCall {
+  Mat y, q;
+  KvLayer kv;
+  RowMap rows;
+  KvPages pages;
+  AttentionSpec spec;
+  // No sequence has more than one row in this step, which saves a launch. Rows of a sequence that
+  // has more are then not written: so many rows can pad a step.
+  bool one_row_each = false;
+};
+
+// Device memory to work in, of one stream. `counters` are zero before the first call; each call
+// leaves them zero.
+struct AttentionScratch {
+  float* partials;
+  unsigned* counters;
+};
+// How many numbers of each a call needs; what it points to is not looked at. A call with more rows,
+// sequences or blocks of a table never needs less.
+struct AttentionScratchSize {
+  size_t partials;
+  size_t counters;
+};
+AttentionScratchSize ScratchFor(const AttentionCall& call);
+
+// `multiprocessors`: of the device.
+cudaError_t LaunchAttention(cudaStream_t stream, const AttentionCall& call,
+                            const AttentionScratch& scratch, int multiprocessors);
+
+// y, q, k, v: float32 [rows, heads * head_dim]; starts: kI32 [runs + 1]. Exact: all of it in
+// float32; otherwise inputs and probabilities are rounded to float16 where there is a kernel for
+// heads of that size.
+struct SelfAttentionCall {
+  Mat y, q, k, v;
+  Mat starts;
+  int heads;
+  bool exact = false;
+};
+// Float16 numbers to work in.
+size_t ScratchFor(const SelfAttentionCall& call);
+cudaError_t LaunchSelfAttention(cudaStream_t stream, const SelfAttentionCall& call,
+                                uint16_t* scratch);
+
+}  // namespace softsplice::cuda

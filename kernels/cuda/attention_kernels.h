@@ -1,0 +1,20 @@
+// The kernels among which attention.h chooses.
+#pragma once
+
+#include "kernels/cuda/attention.h"
+
+namespace softsplice::cuda {
+
+// Every shape and type, in float32.
+cudaError_t LaunchPlainAttention(cudaStream_t stream, const AttentionCall& call);
+cudaError_t LaunchPlainSelfAttention(cudaStream_t stream, const SelfAttentionCall& call);
+
+// On tensor cores, where OnTensorCores(call): rows that are the only one of their sequence, and all
+// others. Rows that are not theirs are left as they are.
+cudaError_t LaunchDecodeAttention(cudaStream_t stream, const AttentionCall& call,
+                                  const AttentionScratch& scratch, int multiprocessors);
+cudaError_t LaunchPromptAttention(cudaStream_t stream, const AttentionCall& call);
+cudaError_t LaunchFlashSelfAttention(cudaStream_t stream, const SelfAttentionCall& call,
+                                     uint16_t* scratch);
+
+}  // namespace softsplice::cuda

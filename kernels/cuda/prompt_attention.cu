@@ -1,0 +1,362 @@
+// Attention of prompt rows: q [rows, heads * dim] float32, the cache float16. A block takes a tile
+// of rows of one sequence, as many as give 64 queries with the heads of one KV head, and walks the
+// splits of their keys (softmax.h). Reads each key and value once for all of them: 2 kDim numbers
+// of 2 bytes a position for 256 kDim products.
+//
+// Queries are the rows of the tensor core's products, keys and then dims the columns. A warp has
+// 32 queries and, of each slice that arrives, its share of the columns.
+#include <algorithm>
+
+#include "kernels/cuda/attention_kernels.h"
+#include "kernels/cuda/attention_rows.h"
+#include "kernels/cuda/attention_shapes.h"
+#include "kernels/cuda/softmax.h"
+
+namespace softsplice::cuda {
+namespace {
+
+template <int kDim, int kSplit>
+struct PromptShape {
+  static constexpr bool kFull = kSplit == kFullSplit;
+  static constexpr int kWarpsAcross = kFull ? 4 : 2;
+  static constexpr int kThreads = 2 * 32 * kWarpsAcross;
+  // Keys arrive in slices of keys and dims, one part of the keys after the other.
+  static constexpr int kKeySlice = std::min(kSplit, 128);
+  static constexpr int kKeyDims = std::min(kDim, kFull ? 64 : 128);
+  static constexpr int kKeyParts = kSplit / kKeySlice;
+  static constexpr int kKeySteps = kKeyParts * (kDim / kKeyDims);
+  static constexpr int kKeyTiles = kKeySlice / 8 / kWarpsAcross;
+  // Values: one part of the dims after the other.
+  static constexpr int kValueSlice = 64;
+  static constexpr int kValueDims = std::min(kDim, kFull ? 128 : 64);
+  static constexpr int kDimParts = kDim / kValueDims;
+  static constexpr int kValueSteps = kDimParts * (kSplit / kValueSlice);
+  static constexpr int kDimTiles = kValueDims / 8 / kWarpsAcross;
+
+  static constexpr int kSteps = kKeySteps + kValueSteps;
+  static constexpr int kStages = std::min(kSteps, 3);
+  static constexpr int kStageNumbers =
+      std::max(kKeySlice * kPitchOf<kKeyDims>, kValueSlice* kPitchOf<kValueDims>);
+};
+
+template <int kDim, int kSplit>
+struct PromptTile {
+  using Shape = PromptShape<kDim, kSplit>;
+  alignas(16) uint16_t stages[Shape::kStages][Shape::kStageNumbers];
+  alignas(16) uint16_t q[kPromptQueries][kPitchOf<kDim>];
+  alignas(16) uint32_t weights[kPromptQueries][kPitchOf<kSplit> / 2];  // pairs of float16
+  float tops[Shape::kWarpsAcross][kPromptQueries];
+  int keys[2][kSplit];  // of even and of odd splits
+};
+static_assert(sizeof(PromptTile<512, kFullSplit>) <= kSharedOfBlock);
+static_assert(2 * sizeof(PromptTile<256, kSlidingSplit>) <= kSharedOfMultiprocessor);
+
+// A tile of rows, and the KV head that is the block's y. Registers of a query are [i][j]: query 16
+// i + 8 j + g of the warp's 32.
+template <int kDim, int kSplit>
+class PromptBlock {
+ public:
+  using Shape = PromptShape<kDim, kSplit>;
+  using Tile = PromptTile<kDim, kSplit>;
+
+  __device__ PromptBlock(const CacheAttention& given, int row)
+      : a_(given), tile_(Shared<Tile>()), row_(row), last_(given.LastOfTile(row)) {}
+
+  __device__ void Run() {
+    LoadQueries();
+    split_ = a_.SeenBy(row_).first / kSplit;
+    FindKeys(split_);
+    __syncthreads();
+    for (int step = 0; step < Shape::kStages - 1; ++step) Copy(split_, step, step);
+    for (; split_ <= last_ / kSplit; ++split_) {
+      float scores[Shape::kKeyParts][2][Shape::kKeyTiles][4] = {};
+      AddScores(scores);
+      StoreWeights(scores);
+      AddValues();
+    }
+    Store();
+  }
+
+ private:
+  static __device__ int KvHead() { return blockIdx.y; }
+  static __device__ int G() { return threadIdx.x % 32 / 4; }
+  static __device__ int T() { return threadIdx.x % 4; }
+  // The warp's first query, and its place among those that share its queries.
+  static __device__ int Query() { return threadIdx.x / 32 / Shape::kWarpsAcross * 32; }
+  static __device__ int Across() { return threadIdx.x / 32 % Shape::kWarpsAcross; }
+
+  // Where a query's head begins in a row of q and y.
+  __device__ int Column(int query) const { return (KvHead() * a_.group + query % a_.group) * kDim; }
+  // The last key that a query sees; -1 where there is no such query.
+  __device__ int LastSeenBy(int query) const {
+    const int row = row_ + query / a_.group;
+    return a_.InTile(row_, row) ? a_.SeenBy(row).last : -1;
+  }
+
+  __device__ void LoadQueries() {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+#pragma unroll
+      for (int j = 0; j < 2; ++j) last_seen_[i][j] = LastSeenBy(Query() + 16 * i + 8 * j + G());
+    }
+    for (int query = threadIdx.x / 32; query < kPromptQueries; query += Shape::kThreads / 32) {
+      const int row = row_ + query / a_.group;
+      const bool live = a_.InTile(row_, row);
+      const float* from = a_.q.Row(live ? row : row_) + Column(query);
+      for (int d = threadIdx.x % 32; d < kDim; d += 32) {
+        tile_.q[query][d] = live ? FloatToHalf(from[d]) : uint16_t{0};
+      }
+    }
+  }
+
+  __device__ void FindKeys(int split) {
+    const int sequence = *a_.sequences.Row(row_);
+    const Seen seen{a_.SeenBy(row_).first, last_};  // by any row
+    for (int i = threadIdx.x; i < kSplit; i += Shape::kThreads) {
+      tile_.keys[split % 2][i] = a_.KeyRow(sequence, split * kSplit + i, seen);
+    }
+  }
+
+  // Begins to copy what a step of a split (or of the next one) works on to a stage.
+  __device__ void Copy(int split, int step, int stage) {
+    if (step >= Shape::kSteps) {
+      step -= Shape::kSteps;
+      ++split;
+    }
+    uint16_t* to = tile_.stages[stage];
+    const int* keys = tile_.keys[split % 2];
+    const int column = KvHead() * kDim;
+    if (split > last_ / kSplit) {
+      // all are on their way
+    } else if (step < Shape::kKeySteps) {
+      constexpr int kSlices = kDim / Shape::kKeyDims;
+      CopyRows<Shape::kKeySlice, Shape::kKeyDims, Shape::kThreads>(
+          to, a_.k, keys + step / kSlices * Shape::kKeySlice,
+          column + step % kSlices * Shape::kKeyDims);
+    } else {
+      constexpr int kSlices = kSplit / Shape::kValueSlice;
+      step -= Shape::kKeySteps;
+      CopyRows<Shape::kValueSlice, Shape::kValueDims, Shape::kThreads>(
+          to, a_.v, keys + step % kSlices * Shape::kValueSlice,
+          column + step / kSlices * Shape::kValueDims);
+    }
+    CommitCopies();
+  }
+  // What a step works on, when it is there.
+  __device__ const uint16_t* Await(int step) {
+    WaitForCopies<Shape::kStages - 2>();
+    __syncthreads();  // for all threads; and the stage of the step before is free
+    // Where the keys of the split before were. Needed from the last steps on.
+    if (step == 0) FindKeys(split_ + 1);
+    const int stage = stage_;
+    Copy(split_, step + Shape::kStages - 1, stage == 0 ? Shape::kStages - 1 : stage - 1);
+    stage_ = stage + 1 == Shape::kStages ? 0 : stage + 1;
+    return tile_.stages[stage];
+  }
+
+  __device__ void AddScores(float (&scores)[Shape::kKeyParts][2][Shape::kKeyTiles][4]) {
+    constexpr int kPitch = kPitchOf<Shape::kKeyDims>, kSlices = kDim / Shape::kKeyDims;
+#pragma unroll
+    for (int part = 0; part < Shape::kKeyParts; ++part) {
+      for (int slice = 0; slice < kSlices; ++slice) {
+        const uint16_t* keys =
+            Await(part * kSlices + slice) + Across() * Shape::kKeyTiles * 8 * kPitch;
+        const uint16_t* q = &tile_.q[Query()][slice * Shape::kKeyDims];
+#pragma unroll
+        for (int d = 0; d < Shape::kKeyDims; d += 16) {
+          OperandA of_q[2];
+#pragma unroll
+          for (int i = 0; i < 2; ++i)
+            LoadA<kPitchOf<kDim>>(of_q[i], q + 16 * i * kPitchOf<kDim> + d);
+#pragma unroll
+          for (int n = 0; n < Shape::kKeyTiles; n += 2) {
+            const OperandB of_keys = LoadTransposedB<kPitch>(keys + 8 * n * kPitch + d);
+#pragma unroll
+            for (int i = 0; i < 2; ++i) {
+              MmaF16(scores[part][i][n], of_q[i], of_keys.of[0]);
+              MmaF16(scores[part][i][n + 1], of_q[i], of_keys.of[1]);
+            }
+          }
+        }
+      }
+    }
+  }
+
+  // The place in the split of the key of scores[part][][n][e].
+  static __device__ int KeyOf(int part, int n, int e) {
+    return part * Shape::kKeySlice + (Across() * Shape::kKeyTiles + n) * 8 + 2 * T() + e % 2;
+  }
+
+  // Leaves the weights in shared memory, and what they are merged with in factors_.
+  __device__ void StoreWeights(float (&scores)[Shape::kKeyParts][2][Shape::kKeyTiles][4]) {
+    float tops[2][2];
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+        tops[i][j] = Mask(scores, i, j);
+        for (int lanes = 1; lanes < 4; lanes *= 2) {
+          tops[i][j] = fmaxf(tops[i][j], __shfl_xor_sync(~0u, tops[i][j], lanes));
+        }
+        if (T() == 0) tile_.tops[Across()][Query() + 16 * i + 8 * j + G()] = tops[i][j];
+      }
+    }
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+        const int query = Query() + 16 * i + 8 * j + G();
+        for (int w = 0; w < Shape::kWarpsAcross; ++w) {
+          tops[i][j] = fmaxf(tops[i][j], tile_.tops[w][query]);
+        }
+        if (Sees(i, j)) factors_[i][j] = MergeTop(tops_[i][j], tops[i][j]);
+#pragma unroll
+        for (int part = 0; part < Shape::kKeyParts; ++part) {
+#pragma unroll
+          for (int n = 0; n < Shape::kKeyTiles; ++n) {
+            const float* of = &scores[part][i][n][2 * j];
+            tile_.weights[query][KeyOf(part, n, 0) / 2] =
+                PackHalf(Weight(of[0], tops[i][j]), Weight(of[1], tops[i][j]));
+          }
+        }
+      }
+    }
+  }
+  // Takes out what a query does not see; the largest of what is left.
+  __device__ float Mask(float (&scores)[Shape::kKeyParts][2][Shape::kKeyTiles][4], int i, int j) {
+    float top = -INFINITY;
+#pragma unroll
+    for (int part = 0; part < Shape::kKeyParts; ++part) {
+#pragma unroll
+      for (int n = 0; n < Shape::kKeyTiles; ++n) {
+#pragma unroll
+        for (int e = 2 * j; e < 2 * j + 2; ++e) {
+          const int key = split_ * kSplit + KeyOf(part, n, e);
+          float& score = scores[part][i][n][e];
+          if (!Sees(i, j, key)) score = -INFINITY;
+          top = fmaxf(top, score);
+        }
+      }
+    }
+    return top;
+  }
+  // Whether a query sees a key; whether it sees any of the split.
+  __device__ bool Sees(int i, int j, int key) const {
+    return key <= last_seen_[i][j] && (kSplit == kFullSplit || key > last_seen_[i][j] - a_.window);
+  }
+  __device__ bool Sees(int i, int j) const {
+    const int first = split_ * kSplit;
+    return first <= last_seen_[i][j] &&
+           (kSplit == kFullSplit || first + kSplit > last_seen_[i][j] - a_.window + 1);
+  }
+
+  __device__ void AddValues() {
+    constexpr int kSlices = kSplit / Shape::kValueSlice;
+#pragma unroll
+    for (int part = 0; part < Shape::kDimParts; ++part) {
+      float added[2][Shape::kDimTiles][4] = {}, sums[2][4] = {};
+      for (int slice = 0; slice < kSlices; ++slice) {
+        const uint16_t* values = Await(Shape::kKeySteps + part * kSlices + slice);
+        AddSlice(values, slice * Shape::kValueSlice, part == 0, added, sums);
+      }
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          const Factors& f = factors_[i][e / 2];
+          if (!Sees(i, e / 2)) continue;
+          if (part == 0 && e % 2 == 0) sums_[i][e / 2] = Merged(sums_[i][e / 2], sums[i][e], f);
+#pragma unroll
+          for (int n = 0; n < Shape::kDimTiles; ++n) {
+            float& value = values_[part][i][n][e];
+            value = Merged(value, added[i][n][e], f);
+          }
+        }
+      }
+    }
+  }
+  // Of the values of 64 keys from `key` of the split on; sums: their weights', if asked for.
+  __device__ void AddSlice(const uint16_t* values, int key, bool sum,
+                           float (&added)[2][Shape::kDimTiles][4], float (&sums)[2][4]) {
+    constexpr int kPitch = kPitchOf<Shape::kValueDims>;
+    values += Across() * Shape::kDimTiles * 8;
+#pragma unroll
+    for (int k = 0; k < Shape::kValueSlice; k += 16) {
+      OperandA weights[2];
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        LoadA<kPitchOf<kSplit>>(
+            weights[i],
+            reinterpret_cast<const uint16_t*>(tile_.weights[Query() + 16 * i]) + key + k);
+        if (sum) MmaF16(sums[i], weights[i], {kOnes, kOnes});
+      }
+#pragma unroll
+      for (int n = 0; n < Shape::kDimTiles; n += 2) {
+        const OperandB of_values = LoadB<kPitch>(values + k * kPitch + 8 * n);
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          MmaF16(added[i][n], weights[i], of_values.of[0]);
+          MmaF16(added[i][n + 1], weights[i], of_values.of[1]);
+        }
+      }
+    }
+  }
+
+  __device__ void Store() {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+        const int query = Query() + 16 * i + 8 * j + G();
+        if (last_seen_[i][j] < 0) continue;
+        float* to = a_.y.Row(row_ + query / a_.group) + Column(query);
+#pragma unroll
+        for (int part = 0; part < Shape::kDimParts; ++part) {
+#pragma unroll
+          for (int n = 0; n < Shape::kDimTiles; ++n) {
+            const int dim = part * Shape::kValueDims + (Across() * Shape::kDimTiles + n) * 8;
+#pragma unroll
+            for (int e = 0; e < 2; ++e) {
+              to[dim + 2 * T() + e] = values_[part][i][n][2 * j + e] / sums_[i][j];
+            }
+          }
+        }
+      }
+    }
+  }
+
+  const CacheAttention& a_;
+  Tile& tile_;
+  const int row_;   // the first one
+  const int last_;  // key that any row sees
+  int split_;
+  int stage_ = 0;  // that is used next
+  int last_seen_[2][2];
+  float tops_[2][2] = {{-INFINITY, -INFINITY}, {-INFINITY, -INFINITY}};
+  float sums_[2][2] = {};
+  Factors factors_[2][2];
+  float values_[Shape::kDimParts][2][Shape::kDimTiles][4] = {};
+};
+
+template <int kDim, int kSplit>
+__global__ void __launch_bounds__(PromptShape<kDim, kSplit>::kThreads, kSplit == kFullSplit ? 1 : 2)
+    PromptAttention(CacheAttention a) {
+  WaitForPrevious();
+  const Place place =
+      FindPart(blockIdx.x, a.q.rows, [&](int row) { return a.StartsTile(row) ? 1 : 0; });
+  if (place.row < 0) return;
+  PromptBlock<kDim, kSplit>(a, place.row).Run();
+}
+
+}  // namespace
+
+cudaError_t LaunchPromptAttention(cudaStream_t stream, const AttentionCall& call) {
+  const dim3 blocks(MostPromptTiles(call), call.spec.kv_heads);
+  return WithHead(call.spec, [&]<int kDim, int kSplit>() {
+    return Launch(stream, blocks, dim3(PromptShape<kDim, kSplit>::kThreads),
+                  sizeof(PromptTile<kDim, kSplit>), PromptAttention<kDim, kSplit>, ViewOf(call));
+  });
+}
+
+}  // namespace softsplice::cuda

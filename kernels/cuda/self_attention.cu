@@ -1,0 +1,254 @@
+// Attention inside runs of rows, without a mask: q, k, v [rows, heads * dim] float32, rounded to
+// float16, as are the weights; sums in float32. Keys and values are rounded once, in a launch of
+// their own; then a block takes 128 queries of one run and one head and walks the run's keys, 64 at
+// a time: 4 kDim numbers of 2 bytes for 128 kDim products of each key. Weights go from one product
+// to the next in registers; a maximum that moves rescales what was summed before.
+#include <algorithm>
+
+#include "kernels/cuda/attention_kernels.h"
+#include "kernels/cuda/attention_rows.h"
+#include "kernels/cuda/attention_shapes.h"
+#include "kernels/cuda/for_each.h"
+#include "kernels/cuda/softmax.h"
+
+namespace softsplice::cuda {
+namespace {
+
+constexpr int kThreads = 128;
+constexpr int kKeys = 64;  // of a tile
+constexpr int kStages = 2;
+static_assert(kSelfQueries == kThreads / 32 * 32);
+
+// Keys, then values: dense rows of float16.
+struct RoundToHalf {
+  View<uint16_t> keys, values;
+  View<const float> k, v;
+
+  __device__ void operator()(int r, int c) const {
+    keys.Row(r)[c] = FloatToHalf(k.Row(r)[c]);
+    values.Row(r)[c] = FloatToHalf(v.Row(r)[c]);
+  }
+};
+
+struct SelfInputs {
+  View<float> y;
+  View<const float> q;
+  View<const uint16_t> k, v;
+  View<const int> starts;
+};
+
+template <int kDim>
+struct SelfTile {
+  alignas(16) uint16_t k[kStages][kKeys * kPitchOf<kDim>];
+  alignas(16) uint16_t v[kStages][kKeys * kPitchOf<kDim>];
+};
+
+// Queries of one run and one head. Registers of a query are [i][j]: query 16 i + 8 j + g of the
+// warp's 32.
+template <int kDim>
+class SelfBlock {
+ public:
+  static constexpr int kPitch = kPitchOf<kDim>;
+
+  __device__ SelfBlock(const SelfInputs& given, Place place, int head)
+      : a_(given),
+        tile_(Shared<SelfTile<kDim>>()),
+        first_(*given.starts.Row(place.row)),
+        end_(*given.starts.Row(place.row + 1)),
+        query_(first_ + place.part * kSelfQueries + threadIdx.x / 32 * 32),
+        column_(head * kDim) {}
+
+  __device__ void Run() {
+    LoadQueries();
+    Copy(first_, 0);
+    int stage = 0;
+    for (int key = first_; key < end_; key += kKeys, stage ^= 1) {
+      WaitForCopies<0>();
+      __syncthreads();  // for all threads; and the other stage is free
+      Copy(key + kKeys, stage ^ 1);
+      float scores[2][kKeys / 8][4] = {};
+      AddScores(tile_.k[stage], scores);
+      if (key + kKeys > end_) Mask(key, scores);
+      MoveTops(scores);
+      AddValues(tile_.v[stage], scores);
+    }
+    Store();
+  }
+
+ private:
+  static __device__ int G() { return threadIdx.x % 32 / 4; }
+  static __device__ int T() { return threadIdx.x % 4; }
+  __device__ int QueryRow(int i, int j) const { return query_ + 16 * i + 8 * j + G(); }
+
+  // Two numbers of a query; zeroes where there is none.
+  __device__ uint32_t LoadPair(int row, int dim) const {
+    if (row >= end_) return 0;
+    const float* from = a_.q.Row(row) + column_ + dim;
+    return PackHalf(from[0], from[1]);
+  }
+  __device__ void LoadQueries() {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+#pragma unroll
+      for (int d = 0; d < kDim / 16; ++d) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          q_[i][d][e] = LoadPair(QueryRow(i, e % 2), 16 * d + e / 2 * 8 + 2 * T());
+        }
+      }
+    }
+  }
+
+  // Begins to copy the keys and values from `key` on; zeroes behind the run's end.
+  __device__ void Copy(int key, int stage) {
+    constexpr int kPieces = kDim / 8;
+#pragma unroll
+    for (int i = threadIdx.x; i < kKeys * kPieces; i += kThreads) {
+      const int row = key + i / kPieces, c = i % kPieces * 8, to = i / kPieces * kPitch + c;
+      const int from = min(row, end_ - 1);
+      CopyAsync(tile_.k[stage] + to, a_.k.Row(from) + column_ + c, row < end_);
+      CopyAsync(tile_.v[stage] + to, a_.v.Row(from) + column_ + c, row < end_);
+    }
+    CommitCopies();
+  }
+
+  __device__ void AddScores(const uint16_t* keys, float (&scores)[2][kKeys / 8][4]) {
+#pragma unroll
+    for (int d = 0; d < kDim / 16; ++d) {
+#pragma unroll
+      for (int n = 0; n < kKeys / 8; n += 2) {
+        const OperandB of_keys = LoadTransposedB<kPitch>(keys + 8 * n * kPitch + 16 * d);
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          MmaF16(scores[i][n], q_[i][d], of_keys.of[0]);
+          MmaF16(scores[i][n + 1], q_[i][d], of_keys.of[1]);
+        }
+      }
+    }
+  }
+  __device__ void Mask(int key, float (&scores)[2][kKeys / 8][4]) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+#pragma unroll
+      for (int n = 0; n < kKeys / 8; ++n) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          if (key + 8 * n + 2 * T() + e % 2 >= end_) scores[i][n][e] = -INFINITY;
+        }
+      }
+    }
+  }
+
+  // Takes the scores' maxima in, and rescales what was summed before.
+  __device__ void MoveTops(const float (&scores)[2][kKeys / 8][4]) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+        const float before = tops_[i][j];
+        float top = before;
+#pragma unroll
+        for (int n = 0; n < kKeys / 8; ++n) {
+          top = fmaxf(top, fmaxf(scores[i][n][2 * j], scores[i][n][2 * j + 1]));
+        }
+        for (int lanes = 1; lanes < 4; lanes *= 2) {
+          top = fmaxf(top, __shfl_xor_sync(~0u, top, lanes));
+        }
+        tops_[i][j] = top;
+        const float factor = Weight(before, top);
+        sums_[i][2 * j] *= factor;
+#pragma unroll
+        for (int n = 0; n < kDim / 8; ++n) {
+          values_[i][n][2 * j] *= factor;
+          values_[i][n][2 * j + 1] *= factor;
+        }
+      }
+    }
+  }
+
+  // The products' registers are those of the next product's operand.
+  __device__ void AddValues(const uint16_t* values, const float (&scores)[2][kKeys / 8][4]) {
+#pragma unroll
+    for (int k = 0; k < kKeys / 16; ++k) {
+      OperandA weights[2];
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          const float* of = &scores[i][2 * k + e / 2][e % 2 * 2];
+          const float top = tops_[i][e % 2];
+          weights[i][e] = PackHalf(Weight(of[0], top), Weight(of[1], top));
+        }
+        MmaF16(sums_[i], weights[i], {kOnes, kOnes});
+      }
+#pragma unroll
+      for (int n = 0; n < kDim / 8; n += 2) {
+        const OperandB of_values = LoadB<kPitch>(values + 16 * k * kPitch + 8 * n);
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          MmaF16(values_[i][n], weights[i], of_values.of[0]);
+          MmaF16(values_[i][n + 1], weights[i], of_values.of[1]);
+        }
+      }
+    }
+  }
+
+  __device__ void Store() const {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+        if (QueryRow(i, j) >= end_) continue;
+        float* to = a_.y.Row(QueryRow(i, j)) + column_ + 2 * T();
+#pragma unroll
+        for (int n = 0; n < kDim / 8; ++n) {
+          for (int e = 0; e < 2; ++e) to[8 * n + e] = values_[i][n][2 * j + e] / sums_[i][2 * j];
+        }
+      }
+    }
+  }
+
+  const SelfInputs& a_;
+  SelfTile<kDim>& tile_;
+  const int first_, end_;     // rows of the run
+  const int query_, column_;  // the warp's first
+  uint32_t q_[2][kDim / 16][4];
+  float tops_[2][2] = {{-INFINITY, -INFINITY}, {-INFINITY, -INFINITY}};
+  float sums_[2][4] = {};
+  float values_[2][kDim / 8][4] = {};
+};
+
+template <int kDim>
+__global__ void __launch_bounds__(kThreads, 2) SelfAttention(SelfInputs a) {
+  WaitForPrevious();
+  const auto tiles = [&](int run) {
+    return (*a.starts.Row(run + 1) - *a.starts.Row(run) + kSelfQueries - 1) / kSelfQueries;
+  };
+  const Place place = FindPart(blockIdx.x, a.starts.rows - 1, tiles);
+  if (place.row < 0) return;
+  SelfBlock<kDim>(a, place, blockIdx.y).Run();
+}
+
+}  // namespace
+
+cudaError_t LaunchFlashSelfAttention(cudaStream_t stream, const SelfAttentionCall& call,
+                                     uint16_t* scratch) {
+  const Mat k{scratch, call.k.rows, call.k.cols, call.k.cols, DType::kF16};
+  const Mat v{scratch + static_cast<size_t>(k.rows) * k.cols, k.rows, k.cols, k.cols, DType::kF16};
+  const cudaError_t error =
+      LaunchForEach(stream, k.rows, k.cols,
+                    RoundToHalf{ViewOf<uint16_t>(k), ViewOf<uint16_t>(v),
+                                ViewOf<const float>(call.k), ViewOf<const float>(call.v)});
+  if (error != cudaSuccess) return error;
+  const SelfInputs attention{ViewOf<float>(call.y), ViewOf<const float>(call.q),
+                             ViewOf<const uint16_t>(k), ViewOf<const uint16_t>(v),
+                             ViewOf<const int>(call.starts)};
+  const auto launch = [&]<int kDim>() {
+    return Launch(stream, dim3(MostSelfTiles(call), call.heads), dim3(kThreads),
+                  sizeof(SelfTile<kDim>), SelfAttention<kDim>, attention);
+  };
+  return call.q.cols / call.heads == 32 ? launch.template operator()<32>()
+                                        : launch.template operator()<64>();
+}
+
+}  // namespace softsplice::cuda
