@@ -27,7 +27,9 @@ std::optional<Isa> IsaOf(const std::string& name) {
 absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const BackendOptions& options) {
   if (options.name == "ref") return MakeRefBackend();
   if (options.name == "cuda") {
-    return MakeCudaBackend({.device = options.device, .wait_after_ops = options.wait_after_ops});
+    return MakeCudaBackend({.device = options.device,
+                            .exact = options.exact_weights,
+                            .wait_after_ops = options.wait_after_ops});
   }
   const std::optional<Isa> isa = IsaOf(options.name);
   if (!isa.has_value()) {

@@ -16,7 +16,7 @@ struct BackendOptions {
   // 0: as many as the process may use (affinity and cgroup quota).
   int threads = 0;
   // Dequantise quantised weights to float32 when they are packed instead of using integer kernels:
-  // slower and larger, exact.
+  // slower and larger, exact. Of "cuda": all of it in float32.
   bool exact_weights = false;
 };
 

@@ -3,8 +3,10 @@
 
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -12,11 +14,14 @@
 #include "common/gguf/types.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
+#include "kernels/cuda/attention.h"
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/embed.h"
 #include "kernels/cuda/kv_append.h"
+#include "kernels/cuda/matmul.h"
 #include "kernels/cuda/memory.h"
 #include "kernels/cuda/norm.h"
+#include "kernels/cuda/pack.h"
 #include "kernels/cuda/rope.h"
 #include "kernels/cuda/sound.h"
 
@@ -24,6 +29,9 @@ namespace softsplice {
 namespace {
 
 using namespace cuda;
+
+// Of a weight, packed on the host before they travel.
+constexpr size_t kPackBytes = size_t{32} << 20;
 
 // What the `packed` of a table points to; that of a vector points to its numbers.
 struct PackedTable {
@@ -35,10 +43,28 @@ const Table& TableOf(const Weight& w) {
 }
 const float* Vector(const Weight& w) { return static_cast<const float*>(w.packed.get()); }
 
+// Strips [first, end) by all cores.
+void PackByAll(uint8_t* to, const Tiles& tiles, const gguf::Tensor& tensor, int first, int end) {
+  const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  const int share = (end - first + cores - 1) / cores;
+  std::vector<std::thread> threads;
+  for (int begin = first; begin < end; begin += share) {
+    threads.emplace_back([=, &tiles, &tensor] {
+      PackStrips(to + static_cast<size_t>(begin - first) * tiles.StripBytes(), tiles, tensor, begin,
+                 std::min(end, begin + share));
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
 class CudaBackend final : public Backend {
  public:
-  CudaBackend(const CudaOptions& options, std::string device, cudaStream_t stream)
-      : options_(options), device_(std::move(device)), stream_(stream), staging_(stream) {}
+  CudaBackend(const CudaOptions& options, const cudaDeviceProp& device, cudaStream_t stream)
+      : options_(options),
+        device_(device.name),
+        multiprocessors_(device.multiProcessorCount),
+        stream_(stream),
+        staging_(stream) {}
   ~CudaBackend() override {
     (void)cudaStreamSynchronize(stream_);
     (void)cudaStreamDestroy(stream_);
@@ -60,7 +86,7 @@ class CudaBackend final : public Backend {
   absl::StatusOr<Weight> Pack(const gguf::Tensor& tensor, Use use) override {
     switch (use) {
       case Use::kLinear:
-        return absl::UnimplementedError("CUDA: Matmul");
+        return PackLinear(tensor);
       case Use::kTable:
         return PackTable(tensor);
       case Use::kVector:
@@ -107,7 +133,15 @@ class CudaBackend final : public Backend {
     Do("ScatterRows", [&] { return LaunchScatterRows(stream_, y, x, index); });
   }
 
-  void Matmul(Mat, Mat, const Weight&) override { Lacks("Matmul"); }
+  void Matmul(Mat y, Mat x, const Weight& w) override {
+    Do("Matmul", [&] { return LaunchMatmul(stream_, y, x, w, options_.exact); });
+  }
+  void GatedMatmul(Mat y, Mat tmp, Mat x, const Weight& gate, const Weight& up,
+                   Gelu gelu) override {
+    if (!CanGate(gate, up)) return Backend::GatedMatmul(y, tmp, x, gate, up, gelu);
+    Do("GatedMatmul",
+       [&] { return LaunchGatedMatmul(stream_, y, x, gate, up, gelu, options_.exact); });
+  }
 
   void RmsNorm(Mat y, Mat x, const Weight* gain, float eps, int group) override {
     Do("RmsNorm", [&] {
@@ -150,11 +184,19 @@ class CudaBackend final : public Backend {
                 const KvPages& pages) override {
     Do("KvAppend", [&] { return LaunchKvAppend(stream_, kv, k, v, rows, pages); });
   }
-  void Attention(Mat, Mat, const KvLayer&, const RowMap&, const KvPages&,
-                 const AttentionSpec&) override {
-    Lacks("Attention");
+  void Attention(Mat y, Mat q, const KvLayer& kv, const RowMap& rows, const KvPages& pages,
+                 const AttentionSpec& spec) override {
+    const AttentionCall call{y, q, kv, rows, pages, spec};
+    const AttentionScratchSize size = ScratchFor(call);
+    const AttentionScratch scratch{RoomFor<float>(partials_, size.partials),
+                                   RoomFor<unsigned>(counters_, size.counters)};
+    Do("Attention", [&] { return LaunchAttention(stream_, call, scratch, multiprocessors_); });
   }
-  void SelfAttention(Mat, Mat, Mat, Mat, Mat, int) override { Lacks("SelfAttention"); }
+  void SelfAttention(Mat y, Mat q, Mat k, Mat v, Mat starts, int heads) override {
+    const SelfAttentionCall call{y, q, k, v, starts, heads, options_.exact};
+    uint16_t* scratch = RoomFor<uint16_t>(halves_, ScratchFor(call));
+    Do("SelfAttention", [&] { return LaunchSelfAttention(stream_, call, scratch); });
+  }
 
   void AveragePool(Mat y, Mat x, int columns, int size) override {
     Do("AveragePool", [&] { return LaunchAveragePool(stream_, y, x, columns, size); });
@@ -196,6 +238,11 @@ class CudaBackend final : public Backend {
     std::shared_ptr<void> values;
   };
 
+  struct Scratch {
+    std::shared_ptr<void> memory;
+    size_t bytes = 0;
+  };
+
   // Keeps the first error since the last Wait().
   void Note(const char* what, cudaError_t error) {
     if (status_.ok()) status_ = ToStatus(what, error);
@@ -212,8 +259,20 @@ class CudaBackend final : public Backend {
     Note(op, error);
   }
 
-  void Lacks(const char* op) {
-    if (status_.ok()) status_ = absl::UnimplementedError(absl::StrCat("CUDA: ", op));
+  // `count` numbers to work in, which are zero at first; null after an error.
+  template <class T>
+  T* RoomFor(Scratch& scratch, size_t count) {
+    if (count * sizeof(T) > scratch.bytes) {
+      Note("growing", cudaStreamSynchronize(stream_));  // ops may still use it
+      scratch = {};
+      absl::StatusOr<std::shared_ptr<void>> memory = Allocate(count * sizeof(T));
+      if (memory.ok()) {
+        scratch = {*std::move(memory), count * sizeof(T)};
+      } else {
+        status_.Update(memory.status());
+      }
+    }
+    return static_cast<T*>(scratch.memory.get());
   }
 
   // The memory that holds `bytes` at `from`.
@@ -222,6 +281,27 @@ class CudaBackend final : public Backend {
     ASSIGN_OR_RETURN(std::shared_ptr<void> memory, AllocateDevice(bytes));
     RETURN_IF_ERROR(ToStatus("Pack", staging_.Upload(memory.get(), bytes, from, bytes, 1)));
     return memory;
+  }
+
+  absl::StatusOr<Weight> PackLinear(const gguf::Tensor& tensor) {
+    Tiles tiles = TilesFor(tensor);
+    RETURN_IF_ERROR(ToStatus("Pack", cudaSetDevice(options_.device)));
+    ASSIGN_OR_RETURN(std::shared_ptr<void> memory, AllocateDevice(tiles.Bytes()));
+    tiles.data = static_cast<const uint8_t*>(memory.get());
+    const size_t strip = tiles.StripBytes();
+    const int at_once = std::clamp(static_cast<int>(kPackBytes / strip), 1, tiles.Strips());
+    std::vector<uint8_t> host(static_cast<size_t>(at_once) * strip);
+    for (int first = 0; first < tiles.Strips(); first += at_once) {
+      const int end = std::min(first + at_once, tiles.Strips());
+      const size_t bytes = static_cast<size_t>(end - first) * strip;
+      PackByAll(host.data(), tiles, tensor, first, end);
+      RETURN_IF_ERROR(ToStatus("Pack", staging_.Upload(static_cast<uint8_t*>(memory.get()) +
+                                                           static_cast<size_t>(first) * strip,
+                                                       bytes, host.data(), bytes, 1)));
+    }
+    return Weight{.rows = tiles.rows,
+                  .cols = tiles.cols,
+                  .packed = std::make_shared<PackedLinear>(PackedLinear{tiles, std::move(memory)})};
   }
 
   absl::StatusOr<Weight> PackTable(const gguf::Tensor& tensor) {
@@ -265,8 +345,10 @@ class CudaBackend final : public Backend {
 
   const CudaOptions options_;
   const std::string device_;
+  const int multiprocessors_;
   const cudaStream_t stream_;
   Staging staging_;
+  Scratch partials_, counters_, halves_;  // of attention
   std::vector<Frequencies> frequencies_;
   const char* last_op_ = "nothing";
   absl::Status status_;  // since the last Wait()
@@ -295,7 +377,7 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaOptions& opti
   }
   cudaStream_t stream = nullptr;
   RETURN_IF_ERROR(ToStatus("start", cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking)));
-  return std::make_unique<CudaBackend>(options, properties.name, stream);
+  return std::make_unique<CudaBackend>(options, properties, stream);
 }
 
 }  // namespace softsplice

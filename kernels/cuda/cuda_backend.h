@@ -10,6 +10,8 @@ namespace softsplice {
 
 struct CudaOptions {
   int device = 0;  // of those that the process sees
+  // Float32 all through: inputs of Matmul in two parts, attention without tensor cores.
+  bool exact = false;
   // Waits after each op, so that an error names the op that caused it.
   bool wait_after_ops = false;
 };

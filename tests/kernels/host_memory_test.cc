@@ -109,7 +109,7 @@ TEST_P(ShortMemoryTest, PassesWhenThereIsMemoryAgain) {
   EXPECT_TRUE(*on.Read(y) == want);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, ShortMemoryTest, ::testing::ValuesIn(testing::Candidates()),
+INSTANTIATE_TEST_SUITE_P(All, ShortMemoryTest, ::testing::ValuesIn(testing::CpuCandidates()),
                          testing::NameOf);
 
 }  // namespace

@@ -221,7 +221,7 @@ TEST_P(MatmulTest, GatedIsItsDefinition) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, MatmulTest, ::testing::ValuesIn(Candidates()), NameOf);
+INSTANTIATE_TEST_SUITE_P(All, MatmulTest, ::testing::ValuesIn(CpuCandidates()), NameOf);
 
 }  // namespace
 }  // namespace softsplice::testing

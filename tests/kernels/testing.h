@@ -54,7 +54,9 @@ inline std::vector<Candidate> CpuCandidates() {
 
 inline std::vector<Candidate> Candidates() {
   std::vector<Candidate> all = CpuCandidates();
-  all.push_back({"cuda", [](const BackendOptions&) { return *MakeCudaBackend({}); }});
+  all.push_back({"cuda", [](const BackendOptions& options) {
+                   return *MakeCudaBackend({.exact = options.exact_weights});
+                 }});
   return all;
 }
 
