@@ -63,6 +63,12 @@ inline void RequireAligned(const void* p) {
   Require(reinterpret_cast<uintptr_t>(p) % 16 == 0, "an address is not a multiple of 16");
 }
 
+template <class T>
+const T* ExchangeAll(unsigned mask, const T& value) {
+  Require(mask == ~0u, "a mask is not of the whole warp");
+  return Exchange(value);
+}
+
 // d += a b as in device.h; `to_float` reads 16 bits of an input.
 template <class ToFloat>
 void MultiplyTiles(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
@@ -91,30 +97,25 @@ inline void __syncthreads() { emulation::SyncBlock(); }
 inline void __syncwarp() { emulation::SyncWarp(); }
 inline void __threadfence() {}
 template <class T>
-const T* ExchangeAll(unsigned mask, const T& value) {
-  emulation::Require(mask == ~0u, "a mask is not of the whole warp");
-  return emulation::Exchange(value);
-}
-template <class T>
 T __shfl_sync(unsigned mask, T value, int lane) {
-  return ExchangeAll(mask, value)[lane % 32];
+  return emulation::ExchangeAll(mask, value)[lane % 32];
 }
 template <class T>
 T __shfl_xor_sync(unsigned mask, T value, int lanes) {
-  return ExchangeAll(mask, value)[emulation::Lane() ^ lanes];
+  return emulation::ExchangeAll(mask, value)[emulation::Lane() ^ lanes];
 }
 template <class T>
 T __shfl_up_sync(unsigned mask, T value, unsigned lanes) {
   const int from = emulation::Lane() - static_cast<int>(lanes);
-  return ExchangeAll(mask, value)[from < 0 ? emulation::Lane() : from];
+  return emulation::ExchangeAll(mask, value)[from < 0 ? emulation::Lane() : from];
 }
 template <class T>
 T __shfl_down_sync(unsigned mask, T value, unsigned lanes) {
   const int from = emulation::Lane() + static_cast<int>(lanes);
-  return ExchangeAll(mask, value)[from > 31 ? emulation::Lane() : from];
+  return emulation::ExchangeAll(mask, value)[from > 31 ? emulation::Lane() : from];
 }
 inline unsigned __ballot_sync(unsigned mask, int vote) {
-  const int* votes = ExchangeAll(mask, vote);
+  const int* votes = emulation::ExchangeAll(mask, vote);
   unsigned bits = 0;
   for (int i = 0; i < 32; ++i) bits |= static_cast<unsigned>(votes[i] != 0) << i;
   return bits;
