@@ -52,7 +52,9 @@ class Run:
         return self.results.about.get("card", "")
 
     def program(self, name):
-        return self.bin / name
+        """Without kernels of its own a program has no emulated twin."""
+        path = self.bin / name
+        return path if path.exists() else self.bin / "../bin" / name
 
     def find(self, tool):
         path = shutil.which(tool) or shutil.which(tool, path="/usr/local/cuda/bin")
@@ -82,10 +84,16 @@ class Run:
 
     @contextlib.contextmanager
     def background(self, command):
+        """Yields a function that raises once the program has ended."""
         log = self.out / f"{Path(command[0]).name}.log"
         with log.open("w") as file, self._start(command, file) as process:
+
+            def check():
+                if process.poll() is not None:
+                    raise Failed(f"{log.stem}: exit {process.returncode}: {tail(log.read_text())}")
+
             try:
-                yield
+                yield check
             finally:
                 process.terminate()
                 try:
@@ -138,6 +146,12 @@ class Run:
             self.results.figure(6, name, value, "tok/s", floor(self.card, *work) if known else None)
 
 
+def roomy():
+    """Memory as a folder, where there is room for the largest model; else the usual place."""
+    memory = Path("/dev/shm")
+    return memory if memory.is_dir() and shutil.disk_usage(memory).free > 24e9 else None
+
+
 def tail(text):
     lines = [line for line in text.strip().splitlines() if line]
     return " | ".join(lines[-3:])[-400:]
@@ -168,7 +182,7 @@ def main():
         args.bin = args.bin or ROOT / "build/emulated"
     args.out.mkdir(parents=True, exist_ok=True)
     results = Results(args.out / "results.json", dict(date=time.strftime("%F"), card="an emulated device" if args.emulated else ""))
-    with tempfile.TemporaryDirectory(prefix="softsplice-gpu-", dir=os.environ.get("TMPDIR")) as folder:
+    with tempfile.TemporaryDirectory(prefix="softsplice-gpu-", dir=roomy()) as folder:
         run = Run(args, Path(folder), results)
         for number in args.steps:
             if steps.STEPS[number][2] or not args.emulated:

@@ -85,19 +85,36 @@ def parity(run):
     run.results.check(5, "parity", code == 0, lines[-1])
 
 
+def kernels(run, program, seconds):
+    """Each benchmark's rate beside the nearer of its two floors."""
+    path = run.out / f"{program}.json"
+    command = [run.program(program), "--backend=cuda", "--benchmark_filter=-(_2|two)_threads", "--benchmark_min_time=0.05"]
+    text, code = run.try_call([*command, f"--benchmark_out={path}"], seconds)
+    if code != 0:
+        run.results.check(6, program, False, f"not to its end in {seconds} s" if code is None else text.strip()[-200:])
+        return
+    bandwidth = floors.bandwidth(run.card) or float("inf")
+    for row in json.loads(path.read_text())["benchmarks"]:
+        rates = (("GB/s", 1e-9 * bandwidth), ("GFLOP/s", 1e-9 * floors.PRODUCTS))
+        unit, floor = max((r for r in rates if r[0] in row), key=lambda r: row[r[0]] / r[1])
+        run.results.figure(6, row["name"], row[unit], unit, floor)
+
+
 def speed(run):
-    """6: a full-size model with random weights, beside what the card allows."""
+    """6: kernels, and a full-size model with random weights, beside what the card allows."""
+    kernels(run, "kernels_bench", 10)
+    kernels(run, "matmul_bench", 15)
     plan = {
-        "BF16": ("128", "4096", "16384", "512x8", "512x32", "512x64", "512x128"),
-        "Q4_0": ("128", "4096", "16384", "512x8", "512x32", "512x64", "512x128"),
-        "Q8_0": ("128", "16384"),
-        "Q4_K_M": ("128", "16384"),
+        "BF16": (45, ("128", "4096", "16384", "512x8", "512x32", "512x64", "512x128")),
+        "Q4_0": (40, ("128", "4096", "16384", "512x8", "512x32", "512x64", "512x128")),
+        "Q8_0": (20, ("128", "16384")),
+        "Q4_K_M": (20, ("128", "16384")),
     }
     prompts = (128, 512, 2048, 8192)
-    for weights, decode in plan.items():
+    for weights, (seconds, decode) in plan.items():
         model = run.random_model(weights)
         command = ["--model", model, "--prefill", ",".join(map(str, prompts)), "--decode", ",".join(decode), "--steps", 32, "--repeat", 2]
-        measured = run.measure(f"speed of {weights}", command, 42)
+        measured = run.measure(f"speed of {weights}", command, seconds)
         for tokens in prompts:
             run.rate(f"prefill {tokens}, {weights}", measured.get(f"prefill_{tokens}_tok_s"), floors.prefill, weights, tokens)
         for key in decode:
@@ -113,7 +130,7 @@ def speed(run):
         file.setparams((1, 2, 16000, 0, "NONE", ""))
         file.writeframes(np.random.default_rng(1).integers(-9000, 9000, 30 * 16000, np.int16).tobytes())
     media = ["--mmproj", run.random_mmproj(), "--image", picture, "--budgets", "280,1120", "--sound", sound, "--repeat", 3]
-    measured = run.measure("speed of media", media, 42)
+    measured = run.measure("speed of media", media, 20)
     for medium in ("image_280", "image_1120", "sound"):
         if f"{medium}_s" in measured:
             run.results.figure(6, medium, measured[f"{medium}_s"], "s", floors.media(medium))
@@ -129,10 +146,16 @@ def demo(run):
         ("--image", "circle-square.png", "What is in this picture?", "A red circle on the left and a blue square on the right."),
         ("--audio", "digits-314.wav", "Transcribe the audio.", "three one four"),
     )
-    with run.background([run.program("softsplice-encoder"), *encoder]), run.background([run.program("softsplice-decoder"), *decoder]):
-        chat = [run.program("softsplice"), "chat", "--server", sockets["decoder"], "--temperature", "0"]
-        while run.try_call([run.program("softsplice"), "info", "--server", sockets["decoder"]])[1] != 0:
+    softsplice = run.program("softsplice")
+    with (
+        run.background([run.program("softsplice-encoder"), *encoder]) as check_encoder,
+        run.background([run.program("softsplice-decoder"), *decoder]) as check_decoder,
+    ):
+        while run.try_call([softsplice, "info", "--server", sockets["decoder"], "--encoder", sockets["encoder"]])[1] != 0:
+            check_encoder()
+            check_decoder()
             time.sleep(0.2)
+        chat = [softsplice, "chat", "--server", sockets["decoder"], "--temperature", "0"]
         for option, file, question, want in questions:
             got = run.call([*chat, option, model / "samples" / file, question]).strip()
             run.results.check(7, question, got == want, got)
