@@ -5,7 +5,7 @@ BANDWIDTH = {"H100": 3.35e12, "H200": 4.8e12}  # bytes/s, of the SXM cards
 PRODUCTS = 500e12  # FLOP/s of mma.sync with BF16 inputs: an estimate; step 1 of the run book measures it
 
 # Bytes of weights that a decode step reads: layers, per-layer projection, head.
-WEIGHTS = {"BF16": 9.29e9, "Q8_0": 4.96e9, "Q4_0": 2.83e9, "Q4_K_M": 2.95e9}
+WEIGHTS = {"BF16": 9.29e9, "Q8_0": 4.96e9, "Q4_0": 2.83e9, "Q4_K_M": 2.97e9}
 PREFILL_FLOP = 4.63e9  # a prompt token, without attention
 MEDIA_FLOP = {"image_280": 1.07e12, "image_1120": 8.0e12, "sound": 0.43e12}
 SLIDING_LAYERS, FULL_LAYERS, WINDOW = 35, 7, 512

@@ -1,6 +1,7 @@
 // gpu_probe: what this device can do at most, as one JSON object: GB/s of a copy and of reading,
-// TFLOP/s of mma.sync on BF16, GB/s from pinned memory of the host, microseconds from one kernel of a
-// graph to the next. Percentages of floors are read beside these. --small: sizes for the emulation.
+// TFLOP/s of mma.sync on BF16, GB/s from pinned memory of the host, microseconds from one kernel of
+// a graph to the next. Percentages of floors are read beside these. --small: sizes for the
+// emulation.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -18,7 +19,7 @@ constexpr int kTiles = 8;  // sums of a warp that do not wait for each other
 struct Sizes {
   size_t bytes = size_t{2} << 30;  // far more than any cache
   unsigned blocks_per_processor = 8;
-  int rounds = 20000;    // of multiplications
+  int rounds = 20000;  // of multiplications
   int launches = 1000;
 };
 
@@ -111,8 +112,8 @@ class Probe {
     void* host = nullptr;
     Check(cudaHostAlloc(&host, bytes, cudaHostAllocDefault), "pinned memory");
     std::memset(host, 0, bytes);
-    const double time = Best(
-        [&] { return cudaMemcpyAsync(to_, host, bytes, cudaMemcpyHostToDevice, stream_); });
+    const double time =
+        Best([&] { return cudaMemcpyAsync(to_, host, bytes, cudaMemcpyHostToDevice, stream_); });
     Check(cudaFreeHost(host), "pinned memory");
     return 1e-9 * static_cast<double>(bytes) / time;
   }

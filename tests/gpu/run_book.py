@@ -18,6 +18,7 @@ from pathlib import Path
 import floors
 import steps
 from results import Results
+from steps import tail
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKED = ROOT / "build-gpu/packed.tar.xz"
@@ -150,11 +151,6 @@ def roomy():
     """Memory as a folder, where there is room for the largest model; else the usual place."""
     memory = Path("/dev/shm")
     return memory if memory.is_dir() and shutil.disk_usage(memory).free > 24e9 else None
-
-
-def tail(text):
-    lines = [line for line in text.strip().splitlines() if line]
-    return " | ".join(lines[-3:])[-400:]
 
 
 def run_step(run, number):

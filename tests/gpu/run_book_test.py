@@ -23,6 +23,20 @@ def test_floors_of_decoding():
     assert floors.decode("NVIDIA H200", "BF16", 128, 1) == pytest.approx(360 * 4.8 / 3.35, abs=1)
 
 
+def test_weights_of_a_step():
+    """By counts and bits: 3.945 G weights in layers, 27.5 M of the projection (BF16), 671 M of the head."""
+
+    def step(bits, head_bits, finer=0):
+        return (3.945e9 * bits + 27.5e6 * 16 + 671e6 * head_bits + finer * (6.5625 - 4.5)) / 8
+
+    assert floors.WEIGHTS["BF16"] == pytest.approx(step(16, 16), rel=2e-3)
+    assert floors.WEIGHTS["Q8_0"] == pytest.approx(step(8.5, 8.5), rel=2e-3)
+    assert floors.WEIGHTS["Q4_0"] == pytest.approx(step(4.5, 6.5625), rel=3e-3)
+    half_of_down = 21 * 2560 * 10240
+    some_of_v = 11 * 2560 * 512
+    assert floors.WEIGHTS["Q4_K_M"] == pytest.approx(step(4.5, 6.5625, half_of_down + some_of_v), rel=3e-3)
+
+
 def test_floors_of_prompts():
     assert floors.prefill(H100, "BF16", 2048) == pytest.approx(108e3, rel=1e-2)  # products
     assert 128 / floors.prefill(H100, "BF16", 128) == pytest.approx(2.77e-3, rel=1e-2)  # the weights' bytes
@@ -78,6 +92,18 @@ def test_what_was_measured_before_the_time_was_up_counts(tmp_path):
     run.deadline = run_book.time.monotonic() + 60
     assert run.measure("speed", [], 0.5) == dict(a=1, b=2)
     assert run.results.failed()[0]["note"] == "not to its end in 0.5 s"
+
+
+def test_benchmarks_stand_beside_the_nearer_floor(tmp_path):
+    table = "Running it\nname,iterations,\\\"GB/s\\\",\\\"GFLOP/s\\\"\n\\\"decode\\\",1,670,10\n\\\"prefill\\\",1,5,100000\n\\\"cut"
+    run = make_run(tmp_path, bench=f'printf "{table}"; sleep 60')
+    run.results.about["card"] = H100
+    run.deadline = run_book.time.monotonic() + 60
+    steps.kernels(run, "bench", 0.5)
+    rows = {row["name"]: row for row in run.results.rows}
+    assert rows["bench"]["note"] == "not to its end in 0.5 s"
+    assert (rows["decode"]["unit"], rows["decode"]["percent"]) == ("GB/s", pytest.approx(20))
+    assert (rows["prefill"]["unit"], rows["prefill"]["percent"]) == ("GFLOP/s", pytest.approx(20))
 
 
 def test_an_op_test_without_tests_has_failed(tmp_path):
