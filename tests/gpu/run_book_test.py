@@ -113,6 +113,24 @@ def test_an_op_test_without_tests_has_failed(tmp_path):
     assert [row["passed"] for row in run.results.rows] == [True, False]
 
 
+def test_what_the_sanitizer_says_counts(tmp_path, monkeypatch):
+    says = dict(
+        clean="========= COMPUTE-SANITIZER\n========= ERROR SUMMARY: 0 errors",
+        slow="========= COMPUTE-SANITIZER",
+        bad="========= COMPUTE-SANITIZER\n========= Invalid __global__ read of size 4 bytes",
+        silent="Device not supported",
+    )
+    ends = dict(slow="sleep 60")
+    run = make_run(tmp_path, **{f"kernels_{n}_test": f"echo '{text}'; {ends.get(n, '')}" for n, text in says.items()})
+    run.op_tests = [tmp_path / f"kernels_{name}_test" for name in says]
+    monkeypatch.setattr(run, "find", lambda tool: "tool")
+    try_call = run.try_call
+    monkeypatch.setattr(run, "try_call", lambda command, seconds: try_call(command[5:6], 0.3))
+    run.deadline = run_book.time.monotonic() + 60
+    steps.sanitizer(run)
+    assert {row["name"].split("_")[1]: row["passed"] for row in run.results.rows} == dict(clean=True, slow=True, bad=False, silent=False)
+
+
 def test_differing_bits_are_found(tmp_path, monkeypatch):
     run = make_run(tmp_path)
     run.emulated = True
