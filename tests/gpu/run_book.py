@@ -153,6 +153,19 @@ def roomy():
     return memory if memory.is_dir() and shutil.disk_usage(memory).free > 24e9 else None
 
 
+def about(emulated):
+    """The date, and the card and its state as the driver tells them."""
+    query = "name,driver_version,clocks.sm,clocks.max.sm,clocks.mem,power.limit,memory.total"
+    if emulated:
+        card = "an emulated device"
+    elif shutil.which("nvidia-smi") is None:
+        card = "no card: there is no nvidia-smi"
+    else:
+        done = subprocess.run(["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"], capture_output=True, text=True, timeout=20)
+        card = done.stdout.strip() or done.stderr.strip()
+    return dict(date=time.strftime("%F"), card=card)
+
+
 def run_step(run, number):
     seconds, step, _ = steps.STEPS[number]
     print(f"-- step {number}: {step.__doc__.split(': ', 1)[1]}", flush=True)
@@ -177,7 +190,7 @@ def main():
     if args.emulated:
         args.bin = args.bin or ROOT / "build/emulated"
     args.out.mkdir(parents=True, exist_ok=True)
-    results = Results(args.out / "results.json", dict(date=time.strftime("%F"), card="an emulated device" if args.emulated else ""))
+    results = Results(args.out / "results.json", about(args.emulated))
     with tempfile.TemporaryDirectory(prefix="softsplice-gpu-", dir=roomy()) as folder:
         run = Run(args, Path(folder), results)
         for number in args.steps:

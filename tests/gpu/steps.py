@@ -27,9 +27,6 @@ def tail(text):
 
 def card(run):
     """1: what device it is, and what it can do at most."""
-    if not run.emulated:
-        query = "name,driver_version,clocks.sm,clocks.max.sm,clocks.mem,power.limit,memory.total"
-        run.results.about["card"] = run.call(["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"]).strip()
     probe = json.loads(run.call([run.program("gpu_probe"), *(["--small"] if run.emulated else [])]))
     bandwidth = floors.bandwidth(run.card)
     gigabytes = bandwidth and 1e-9 * bandwidth
