@@ -73,9 +73,9 @@ class Run:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 text = process.communicate()[0]
-                if time.monotonic() >= self.deadline:
-                    raise Failed(f"the step's time was up in {Path(command[0]).name}: {tail(text)}") from None
-                return text, None
+        if time.monotonic() >= self.deadline:
+            raise Failed(f"the step's time was up in {Path(command[0]).name}: {tail(text)}")
+        return text, None
 
     def call(self, command):
         text, code = self.try_call(command)
@@ -93,20 +93,24 @@ class Run:
                 if process.poll() is not None:
                     raise Failed(f"{log.stem}: exit {process.returncode}: {tail(log.read_text())}")
 
-            try:
-                yield check
-            finally:
-                process.terminate()
-                try:
-                    process.wait(timeout=5)
-                except subprocess.TimeoutExpired:
-                    os.killpg(process.pid, signal.SIGKILL)
+            yield check
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=5)
 
+    @contextlib.contextmanager
     def _start(self, command, output):
+        """A program with all that it starts: none of it outlives the block."""
         arguments = [str(argument) for argument in command]
-        return subprocess.Popen(
+        process = subprocess.Popen(
             arguments, stdout=output, stderr=subprocess.STDOUT, text=True, env=self.environment, cwd=ROOT, start_new_session=True
         )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
     def dump(self, jobs):
         """Of each job its arrays, as bytes by name."""
@@ -148,9 +152,11 @@ class Run:
 
 
 def roomy():
-    """Memory as a folder, where there is room for the largest model; else the usual place."""
+    """Memory as a folder, where there is plenty of it for the largest files; else the usual place."""
     memory = Path("/dev/shm")
-    return memory if memory.is_dir() and shutil.disk_usage(memory).free > 24e9 else None
+    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    plenty = available > 64e9 and memory.is_dir() and shutil.disk_usage(memory).free > 32e9
+    return memory if plenty else None
 
 
 def about(emulated):
@@ -190,6 +196,7 @@ def main():
     if args.emulated:
         args.bin = args.bin or ROOT / "build/emulated"
     args.out.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left behind
     results = Results(args.out / "results.json", about(args.emulated))
     with tempfile.TemporaryDirectory(prefix="softsplice-gpu-", dir=roomy()) as folder:
         run = Run(args, Path(folder), results)
