@@ -1,12 +1,16 @@
 // Achieved GFLOP/s of the attentions and GB/s of the memory-bound ops (as if every number came from
 // memory once; a sound's matrices fit a large cache) on this machine's best
 // instruction set, at the models' shapes. Floors: the cores' multiply-add peak, the memory's speed.
+// --backend=cuda: on a device, where the benchmarks of several threads are not worth running.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
+#include <iostream>
 #include <memory>
+#include <string>
 #include <vector>
 
+#include "absl/strings/strip.h"
 #include "kernels/backend_factory.h"
 #include "tests/kernels/device.h"
 
@@ -15,10 +19,13 @@ namespace {
 
 using testing::HostMat;
 
+std::string backend_name = "cpu";
+
 // A backend, and what one benchmark keeps in its memory.
 class Bench {
  public:
-  explicit Bench(int threads) : backend_(*MakeBackend({.threads = threads})) {}
+  explicit Bench(int threads)
+      : backend_(*MakeBackend({.name = backend_name, .threads = threads})) {}
 
   // Small varied numbers; as halves, bits of 2^-3.
   Mat New(int rows, int cols, DType type = DType::kF32) {
@@ -39,11 +46,13 @@ class Bench {
     return on_.Vector(values);
   }
 
-  // Times op(backend) until its results are there.
+  // Times op(backend) until its results are there; on a device many at a time, as a model runs
+  // them.
   template <class Op>
   void Run(benchmark::State& state, Op op) {
-    for (auto _ : state) {
-      op(*on_);
+    const int ops = backend_name == "cuda" ? 64 : 1;
+    while (state.KeepRunningBatch(ops)) {
+      for (int i = 0; i < ops; ++i) op(*on_);
       benchmark::DoNotOptimize(on_->Wait());
     }
   }
@@ -220,4 +229,14 @@ BENCHMARK_CAPTURE(LocalAttention, two_threads, 2)->UseRealTime();
 }  // namespace
 }  // namespace softsplice
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  absl::string_view backend = "--backend=cpu";
+  if (argc == 2) backend = argv[1];
+  if (argc > 2 || !absl::ConsumePrefix(&backend, "--backend=")) {
+    std::cerr << "usage: kernels_bench [--backend=NAME] [--benchmark_...]\n";
+    return 2;
+  }
+  softsplice::backend_name = std::string(backend);
+  benchmark::RunSpecifiedBenchmarks();
+}

@@ -125,8 +125,8 @@ def measure_media(args, context, out):
     pixels = np.ascontiguousarray(Image.open(args.image).convert("RGB"))
     start = time.time()
     bitmap = mtmd.mtmd_bitmap_init(pixels.shape[1], pixels.shape[0], pixels.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8)))
-    out["image_tokens"] = encoder.encode(bitmap)
-    out["image_s"] = time.time() - start
+    out["image_280_tokens"] = encoder.encode(bitmap)
+    out["image_280_s"] = time.time() - start
     samples = samples_of(args.sound)
     start = time.time()
     bitmap = mtmd.mtmd_bitmap_init_from_audio(len(samples), samples.ctypes.data_as(ctypes.POINTER(ctypes.c_float)))

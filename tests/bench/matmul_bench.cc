@@ -2,6 +2,8 @@
 // many bytes as a file has of them), and both as percentages of what one loop of multiply-adds and
 // one of loads give on this machine. The percentage of multiply-adds is of float32 ones: integer
 // kernels may exceed 100. Rates are per CPU second with one thread, per second with more.
+// --backend=cuda: the same layers on a device, per second, with weights that its cache does not
+// hold.
 
 #include <benchmark/benchmark.h>
 #include <immintrin.h>
@@ -10,12 +12,14 @@
 #include <chrono>
 #include <cstdint>
 #include <cstring>
+#include <iostream>
 #include <memory>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "kernels/backend_factory.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/thread_pool.h"
@@ -99,48 +103,62 @@ testing::HostMat RandomRows(int rows, int cols) {
   return mat;
 }
 
+constexpr size_t kMoreThanACache = size_t{256} << 20;
+
 struct Shape {
   Type type;
   int rows, outs, cols;
 };
 
-void BM_Matmul(benchmark::State& state, const Shape& shape, int threads) {
-  const auto [type, rows, outs, cols] = shape;
-  const std::unique_ptr<Backend> backend = *MakeBackend({.threads = threads});
-  testing::Device on(*backend);
-  std::vector<uint8_t> bytes = RandomBlocks(type, outs, cols);
-  const double weight_bytes = static_cast<double>(bytes.size());
-  const Weight& w = on.Pack({.name = "w",
-                             .type = type,
-                             .dims = {cols, outs},
-                             .data = bytes.data(),
-                             .bytes = bytes.size()},
-                            Use::kLinear);
-  bytes = {};
-  const Mat x = on.Copy(RandomRows(rows, cols));
-  const Mat y = on.New(rows, outs);
-  const auto run = [&] {
-    on->Matmul(y, x, w);
-    benchmark::DoNotOptimize(on->Wait());
-  };
-  run();  // grows the backend's buffers
-  for (auto _ : state) run();
-
+// What this machine's CPU can do, beside which its rates are shown.
+void AddShares(benchmark::State& state, int threads, double work, double read) {
   static const double gflops[] = {MeasureGflops(1), MeasureGflops(2)};
   static const double bandwidth[] = {MeasureBandwidth(1), MeasureBandwidth(2)};
-  const double runs = static_cast<double>(state.iterations());
-  const double work = 2e-9 * rows * outs * cols * runs;
-  const double read = 1e-9 * runs * weight_bytes;
   const auto rate = benchmark::Counter::kIsRate;
-  state.counters["GFLOP/s"] = benchmark::Counter(work, rate);
-  state.counters["GB/s"] = benchmark::Counter(read, rate);
   if (gflops[threads - 1] > 0) {
     state.counters["%fma"] = benchmark::Counter(100 * work / gflops[threads - 1], rate);
   }
   state.counters["%read"] = benchmark::Counter(100 * read / bandwidth[threads - 1], rate);
 }
 
-void Register() {
+void BM_Matmul(benchmark::State& state, const Shape& shape, const BackendOptions& options) {
+  const auto [type, rows, outs, cols] = shape;
+  const bool on_device = options.name == "cuda";
+  const std::unique_ptr<Backend> backend = *MakeBackend(options);
+  testing::Device on(*backend);
+  std::vector<uint8_t> bytes = RandomBlocks(type, outs, cols);
+  const double weight_bytes = static_cast<double>(bytes.size());
+  // A device's cache holds a layer; a model has many.
+  const size_t copies = on_device ? kMoreThanACache / bytes.size() + 1 : 1;
+  std::vector<const Weight*> weights;
+  while (weights.size() < copies) {
+    weights.push_back(&on.Pack({.name = "w",
+                                .type = type,
+                                .dims = {cols, outs},
+                                .data = bytes.data(),
+                                .bytes = bytes.size()},
+                               Use::kLinear));
+  }
+  bytes = {};
+  const Mat x = on.Copy(RandomRows(rows, cols));
+  const Mat y = on.New(rows, outs);
+  const auto run = [&] {
+    for (const Weight* w : weights) on->Matmul(y, x, *w);
+    benchmark::DoNotOptimize(on->Wait());
+  };
+  run();  // grows the backend's buffers
+  while (state.KeepRunningBatch(static_cast<int64_t>(copies))) run();
+
+  const double runs = static_cast<double>(state.iterations());
+  const double work = 2e-9 * rows * outs * cols * runs;
+  const double read = 1e-9 * runs * weight_bytes;
+  const auto rate = benchmark::Counter::kIsRate;
+  state.counters["GFLOP/s"] = benchmark::Counter(work, rate);
+  state.counters["GB/s"] = benchmark::Counter(read, rate);
+  if (!on_device) AddShares(state, options.threads, work, read);
+}
+
+void Register(const std::string& backend) {
   constexpr Shape kShapes[] = {
       // The image tower at 280 soft tokens.
       {Type::kF16, 2520, 768, 768},
@@ -152,8 +170,14 @@ void Register() {
       {Type::kBF16, 256, 10752, 2560},
       {Type::kQ4_K, 256, 10240, 2560},
       {Type::kQ8_0, 256, 10240, 2560},
+      {Type::kBF16, 2048, 10240, 2560},
+      {Type::kQ4_0, 2048, 10240, 2560},
+      {Type::kBF16, 64, 10240, 2560},
+      {Type::kQ4_0, 64, 10240, 2560},
       {Type::kQ4_0, 8, 10240, 2560},
       // Decoding one row; the last ones are larger than any cache.
+      {Type::kBF16, 1, 10240, 2560},
+      {Type::kBF16, 1, 2560, 10240},
       {Type::kQ4_0, 1, 2560, 2560},
       {Type::kQ4_0, 1, 10240, 2560},
       {Type::kQ4_0, 1, 81920, 2560},
@@ -162,13 +186,16 @@ void Register() {
       {Type::kQ8_0, 1, 40960, 2560},
       {Type::kF16, 1, 40960, 2560},
   };
+  const bool on_device = backend == "cuda";
   for (const Shape& shape : kShapes) {
-    for (const int threads : {1, 2}) {
-      const std::string name = absl::StrCat(gguf::Info(shape.type).name, "/", shape.rows, "x",
-                                            shape.outs, "x", shape.cols, "/threads:", threads);
-      auto* bench = benchmark::RegisterBenchmark(name.c_str(), BM_Matmul, shape, threads);
+    for (const int threads : on_device ? std::vector<int>{1} : std::vector<int>{1, 2}) {
+      const std::string name =
+          absl::StrCat(gguf::Info(shape.type).name, "/", shape.rows, "x", shape.outs, "x",
+                       shape.cols, on_device ? "" : absl::StrCat("/threads:", threads));
+      auto* bench = benchmark::RegisterBenchmark(
+          name.c_str(), BM_Matmul, shape, BackendOptions{.name = backend, .threads = threads});
       bench->Unit(benchmark::kMicrosecond);
-      if (threads > 1) bench->UseRealTime();
+      if (on_device || threads > 1) bench->UseRealTime();
     }
   }
 }
@@ -177,7 +204,13 @@ void Register() {
 }  // namespace softsplice
 
 int main(int argc, char** argv) {
-  softsplice::Register();
   benchmark::Initialize(&argc, argv);
+  absl::string_view backend = "--backend=cpu";
+  if (argc == 2) backend = argv[1];
+  if (argc > 2 || !absl::ConsumePrefix(&backend, "--backend=")) {
+    std::cerr << "usage: matmul_bench [--backend=NAME] [--benchmark_...]\n";
+    return 2;
+  }
+  softsplice::Register(std::string(backend));
   benchmark::RunSpecifiedBenchmarks();
 }
