@@ -51,7 +51,7 @@ struct PromptTile {
 static_assert(sizeof(PromptTile<512, kFullSplit>) <= kSharedOfBlock);
 static_assert(2 * sizeof(PromptTile<256, kSlidingSplit>) <= kSharedOfMultiprocessor);
 
-// A tile of rows, and the KV head that is the block's y. Registers of a query are [i][j]: query 16
+// A tile of rows, and the KV head that is the block's x. Registers of a query are [i][j]: query 16
 // i + 8 j + g of the warp's 32.
 template <int kDim, int kSplit>
 class PromptBlock {
@@ -78,7 +78,7 @@ class PromptBlock {
   }
 
  private:
-  static __device__ int KvHead() { return blockIdx.y; }
+  static __device__ int KvHead() { return blockIdx.x; }
   static __device__ int G() { return threadIdx.x % 32 / 4; }
   static __device__ int T() { return threadIdx.x % 4; }
   // The warp's first query, and its place among those that share its queries.
@@ -343,16 +343,19 @@ template <int kDim, int kSplit>
 __global__ void __launch_bounds__(PromptShape<kDim, kSplit>::kThreads, kSplit == kFullSplit ? 1 : 2)
     PromptAttention(CacheAttention a) {
   WaitForPrevious();
+  // Late rows see the most, and begin first.
+  const int last = a.q.rows - 1;
   const Place place =
-      FindPart(blockIdx.x, a.q.rows, [&](int row) { return a.StartsTile(row) ? 1 : 0; });
+      FindPart(blockIdx.y, a.q.rows, [&](int row) { return a.StartsTile(last - row) ? 1 : 0; });
   if (place.row < 0) return;
-  PromptBlock<kDim, kSplit>(a, place.row).Run();
+  PromptBlock<kDim, kSplit>(a, last - place.row).Run();
 }
 
 }  // namespace
 
 cudaError_t LaunchPromptAttention(cudaStream_t stream, const AttentionCall& call) {
-  const dim3 blocks(MostPromptTiles(call), call.spec.kv_heads);
+  const dim3 blocks(call.spec.kv_heads, MostPromptTiles(call));
+  if (blocks.y == 0) return cudaSuccess;
   return WithHead(call.spec, [&]<int kDim, int kSplit>() {
     return Launch(stream, blocks, dim3(PromptShape<kDim, kSplit>::kThreads),
                   sizeof(PromptTile<kDim, kSplit>), PromptAttention<kDim, kSplit>, ViewOf(call));
