@@ -14,7 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status/macros.h"
-#include "kernels/cpu/isa.h"
+#include "kernels/cpu/cpus.h"
 #include "kernels/cpu/thread_pool.h"
 #include "tests/random_model/blocks.h"
 
