@@ -155,7 +155,7 @@ def test_logs_are_json_without_content(tmp_path):
             request = client.chat([("user", [sample(PICTURE), QUESTION])])
             request.stop.append("a secret")
             call = client.start(request, metadata=headers)
-            started = next(call).started
+            started = next(m for m in call if m.HasField("started")).started
             assert started.request_id == "my-request"
             assert dict(call.initial_metadata())["x-request-id"] == "my-request"
             list(call)
