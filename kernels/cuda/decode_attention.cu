@@ -67,7 +67,7 @@ class DecodeBlock {
   __device__ void Run() {
     LoadQuery();
     FindKeys();
-    __syncthreads();
+    __syncthreads();  // for all threads; and nobody is at the item before any more
     for (int step = 0; step < Shape::kStages - 1; ++step) Copy(step);
     float scores[Shape::kKeyTiles][4] = {};
     AddScores(scores);
@@ -296,7 +296,6 @@ __global__ void __launch_bounds__(DecodeShape<kDim, kSplit>::kThreads, 2)
     const Place place = FindPart(item / a.kv_heads, a.q.rows, splits);
     if (place.row < 0) return;
     DecodeBlock<kDim, kSplit>(a, scratch, place.row, item % a.kv_heads, place.part, item).Run();
-    __syncthreads();  // shared memory is used again
   }
 }
 

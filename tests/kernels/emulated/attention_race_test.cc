@@ -25,13 +25,16 @@ void ExpectSameInEveryOrder(Run run) {
   emulation::seed = 1;
 }
 
-// A row that is alone in its sequence, and a few that are not: over several splits each.
+// Rows that are alone in their sequences, and a few that are not: over several splits each.
 class AttentionRaceTest : public ::testing::TestWithParam<AttentionShape> {};
 
 TEST_P(AttentionRaceTest, HasNone) {
   const int length = GetParam().spec.window == 0 ? 300 : 140;
-  const Sequences sequences(GetParam(), 2, length, 1);
-  const AttentionStep step(sequences, {{1, length - 1, 1}, {0, length - 3, 3}}, 1);
+  const Sequences sequences(GetParam(), 5, length, 1);
+  const AttentionStep step(
+      sequences,
+      {{1, length - 1, 1}, {2, length - 1, 1}, {0, length - 3, 3}, {3, length - 1, 1}, {4, 20, 1}},
+      1);
   const std::unique_ptr<Backend> device = *MakeCudaBackend({});
   ExpectSameInEveryOrder([&] { return step.Run(*device); });
 }
