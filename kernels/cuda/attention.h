@@ -2,9 +2,10 @@
 //
 // Tensor cores take float16 caches of the head sizes that models have; any other head, and every
 // float32 cache, goes to a plain kernel in float32. Which of the tensor cores' two kernels a row
-// goes to depends on its own sequence alone: one without a neighbour of its sequence, one position
-// apart, is a decode row, which many blocks share; others are prompt rows, which share what a block
-// reads. Both give the same bits (softmax.h), whatever else is in the step and however it was cut.
+// goes to depends on its own sequence alone: a sequence's only row in a step is a decode row, which
+// many blocks share; several rows are prompt rows, which share what a block reads where they are
+// neighbours. Both give the same bits (softmax.h), whatever else is in the step and however it was
+// cut.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -16,8 +17,8 @@
 
 namespace softsplice::cuda {
 
-// y, q: float32 [rows, heads * head_dim]; the cache: float16 or float32. Positions of one sequence
-// count up.
+// y, q: float32 [rows, heads * head_dim]; the cache: float16 or float32. Each sequence of the step
+// has blocks. Lengths are read on the device: how a call is launched depends on its shapes alone.
 struct AttentionCall {
   Mat y, q;
   KvLayer kv;

@@ -55,23 +55,23 @@ struct CacheAttention {
     const int last = *positions.Row(row);
     return {window == 0 ? 0 : max(0, last - window + 1), last};
   }
-  // Whether two rows belong together: of one sequence, and as far apart as their positions.
-  __device__ bool Together(int row, int other) const {
-    return other >= 0 && other < q.rows && *sequences.Row(row) == *sequences.Row(other) &&
-           *positions.Row(other) - *positions.Row(row) == other - row;
+  __device__ bool SameSequence(int row, int other) const {
+    return other >= 0 && other < q.rows && *sequences.Row(row) == *sequences.Row(other);
   }
-  // Whether no other row belongs to it in this step.
+  // Whether its sequence has no other row in this step.
   __device__ bool IsAlone(int row) const {
-    return !Together(row, row - 1) && !Together(row, row + 1);
+    return !SameSequence(row, row - 1) && !SameSequence(row, row + 1);
   }
-  // Rows of a sequence that has several are cut into tiles at multiples of a number of positions.
+  // The other ones are cut into tiles: neighbours at neighbouring positions, none of which but the
+  // first is a multiple of TileRows().
   __device__ int TileRows() const { return kPromptQueries / group; }
   __device__ bool InTile(int first, int row) const {
-    return row < first + TileRows() && Together(first, row) &&
-           *positions.Row(first) / TileRows() == *positions.Row(row) / TileRows();
+    const int begin = *positions.Row(first);
+    return SameSequence(first, row) && *positions.Row(row) - begin == row - first &&
+           *positions.Row(row) / TileRows() == begin / TileRows();
   }
   __device__ bool StartsTile(int row) const {
-    return !IsAlone(row) && (!Together(row, row - 1) || *positions.Row(row) % TileRows() == 0);
+    return !IsAlone(row) && (row == 0 || !InTile(row - 1, row));
   }
   // The last position of the tile that begins with row `first`. For a whole warp.
   __device__ int LastOfTile(int first) const {

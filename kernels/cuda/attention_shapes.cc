@@ -48,7 +48,7 @@ int DecodeBlocks(const AttentionCall& call, int multiprocessors) {
 
 // A run of rows has one tile more than its rows fill where it begins inside of one, and one more
 // where it ends inside of one.
-int MostPromptTiles(const AttentionCall& call) {
+int PromptBlocks(const AttentionCall& call) {
   const int rows = call.q.rows;
   const int runs = std::min(rows / 2, call.pages.table.rows);
   return std::min(rows, rows / (kPromptQueries / Group(call.spec)) + 2 * runs);

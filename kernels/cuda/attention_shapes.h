@@ -46,8 +46,10 @@ inline constexpr int kPartialStats = 4;
 int MostDecodeItems(const AttentionCall& call);
 // Blocks that take these items in turn.
 int DecodeBlocks(const AttentionCall& call, int multiprocessors);
-// Tiles of prompt rows, and of queries of self attention, at most.
-int MostPromptTiles(const AttentionCall& call);
+// Blocks of a KV head that take the tiles of prompt rows in turn: one each, at least, where the
+// rows of a sequence are at neighbouring positions.
+int PromptBlocks(const AttentionCall& call);
+// Tiles of queries of self attention, at most.
 int MostSelfTiles(const SelfAttentionCall& call);
 
 }  // namespace softsplice::cuda

@@ -175,7 +175,7 @@ class DecodeBlock {
     }
     for (int i = 0; i < Shape::kKeyTiles; ++i) {
       for (int e = 0; e < 4; ++e) {
-        const float weight = Weight(scores[i][e], tops[e % 2]);
+        const float weight = WeightOf(scores[i][e], tops[e % 2]);
         tile_.weights[2 * T() + e % 2][KeyOf(i, e)] = FloatToHalf(weight);
       }
     }

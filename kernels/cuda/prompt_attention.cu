@@ -47,6 +47,10 @@ struct PromptTile {
   alignas(16) uint32_t weights[kPromptQueries][kPitchOf<kSplit> / 2];  // pairs of float16
   float tops[Shape::kWarpsAcross][kPromptQueries];
   int keys[2][kSplit];  // of even and of odd splits
+  int item, row, last;  // the tile's number, its first row, and the last key that any row sees
+  int last_of_query[kPromptQueries];  // -1 where there is no such query
+  // Of what is merged so far; maxima alternate from split to split.
+  float tops_so_far[2][kPromptQueries], sums_so_far[kPromptQueries];
 };
 static_assert(sizeof(PromptTile<512, kFullSplit>) <= kSharedOfBlock);
 static_assert(2 * sizeof(PromptTile<256, kSlidingSplit>) <= kSharedOfMultiprocessor);
@@ -59,16 +63,15 @@ class PromptBlock {
   using Shape = PromptShape<kDim, kSplit>;
   using Tile = PromptTile<kDim, kSplit>;
 
-  __device__ PromptBlock(const CacheAttention& given, int row)
-      : a_(given), tile_(Shared<Tile>()), row_(row), last_(given.LastOfTile(row)) {}
+  __device__ explicit PromptBlock(const CacheAttention& given) : a_(given), tile_(Shared<Tile>()) {}
 
   __device__ void Run() {
+    split_ = a_.SeenBy(tile_.row).first / kSplit;
     LoadQueries();
-    split_ = a_.SeenBy(row_).first / kSplit;
     FindKeys(split_);
     __syncthreads();
     for (int step = 0; step < Shape::kStages - 1; ++step) Copy(split_, step, step);
-    for (; split_ <= last_ / kSplit; ++split_) {
+    for (; split_ <= tile_.last / kSplit; ++split_) {
       float scores[Shape::kKeyParts][2][Shape::kKeyTiles][4] = {};
       AddScores(scores);
       StoreWeights(scores);
@@ -83,26 +86,24 @@ class PromptBlock {
   static __device__ int T() { return threadIdx.x % 4; }
   // The warp's first query, and its place among those that share its queries.
   static __device__ int Query() { return threadIdx.x / 32 / Shape::kWarpsAcross * 32; }
+  static __device__ int QueryOf(int i, int j) { return Query() + 16 * i + 8 * j + G(); }
   static __device__ int Across() { return threadIdx.x / 32 % Shape::kWarpsAcross; }
 
   // Where a query's head begins in a row of q and y.
   __device__ int Column(int query) const { return (KvHead() * a_.group + query % a_.group) * kDim; }
-  // The last key that a query sees; -1 where there is no such query.
-  __device__ int LastSeenBy(int query) const {
-    const int row = row_ + query / a_.group;
-    return a_.InTile(row_, row) ? a_.SeenBy(row).last : -1;
-  }
+  // The last key that a query sees.
+  __device__ int LastOf(int i, int j) const { return tile_.last_of_query[QueryOf(i, j)]; }
 
   __device__ void LoadQueries() {
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-#pragma unroll
-      for (int j = 0; j < 2; ++j) last_seen_[i][j] = LastSeenBy(Query() + 16 * i + 8 * j + G());
-    }
     for (int query = threadIdx.x / 32; query < kPromptQueries; query += Shape::kThreads / 32) {
-      const int row = row_ + query / a_.group;
-      const bool live = a_.InTile(row_, row);
-      const float* from = a_.q.Row(live ? row : row_) + Column(query);
+      const int row = tile_.row + query / a_.group;
+      const bool live = a_.InTile(tile_.row, row);
+      if (threadIdx.x % 32 == 0) {
+        tile_.last_of_query[query] = live ? a_.SeenBy(row).last : -1;
+        tile_.tops_so_far[split_ % 2][query] = -INFINITY;
+        tile_.sums_so_far[query] = 0;
+      }
+      const float* from = a_.q.Row(live ? row : tile_.row) + Column(query);
       for (int d = threadIdx.x % 32; d < kDim; d += 32) {
         tile_.q[query][d] = live ? FloatToHalf(from[d]) : uint16_t{0};
       }
@@ -110,8 +111,8 @@ class PromptBlock {
   }
 
   __device__ void FindKeys(int split) {
-    const int sequence = *a_.sequences.Row(row_);
-    const Seen seen{a_.SeenBy(row_).first, last_};  // by any row
+    const int sequence = *a_.sequences.Row(tile_.row);
+    const Seen seen{a_.SeenBy(tile_.row).first, tile_.last};  // by any row
     for (int i = threadIdx.x; i < kSplit; i += Shape::kThreads) {
       tile_.keys[split % 2][i] = a_.KeyRow(sequence, split * kSplit + i, seen);
     }
@@ -126,7 +127,7 @@ class PromptBlock {
     uint16_t* to = tile_.stages[stage];
     const int* keys = tile_.keys[split % 2];
     const int column = KvHead() * kDim;
-    if (split > last_ / kSplit) {
+    if (split > tile_.last / kSplit) {
       // all are on their way
     } else if (step < Shape::kKeySteps) {
       constexpr int kSlices = kDim / Shape::kKeyDims;
@@ -198,7 +199,7 @@ class PromptBlock {
         for (int lanes = 1; lanes < 4; lanes *= 2) {
           tops[i][j] = fmaxf(tops[i][j], __shfl_xor_sync(~0u, tops[i][j], lanes));
         }
-        if (T() == 0) tile_.tops[Across()][Query() + 16 * i + 8 * j + G()] = tops[i][j];
+        if (T() == 0) tile_.tops[Across()][QueryOf(i, j)] = tops[i][j];
       }
     }
     __syncthreads();
@@ -206,18 +207,20 @@ class PromptBlock {
     for (int i = 0; i < 2; ++i) {
 #pragma unroll
       for (int j = 0; j < 2; ++j) {
-        const int query = Query() + 16 * i + 8 * j + G();
+        const int query = QueryOf(i, j);
         for (int w = 0; w < Shape::kWarpsAcross; ++w) {
           tops[i][j] = fmaxf(tops[i][j], tile_.tops[w][query]);
         }
-        if (Sees(i, j)) factors_[i][j] = MergeTop(tops_[i][j], tops[i][j]);
+        float top = tile_.tops_so_far[split_ % 2][query];
+        if (Sees(i, j)) factors_[i][j] = MergeTop(top, tops[i][j]);
+        if (KeepsSums()) tile_.tops_so_far[(split_ + 1) % 2][query] = top;
 #pragma unroll
         for (int part = 0; part < Shape::kKeyParts; ++part) {
 #pragma unroll
           for (int n = 0; n < Shape::kKeyTiles; ++n) {
             const float* of = &scores[part][i][n][2 * j];
             tile_.weights[query][KeyOf(part, n, 0) / 2] =
-                PackHalf(Weight(of[0], tops[i][j]), Weight(of[1], tops[i][j]));
+                PackHalf(WeightOf(of[0], tops[i][j]), WeightOf(of[1], tops[i][j]));
           }
         }
       }
@@ -225,6 +228,7 @@ class PromptBlock {
   }
   // Takes out what a query does not see; the largest of what is left.
   __device__ float Mask(float (&scores)[Shape::kKeyParts][2][Shape::kKeyTiles][4], int i, int j) {
+    const int last = LastOf(i, j), before = kSplit == kFullSplit ? -1 : last - a_.window;
     float top = -INFINITY;
 #pragma unroll
     for (int part = 0; part < Shape::kKeyParts; ++part) {
@@ -234,21 +238,19 @@ class PromptBlock {
         for (int e = 2 * j; e < 2 * j + 2; ++e) {
           const int key = split_ * kSplit + KeyOf(part, n, e);
           float& score = scores[part][i][n][e];
-          if (!Sees(i, j, key)) score = -INFINITY;
+          if (key > last || key <= before) score = -INFINITY;
           top = fmaxf(top, score);
         }
       }
     }
     return top;
   }
-  // Whether a query sees a key; whether it sees any of the split.
-  __device__ bool Sees(int i, int j, int key) const {
-    return key <= last_seen_[i][j] && (kSplit == kFullSplit || key > last_seen_[i][j] - a_.window);
-  }
+  // Whether this thread keeps the maxima and sums of its queries.
+  static __device__ bool KeepsSums() { return Across() == 0 && T() == 0; }
+  // Whether a query sees any key of the split.
   __device__ bool Sees(int i, int j) const {
-    const int first = split_ * kSplit;
-    return first <= last_seen_[i][j] &&
-           (kSplit == kFullSplit || first + kSplit > last_seen_[i][j] - a_.window + 1);
+    const int first = split_ * kSplit, last = LastOf(i, j);
+    return first <= last && (kSplit == kFullSplit || first + kSplit > last - a_.window + 1);
   }
 
   __device__ void AddValues() {
@@ -258,7 +260,7 @@ class PromptBlock {
       float added[2][Shape::kDimTiles][4] = {}, sums[2][4] = {};
       for (int slice = 0; slice < kSlices; ++slice) {
         const uint16_t* values = Await(Shape::kKeySteps + part * kSlices + slice);
-        AddSlice(values, slice * Shape::kValueSlice, part == 0, added, sums);
+        AddSlice(values, slice * Shape::kValueSlice, part == 0 && Across() == 0, added, sums);
       }
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
@@ -266,7 +268,10 @@ class PromptBlock {
         for (int e = 0; e < 4; ++e) {
           const Factors& f = factors_[i][e / 2];
           if (!Sees(i, e / 2)) continue;
-          if (part == 0 && e % 2 == 0) sums_[i][e / 2] = Merged(sums_[i][e / 2], sums[i][e], f);
+          if (part == 0 && e % 2 == 0 && KeepsSums()) {
+            float& sum = tile_.sums_so_far[QueryOf(i, e / 2)];
+            sum = Merged(sum, sums[i][e], f);
+          }
 #pragma unroll
           for (int n = 0; n < Shape::kDimTiles; ++n) {
             float& value = values_[part][i][n][e];
@@ -304,13 +309,14 @@ class PromptBlock {
   }
 
   __device__ void Store() {
+    __syncthreads();  // all sums are there
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
 #pragma unroll
       for (int j = 0; j < 2; ++j) {
-        const int query = Query() + 16 * i + 8 * j + G();
-        if (last_seen_[i][j] < 0) continue;
-        float* to = a_.y.Row(row_ + query / a_.group) + Column(query);
+        const int query = QueryOf(i, j);
+        if (LastOf(i, j) < 0) continue;
+        float* to = a_.y.Row(tile_.row + query / a_.group) + Column(query);
 #pragma unroll
         for (int part = 0; part < Shape::kDimParts; ++part) {
 #pragma unroll
@@ -318,7 +324,7 @@ class PromptBlock {
             const int dim = part * Shape::kValueDims + (Across() * Shape::kDimTiles + n) * 8;
 #pragma unroll
             for (int e = 0; e < 2; ++e) {
-              to[dim + 2 * T() + e] = values_[part][i][n][2 * j + e] / sums_[i][j];
+              to[dim + 2 * T() + e] = values_[part][i][n][2 * j + e] / tile_.sums_so_far[query];
             }
           }
         }
@@ -328,13 +334,8 @@ class PromptBlock {
 
   const CacheAttention& a_;
   Tile& tile_;
-  const int row_;   // the first one
-  const int last_;  // key that any row sees
   int split_;
   int stage_ = 0;  // that is used next
-  int last_seen_[2][2];
-  float tops_[2][2] = {{-INFINITY, -INFINITY}, {-INFINITY, -INFINITY}};
-  float sums_[2][2] = {};
   Factors factors_[2][2];
   float values_[Shape::kDimParts][2][Shape::kDimTiles][4] = {};
 };
@@ -343,18 +344,30 @@ template <int kDim, int kSplit>
 __global__ void __launch_bounds__(PromptShape<kDim, kSplit>::kThreads, kSplit == kFullSplit ? 1 : 2)
     PromptAttention(CacheAttention a) {
   WaitForPrevious();
-  // Late rows see the most, and begin first.
-  const int last = a.q.rows - 1;
-  const Place place =
-      FindPart(blockIdx.y, a.q.rows, [&](int row) { return a.StartsTile(last - row) ? 1 : 0; });
-  if (place.row < 0) return;
-  PromptBlock<kDim, kSplit>(a, last - place.row).Run();
+  auto& tile = Shared<PromptTile<kDim, kSplit>>();
+  // Late rows see the most, and begin first. What lasts longer than a tile is in shared memory, as
+  // a tile needs all registers.
+  for (int item = blockIdx.y;; item = tile.item + gridDim.y) {
+    const int last = a.q.rows - 1;
+    const Place place =
+        FindPart(item, a.q.rows, [&](int row) { return a.StartsTile(last - row) ? 1 : 0; });
+    if (place.row < 0) return;
+    const int first = last - place.row, last_seen = a.LastOfTile(first);
+    __syncthreads();  // nobody is at the tile before any more
+    if (threadIdx.x == 0) {
+      tile.item = item;
+      tile.row = first;
+      tile.last = last_seen;
+    }
+    __syncthreads();
+    PromptBlock<kDim, kSplit>(a).Run();
+  }
 }
 
 }  // namespace
 
 cudaError_t LaunchPromptAttention(cudaStream_t stream, const AttentionCall& call) {
-  const dim3 blocks(call.spec.kv_heads, MostPromptTiles(call));
+  const dim3 blocks(call.spec.kv_heads, PromptBlocks(call));
   if (blocks.y == 0) return cudaSuccess;
   return WithHead(call.spec, [&]<int kDim, int kSplit>() {
     return Launch(stream, blocks, dim3(PromptShape<kDim, kSplit>::kThreads),

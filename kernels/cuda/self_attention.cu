@@ -155,7 +155,7 @@ class SelfBlock {
           top = fmaxf(top, __shfl_xor_sync(~0u, top, lanes));
         }
         tops_[i][j] = top;
-        const float factor = Weight(before, top);
+        const float factor = WeightOf(before, top);
         sums_[i][2 * j] *= factor;
 #pragma unroll
         for (int n = 0; n < kDim / 8; ++n) {
@@ -177,7 +177,7 @@ class SelfBlock {
         for (int e = 0; e < 4; ++e) {
           const float* of = &scores[i][2 * k + e / 2][e % 2 * 2];
           const float top = tops_[i][e % 2];
-          weights[i][e] = PackHalf(Weight(of[0], top), Weight(of[1], top));
+          weights[i][e] = PackHalf(WeightOf(of[0], top), WeightOf(of[1], top));
         }
         MmaF16(sums_[i], weights[i], {kOnes, kOnes});
       }

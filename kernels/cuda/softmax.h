@@ -20,7 +20,7 @@
 namespace softsplice::cuda {
 
 // exp(score - top). Keys that are not seen have a score of -inf.
-__device__ inline float Weight(float score, float top) {
+__device__ inline float WeightOf(float score, float top) {
   return score == -INFINITY ? 0 : __expf(score - top);
 }
 
@@ -32,7 +32,7 @@ struct Factors {
 __device__ inline Factors MergeTop(float& top, float of_split) {
   const float before = top;
   top = fmaxf(before, of_split);
-  return {Weight(before, top), Weight(of_split, top)};
+  return {WeightOf(before, top), WeightOf(of_split, top)};
 }
 __device__ inline float Merged(float before, float added, const Factors& f) {
   return fmaf(added, f.added, before * f.before);

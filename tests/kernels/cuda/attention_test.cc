@@ -101,6 +101,15 @@ TEST_F(AttentionTest, HasManySequencesInAStep) {
   }
 }
 
+// More tiles, and more rows without a neighbour, than sequences or blocks.
+TEST_F(AttentionTest, TakesRowsAtAnyPositions) {
+  const Sequences sequences(Full64(), 2, 320, 15);
+  std::vector<Part> parts;
+  for (int i = 0; i < 9; ++i) parts.push_back({1, 10 + 30 * i, 1 + i % 3});
+  for (int i = 0; i < 9; ++i) parts.push_back({0, 290 + 3 * i, 1});
+  ExpectLikeRef(sequences, parts);
+}
+
 TEST_F(AttentionTest, TakesAnyWindowAndBlocks) {
   for (const int window : {1, 2, 63, 64, 65, 66, 100, 128, 300}) {
     for (const int block_rows : {1, 7, 64, 300}) {
@@ -195,6 +204,15 @@ TEST_F(AttentionBitsTest, SkipOnlyTheSecondLaunchWhereRowsAreAlone) {
   const HostMat y = step.Run(*device_, /*one_row_each=*/true);
   EXPECT_TRUE(y.Rows(0, 2) == step.Run(*device_).Rows(0, 2));
   EXPECT_TRUE(std::isnan(y(2, 0)) && std::isnan(y(3, 0)));  // left as they were
+}
+
+TEST_F(AttentionBitsTest, DoNotDependOnGaps) {
+  const Sequences sequences(Full64(), 1, 320, 16);
+  const std::vector<Part> parts = {{0, 20, 1}, {0, 40, 3}, {0, 300, 2}, {0, 304, 1}};
+  const HostMat together = Run(sequences, parts);
+  for (size_t i = 0; i < parts.size(); ++i) {
+    EXPECT_TRUE(OneByOne(sequences, parts[i]) == RowsOf(together, parts, i)) << i;
+  }
 }
 
 TEST_F(AttentionBitsTest, RoundQueriesToFloat16) {

@@ -39,13 +39,13 @@ TEST(AttentionShapes, HaveRoomForEachSplitOfDecodeRows) {
   }
 }
 
-TEST(AttentionShapes, HaveATileForEachPromptRow) {
+TEST(AttentionShapes, HaveABlockForEachTileOfPrompts) {
   const int tile = kPromptQueries / 4;
   for (const int runs : {1, 2, 5}) {
     for (const int rows : {2, 3, 15, 16, 17, 18, 31, 33, 64, 500}) {
       for (int offset = 0; offset < tile; ++offset) {
         const int tiles = (offset + rows - 1) / tile + 1;  // of each run
-        EXPECT_LE(runs * tiles, MostPromptTiles(CallOf(runs * rows, runs, 8, 0)))
+        EXPECT_LE(runs * tiles, PromptBlocks(CallOf(runs * rows, runs, 8, 0)))
             << runs << " of " << rows << " from " << offset;
       }
     }
