@@ -212,7 +212,7 @@ class PromptBlock {
           tops[i][j] = fmaxf(tops[i][j], tile_.tops[w][query]);
         }
         float top = tile_.tops_so_far[split_ % 2][query];
-        if (Sees(i, j)) factors_[i][j] = MergeTop(top, tops[i][j]);
+        factors_[i][j] = MergeTop(top, tops[i][j]);
         if (KeepsSums()) tile_.tops_so_far[(split_ + 1) % 2][query] = top;
 #pragma unroll
         for (int part = 0; part < Shape::kKeyParts; ++part) {
@@ -267,7 +267,7 @@ class PromptBlock {
 #pragma unroll
         for (int e = 0; e < 4; ++e) {
           const Factors& f = factors_[i][e / 2];
-          if (!Sees(i, e / 2)) continue;
+          if (!Sees(i, e / 2)) continue;  // not even a zero is added
           if (part == 0 && e % 2 == 0 && KeepsSums()) {
             float& sum = tile_.sums_so_far[QueryOf(i, e / 2)];
             sum = Merged(sum, sums[i][e], f);

@@ -19,10 +19,8 @@
 
 namespace softsplice::cuda {
 
-// exp(score - top). Keys that are not seen have a score of -inf.
-__device__ inline float WeightOf(float score, float top) {
-  return score == -INFINITY ? 0 : __expf(score - top);
-}
+// Keys that are not seen have a score of -inf; some key is seen.
+__device__ inline float WeightOf(float score, float top) { return __expf(score - top); }
 
 // What the sums so far and those of the next split are multiplied by.
 struct Factors {

@@ -108,6 +108,8 @@ TEST_F(AttentionTest, TakesRowsAtAnyPositions) {
   for (int i = 0; i < 9; ++i) parts.push_back({1, 10 + 30 * i, 1 + i % 3});
   for (int i = 0; i < 9; ++i) parts.push_back({0, 290 + 3 * i, 1});
   ExpectLikeRef(sequences, parts);
+  // Between the windows of two rows lie positions that were never stored.
+  ExpectLikeRef(Sequences(Sliding32(4), 1, 120, 15), {{0, 96, 1}, {0, 104, 2}});
 }
 
 TEST_F(AttentionTest, TakesAnyWindowAndBlocks) {
