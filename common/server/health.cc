@@ -1,5 +1,6 @@
 #include "common/server/health.h"
 
+#include <condition_variable>
 #include <list>
 #include <map>
 #include <mutex>
@@ -36,12 +37,13 @@ class Health::Service final : public RawService {
   explicit Service(const std::vector<std::string>& services);
 
   void Set(const std::vector<std::string>& names, bool serving);
-  void EndWatches();
+  void EndWatches(absl::Duration limit);
   void EndSlowCalls();
   const std::vector<std::string>& names() const { return names_; }
 
  private:
   void TellAll();
+  void ForgetWatch();
 
   const std::vector<std::string> names_;  // "" and the services
 
@@ -49,6 +51,8 @@ class Health::Service final : public RawService {
   std::map<std::string, HealthCheckResponse::ServingStatus> statuses_;
   std::list<Call*> asking_;  // the oldest first
   std::list<Call*> watches_;
+  int unfinished_watches_ = 0;  // those of watches_, and those whose end is on its way
+  std::condition_variable watch_finished_;
   bool ending_ = false;
 };
 
@@ -94,7 +98,10 @@ class Health::Service::Call final : public Reactor<HealthCheckResponse> {
     if (!ended_) End(absl::CancelledError());
   }
 
-  void OnDone() override { delete this; }
+  void OnDone() override {
+    if (watching_) service_.ForgetWatch();
+    delete this;
+  }
 
   // Writes what the watcher does not know yet, one message at a time, and then the end.
   void Tell() {
@@ -129,6 +136,7 @@ class Health::Service::Call final : public Reactor<HealthCheckResponse> {
     }
     service_.watches_.splice(service_.watches_.end(), service_.asking_, place_);
     watching_ = true;
+    ++service_.unfinished_watches_;
     Tell();
   }
 
@@ -182,10 +190,18 @@ void Health::Service::Set(const std::vector<std::string>& names, bool serving) {
   TellAll();
 }
 
-void Health::Service::EndWatches() {
-  const std::lock_guard lock(mutex_);
+void Health::Service::EndWatches(absl::Duration limit) {
+  std::unique_lock lock(mutex_);
   ending_ = true;
   TellAll();
+  watch_finished_.wait_for(lock, absl::ToChronoMilliseconds(limit),
+                           [this] { return unfinished_watches_ == 0; });
+}
+
+void Health::Service::ForgetWatch() {
+  const std::lock_guard lock(mutex_);
+  --unfinished_watches_;
+  watch_finished_.notify_all();
 }
 
 void Health::Service::TellAll() {
@@ -210,7 +226,7 @@ void Health::SetServing(bool serving) { service_->Set(service_->names(), serving
 
 void Health::SetAlive(bool alive) { service_->Set({kLivenessName}, alive); }
 
-void Health::EndWatches() { service_->EndWatches(); }
+void Health::EndWatches(absl::Duration limit) { service_->EndWatches(limit); }
 
 void Health::EndSlowCalls() { service_->EndSlowCalls(); }
 

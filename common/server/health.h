@@ -31,8 +31,9 @@ class Health {
   void SetServing(bool serving);
   void SetAlive(bool alive);
 
-  // Ends every Watch, and each that comes, once it was told how things are.
-  void EndWatches();
+  // Ends every Watch, and each that comes, once it was told how things are. Waits for those that
+  // are there, `limit` at most: a client may not read.
+  void EndWatches(absl::Duration limit);
   // Ends calls whose request does not come. To be called about once a second.
   void EndSlowCalls();
 

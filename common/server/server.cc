@@ -150,9 +150,9 @@ void Server::Drain(absl::Duration limit) {
 }
 
 void Server::Retire() {
-  health_.SetServing(false);
-  health_.EndWatches();
   listener_->Stop();
+  health_.SetServing(false);
+  health_.EndWatches(kGoodbye);
 }
 
 void Server::ReleaseClients() {
