@@ -26,7 +26,7 @@ VOCABULARIES = [ROOT / "tests/data/text/gemma-4-vocab.gguf.xz", ROOT / "../share
 # Limits on the relative error (see relative_error), by what computes.
 EXACT = 1e-3  # float32 arithmetic on the file's weights
 EXACT_MEDIA_PROMPT = 2e-3  # logits behind a picture or a sound: two towers' errors
-FAST = 5e-2  # int8 activations on quantised weights, float16 KV cache
+FAST = 5e-2  # int8 activations on quantised weights, or BF16 ones on a GPU; float16 KV cache
 FAST_TOWER = 1e-2  # the default path of the audio tower
 MEL = 1e-4  # absolute, natural logarithms
 LLAMA = 2e-2  # llama.cpp keeps GELU in a half-precision table, keys and values in half precision
@@ -45,6 +45,10 @@ SOUNDS = {"s0.3": (1, 4800), "s1": (2, 16000), "s5.37": (3, 85920), "s30": (4, 4
 MEL_SOUNDS = {"n1": (31, 1), "n161": (36, 161), "n319": (32, 319), "n320": (33, 320), "n321": (34, 321), "n482": (35, 482), **SOUNDS}
 MEL_LEVELS = {"silence": 0.0, "dc": 0.25}
 CHUNKS = (1, 7, 32, 512)
+# What --small leaves out.
+SMALL_BUDGET = 70
+SMALL_SAMPLES = 16000
+SMALL_CHUNKS = (7,)
 
 
 def relative_error(got, want):
@@ -106,6 +110,8 @@ class Dump:
     def __init__(self, program, folder, backend):
         self.program, self.folder, self.backend = program, folder, backend
         self.jobs, self.checks = [], []
+        # The CPU's arithmetic on float weights is exact as it is; a GPU's is on request.
+        self.exact = dict(exact_weights=True) if backend == "cuda" else {}
 
     def add(self, table, case, job, check):
         job = dict(job, out=str(self.folder / str(len(self.jobs))))
@@ -142,8 +148,9 @@ class Arrays:
 
 
 class Parity:
-    def __init__(self, goldens, models, dump, table):
-        self.goldens, self.models, self.dump, self.table = goldens, models, dump, table
+    def __init__(self, goldens, models, dump, table, small):
+        self.goldens, self.models, self.dump, self.table, self.small = goldens, models, dump, table, small
+        self.chunks = SMALL_CHUNKS if small else CHUNKS
         self.index = json.loads((goldens / "index.json").read_text())
         self.understood = {"index.json"}
 
@@ -177,14 +184,14 @@ class Parity:
             return self.table.fail(file, f"no {name}-F16.gguf in the models folders")
         for prompt in prompts_of(data):
             case = f"{name}/{prompt}"
-            job = text_job(data, prompt, model)
+            job = dict(text_job(data, prompt, model), **self.dump.exact)
             if f"{prompt}.hidden.embed" in data:
                 stages = dict(job, stages=True, logit_rows=list(range(len(data[f"{prompt}.tokens"]))), greedy=0)
                 self.dump.add(self.table, case, stages, lambda got, c=case, p=prompt: self.check_stages(c, p, data, got))
-            for chunk in CHUNKS:
+            for chunk in self.chunks:
                 self.dump.add(self.table, case, dict(job, chunk=chunk),
                               lambda got, c=case, p=prompt, n=chunk: self.check_prompt(c, p, data, got, EXACT, f"chunk {n}"))
-            fast = dict(job, kv_f32=False)
+            fast = dict(text_job(data, prompt, model), kv_f32=False)
             self.dump.add(self.table, case, fast,
                           lambda got, c=case, p=prompt: self.check_prompt(c, p, data, got, FAST, "f16 kv", greedy=False))
 
@@ -223,9 +230,11 @@ class Parity:
                 continue
             job = dict(text_job(data, prompt, model), mmproj=mmproj, media=[
                 dict(synth=IMAGES[m], budget=70) if kind == "i" else dict(sound=SOUNDS[m]) for kind, m in media])
-            for chunk in CHUNKS:
-                self.dump.add(self.table, case, dict(job, chunk=chunk), lambda got, c=case, p=prompt, n=chunk: self.check_prompt(
+            for chunk in () if self.small else self.chunks:
+                self.dump.add(self.table, case, dict(job, chunk=chunk, **self.dump.exact), lambda got, c=case, p=prompt, n=chunk: self.check_prompt(
                     c, p, data, got, EXACT_MEDIA_PROMPT, f"chunk {n}"))
+            self.dump.add(self.table, case, dict(job, kv_f32=False), lambda got, c=case, p=prompt: self.check_prompt(
+                c, p, data, got, FAST, "default path", greedy=False))
             last = f"llama.{prompt}.logits_last"
             if last in data:
                 # llama.cpp's activation in the image tower, its mel floor, its float16 cache.
@@ -243,7 +252,8 @@ class Parity:
         case = f"{name}/image stages"
         synth = [int(x) for x in data["stage.image_k_w_h"]]
         stages = [k.removeprefix("stage.") for k in data if k.startswith("stage.") and k != "stage.image_k_w_h"]
-        self.dump.add(self.table, case, dict(job, synth=synth, budget=0, stages=True), lambda got: [
+        exact = dict(job, **self.dump.exact)
+        self.dump.add(self.table, case, dict(exact, synth=synth, budget=0, stages=True), lambda got: [
             self.table.add(case, s, relative_error(got[s], data["stage." + s]), EXACT) for s in stages])
         self.dump.add(self.table, case, dict(job, synth=synth, budget=0, quick_gelu=True), lambda got: self.table.add(
             case, "projector, llama.cpp's gelu", relative_error(got["soft"], data["llama.stage.projector"]), LLAMA))
@@ -252,17 +262,19 @@ class Parity:
             if image not in IMAGES or not rest.endswith(".size_hw"):
                 continue
             budget = int(rest.split(".")[0])
-            for quick in (False, True):
-                self.dump.add(self.table, f"{name}/{image}.{budget}",
-                              dict(job, synth=IMAGES[image], budget=budget, quick_gelu=quick),
-                              lambda got, i=image, b=budget, q=quick: self.check_image(name, i, b, q, data, got))
+            if self.small and budget > SMALL_BUDGET:
+                continue
+            for what, prefix, limit, run in (("soft tokens, default path", "", FAST, job), ("soft tokens", "", EXACT, exact),
+                                             ("soft tokens, llama.cpp's gelu", "llama.", LLAMA, dict(exact, quick_gelu=True))):
+                if self.small and run is not job:
+                    continue
+                self.dump.add(self.table, f"{name}/{image}.{budget}", dict(run, synth=IMAGES[image], budget=budget),
+                              lambda got, k=f"{image}.{budget}", w=what, p=prefix, n=limit: self.check_image(name, k, w, p, n, data, got))
 
-    def check_image(self, name, image, budget, quick, data, got):
-        case, key = f"{name}/{image}.{budget}", f"{image}.{budget}"
+    def check_image(self, name, key, what, prefix, limit, data, got):
         size = [got.result["resized_height"], got.result["resized_width"]]
-        self.table.add(case, "size", differing(size, data[key + ".size_hw"]), 0)
-        prefix, limit, what = ("llama.", LLAMA, "soft tokens, llama.cpp's gelu") if quick else ("", EXACT, "soft tokens")
-        self.table.add(case, what, soft_error(got["soft"], data, prefix + key), limit)
+        self.table.add(f"{name}/{key}", "size", differing(size, data[key + ".size_hw"]), 0)
+        self.table.add(f"{name}/{key}", what, soft_error(got["soft"], data, prefix + key), limit)
 
     # ---- sounds
     def audio(self, file, name):
@@ -280,6 +292,8 @@ class Parity:
             case = f"{name}/{sound}"
             if sound not in SOUNDS:
                 self.table.fail(case, "unknown sound")
+                continue
+            if self.small and SOUNDS[sound][1] > SMALL_SAMPLES:
                 continue
             for how, key, limit, run in (("exact weights", sound, EXACT, exact), ("default path", sound, FAST_TOWER, job),
                                          ("llama.cpp's mel", "llama." + sound, LLAMA, dict(exact, llama_mel=True))):
@@ -510,7 +524,9 @@ def main():
     parser.add_argument("dir", type=Path, help="folder of goldens: index.json, NAME-text.npz, NAME-image.npz, …")
     parser.add_argument("--models", type=Path, action="append", default=[],
                         help="folder of NAME-F16.gguf and mmproj-NAME-F16.gguf (default: ../models beside DIR); may be repeated")
-    parser.add_argument("--backend", default="cpu", help="cpu (default), cpu-generic, cpu-avx2, cpu-avx512 or ref")
+    parser.add_argument("--backend", default="cpu", help="cpu (default), cpu-generic, cpu-avx2, cpu-avx512, cuda or ref")
+    parser.add_argument("--small", action="store_true", 
+                        help="what an emulated GPU does in a minute: one size of chunks, small pictures and short sounds, pictures exactly by stages only")
     parser.add_argument("--failed-only", action="store_true", help="print failed checks only")
     parser.add_argument("--dump", required=True, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -519,7 +535,7 @@ def main():
     models = args.models + [args.dir / "../models", args.dir] + MODEL_FOLDERS
     table = Table()
     with tempfile.TemporaryDirectory(prefix="softsplice-parity-") as folder:
-        Parity(args.dir, models, Dump(args.dump, Path(folder), args.backend), table).run()
+        Parity(args.dir, models, Dump(args.dump, Path(folder), args.backend), table, args.small).run()
     return 1 if table.print(not args.failed_only) else 0
 
 

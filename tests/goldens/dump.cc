@@ -93,10 +93,16 @@ class Runner {
             .exact_weights = job.value("exact_weights", false)};
   }
 
+  // Jobs with the same one share a model.
+  static std::string Key(const Json& job, absl::string_view path) {
+    const BackendOptions backend = Backend(job);
+    return absl::StrCat(path, "|", backend.name, "|", backend.exact_weights);
+  }
+
   absl::StatusOr<ImageModel*> LoadImageModel(const Json& job) {
     const std::string path = job.at("mmproj");
     const bool quick = job.value("quick_gelu", false);
-    auto& model = image_models_[absl::StrCat(path, "|", job.value("backend", "cpu"), "|", quick)];
+    auto& model = image_models_[absl::StrCat(Key(job, path), "|", quick)];
     if (model == nullptr) {
       ASSIGN_OR_RETURN(model, ImageModel::Load(path, Backend(job), quick));
     }
@@ -105,8 +111,7 @@ class Runner {
 
   absl::StatusOr<AudioModel*> LoadAudioModel(const Json& job) {
     const std::string path = job.at("mmproj");
-    auto& model = audio_models_[absl::StrCat(path, "|", job.value("backend", "cpu"), "|",
-                                             job.value("exact_weights", false))];
+    auto& model = audio_models_[Key(job, path)];
     if (model == nullptr) {
       ASSIGN_OR_RETURN(model, AudioModel::Load(path, Backend(job)));
     }
@@ -127,8 +132,7 @@ class Runner {
 
   absl::Status Text(const Json& job, Output& out) {
     const std::string path = job.at("model");
-    auto& model = text_models_[absl::StrCat(path, "|", job.value("backend", "cpu"), "|",
-                                            job.value("exact_weights", false))];
+    auto& model = text_models_[Key(job, path)];
     if (model == nullptr) {
       ASSIGN_OR_RETURN(model, TextModel::Load(path, Backend(job)));
     }
