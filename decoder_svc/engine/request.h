@@ -20,7 +20,7 @@ struct SamplingOptions {
   float repetition_penalty = 1.0f;
   float frequency_penalty = 0.0f;
   float presence_penalty = 0.0f;
-  uint64_t seed = 0;  // DrawSeed() where the caller named none
+  uint64_t seed = 0;
   // At most as many as the vocabulary has tokens: see FoldBiases.
   std::vector<std::pair<int32_t, float>> logit_bias;
 };

@@ -9,6 +9,7 @@
 #include "common/status/macros.h"
 #include "common/status/reasons.h"
 #include "decoder_svc/engine/logits.h"
+#include "decoder_svc/engine/noise.h"
 
 namespace softsplice {
 namespace {
@@ -26,11 +27,6 @@ float Finite(float x) {
 }
 
 }  // namespace
-
-uint64_t DrawSeed() {
-  std::random_device device;
-  return (uint64_t{device()} << 32) | device();
-}
 
 TokenBiases FoldBiases(absl::Span<const std::pair<int32_t, float>> logit_bias,
                        absl::Span<const int32_t> banned) {
@@ -55,8 +51,7 @@ Sampler::Sampler(const SamplingOptions& options, absl::Span<const int32_t> banne
       alternatives_(alternatives),
       scale_(1 / std::max(options.temperature, kLeastTemperature)),
       penalties_(options.repetition_penalty != 1 || options.frequency_penalty != 0 ||
-                 options.presence_penalty != 0),
-      random_(options.seed) {
+                 options.presence_penalty != 0) {
   options_.logit_bias = {};
   if (options.repetition_penalty != 1) {
     for (int32_t token : prompt) seen_.emplace(token, 0);
@@ -84,6 +79,7 @@ absl::StatusOr<SampledToken> Sampler::Sample(absl::Span<float> logits) {
   RETURN_IF_ERROR(token.status());
   sampled.chosen = entry(*token);
   if (penalties_) ++seen_[*token];
+  ++index_;
   return sampled;
 }
 
@@ -148,8 +144,8 @@ absl::StatusOr<int32_t> Sampler::Choose(absl::Span<const float> logits) {
     for (const Candidate& c : best_) total += std::exp((c.logit - max) * scale_);
     return Draw(max, total);
   }
+  if (options_.top_p >= 1 && options_.min_p <= 0) return DrawFromAll(logits, max);
   const double total = SumExp(logits, max, scale_);
-  if (options_.top_p >= 1 && options_.min_p <= 0) return DrawFromAll(logits, max, total);
   // A nucleus is mostly small: sort no more than it takes.
   for (size_t count = 256;; count *= 8) {
     Best(logits, count);
@@ -162,40 +158,28 @@ absl::StatusOr<int32_t> Sampler::Choose(absl::Span<const float> logits) {
   return Draw(max, total);
 }
 
-int32_t Sampler::DrawFromAll(absl::Span<const float> logits, float max, double total) {
-  double left = Uniform() * total;
-  int32_t last = best_.front().token;
-  for (size_t i = 0; i < logits.size(); ++i) {
-    const float weight = std::exp((logits[i] - max) * scale_);
-    if (weight == 0) continue;
-    last = static_cast<int32_t>(i);
-    left -= weight;
-    if (left < 0) break;
-  }
-  return last;
-}
-
 // From best_: what top_p and min_p leave. A candidate weighs exp((logit - max) / temperature), 1 at
 // most; `total` is the weight of all that top_p counts.
-int32_t Sampler::Draw(float max, double total) {
+int32_t Sampler::Draw(float max, double total) const {
   const double nucleus =
       options_.top_p >= 1 ? std::numeric_limits<double>::infinity() : options_.top_p * total;
+  GumbelDraw draw(options_.seed, index_);
   double mass = 0;
-  size_t kept = 0;
-  for (; kept < best_.size() && (kept == 0 || mass < nucleus); ++kept) {
-    const double weight = std::exp((best_[kept].logit - max) * scale_);
-    if (kept > 0 && weight < options_.min_p) break;
+  for (size_t i = 0; i < best_.size() && (i == 0 || mass < nucleus); ++i) {
+    const double x = (double{best_[i].logit} - max) * scale_, weight = std::exp(x);
+    if (i > 0 && weight < options_.min_p) break;
+    draw.Offer(best_[i].token, x);
     mass += weight;
   }
-  double left = Uniform() * mass;
-  for (size_t i = 0; i + 1 < kept; ++i) {
-    left -= std::exp((best_[i].logit - max) * scale_);
-    if (left < 0) return best_[i].token;
-  }
-  return best_[kept - 1].token;
+  return draw.winner();
 }
 
-// In [0, 1), the same on every platform.
-double Sampler::Uniform() { return static_cast<double>(random_() >> 11) * 0x1p-53; }
+int32_t Sampler::DrawFromAll(absl::Span<const float> logits, float max) const {
+  GumbelDraw draw(options_.seed, index_);
+  for (size_t i = 0; i < logits.size(); ++i) {
+    draw.Offer(static_cast<int32_t>(i), (double{logits[i]} - max) * scale_);
+  }
+  return draw.winner();
+}
 
 }  // namespace softsplice

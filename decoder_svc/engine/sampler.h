@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <random>
 #include <utility>
 #include <vector>
 
@@ -12,9 +11,6 @@
 #include "decoder_svc/engine/request.h"
 
 namespace softsplice {
-
-// A seed for a request that names none. Thread-safe.
-uint64_t DrawSeed();
 
 // What a request says about single tokens: each stands in one of the two lists, once.
 struct TokenBiases {
@@ -28,8 +24,8 @@ TokenBiases FoldBiases(absl::Span<const std::pair<int32_t, float>> logit_bias,
 
 // In this order: bias, then penalties (repetition over prompt and answer: positive logits are
 // divided, negative ones multiplied, as in transformers; frequency and presence over the answer:
-// subtracted, times the count and once), bans, temperature, top_k, top_p, min_p. The same options
-// and logits give the same tokens. Not thread-safe.
+// subtracted, times the count and once), bans, temperature, top_k, top_p, min_p; GumbelDraw takes
+// one of those kept. The same options and logits give the same tokens. Not thread-safe.
 class Sampler {
  public:
   // `prompt`: the ids that count for the repetition penalty.
@@ -54,9 +50,8 @@ class Sampler {
   void Set(absl::Span<float> logits, int32_t token, float value);
   void Best(absl::Span<const float> logits, size_t count);  // fills best_, best first
   absl::StatusOr<int32_t> Choose(absl::Span<const float> logits);
-  int32_t Draw(float max, double total);
-  int32_t DrawFromAll(absl::Span<const float> logits, float max, double total);
-  double Uniform();
+  int32_t Draw(float max, double total) const;
+  int32_t DrawFromAll(absl::Span<const float> logits, float max) const;
 
   SamplingOptions options_;  // without its biases, which are folded
   TokenBiases biases_;
@@ -66,7 +61,7 @@ class Sampler {
   absl::flat_hash_map<int32_t, int> seen_;  // token: times in the answer
   std::vector<std::pair<int32_t, float>> originals_;
   std::vector<Candidate> best_;
-  std::mt19937_64 random_;
+  int index_ = 0;  // of the token that is next, in the answer
 };
 
 }  // namespace softsplice

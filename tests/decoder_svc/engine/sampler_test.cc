@@ -209,7 +209,30 @@ TEST(SamplerTest, SeedsDecide) {
   };
   EXPECT_EQ(draw(5), draw(5));
   EXPECT_NE(draw(5), draw(6));
-  EXPECT_NE(draw(DrawSeed()), draw(DrawSeed()));
+  EXPECT_NE(draw(5), draw(5 + (uint64_t{1} << 32))) << "all of its bits";
+}
+
+// Filters that keep what is drawn change nothing, whichever way the candidates are found.
+TEST(SamplerTest, DrawsTheSameThroughEveryFilter) {
+  const auto draw = [&](int top_k, float top_p, float min_p) {
+    SamplingOptions options = Plain();
+    options.top_k = top_k;
+    options.top_p = top_p;
+    options.min_p = min_p;
+    Sampler sampler(options, {}, {}, 0);
+    std::vector<float> logits = Logs(kFour);
+    std::vector<int32_t> tokens;
+    for (int i = 0; i < 100; ++i) {
+      tokens.push_back(sampler.Sample(absl::MakeSpan(logits))->chosen.token);
+    }
+    return tokens;
+  };
+  const std::vector<int32_t> plain = draw(0, 1, 0);
+  EXPECT_EQ(draw(4, 1, 0), plain);
+  EXPECT_EQ(draw(4, 0.99f, 0), plain);
+  EXPECT_EQ(draw(0, 0.99f, 0), plain);
+  EXPECT_EQ(draw(0, 1, 0.01f), plain);
+  EXPECT_NE(draw(3, 1, 0), plain);
 }
 
 TEST(SamplerTest, BiasesOfOneTokenAddUp) {
