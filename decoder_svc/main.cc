@@ -58,10 +58,18 @@ void AddModelFlags(CLI::App& app, DecoderFlags* flags) {
       ->check(CLI::PositiveNumber)
       ->type_name("N")
       ->capture_default_str();
-  app.add_option("--chunk", flags->engine.chunk, "Prompt tokens that are read in one step")
+  app.add_option("--chunk", flags->engine.chunk, "Prompt tokens that are read in one step, at most")
       ->check(CLI::PositiveNumber)
       ->type_name("N")
       ->capture_default_str();
+  app.add_option_function<double>(
+         "--stall-target-ms",
+         [flags](const double& ms) { flags->engine.stall_target = absl::Milliseconds(ms); },
+         "How much longer the next token of an answer may take while prompts of others are read; "
+         "up to four times that where more prompts than answers wait")
+      ->check(CLI::Range(0.0, 1e6))
+      ->type_name("MS")
+      ->default_str("300");
   app.add_option_function<std::string>(
          "--kv", [flags](const std::string& type) { flags->engine.kv_f32 = type == "f32"; },
          "Type of the cached keys and values: f16, or f32 (twice the memory)")

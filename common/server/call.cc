@@ -5,6 +5,7 @@
 
 #include "absl/random/random.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
@@ -52,6 +53,13 @@ bool IsSaneTraceparent(absl::string_view value) {
     if (dash ? c != '-' : !(absl::ascii_isdigit(c) || (c >= 'a' && c <= 'f'))) return false;
   }
   return true;
+}
+
+std::string HostOf(absl::string_view peer) {
+  if (absl::StartsWith(peer, "unix")) return "unix";
+  const size_t scheme = peer.find(':'), port = peer.rfind(':');
+  if (scheme == port) return std::string(peer);
+  return std::string(peer.substr(scheme + 1, port - scheme - 1));
 }
 
 Call::Call(grpc::CallbackServerContext* context, const Logger& logger, std::string service,

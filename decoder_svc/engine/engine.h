@@ -21,9 +21,11 @@ namespace softsplice {
 struct EngineOptions {
   BackendOptions backend;
   int context_length = 8192;  // positions one sequence may hold; at most the model's own
-  int chunk = 512;            // prompt rows read in one step
-  bool kv_f32 = false;        // keep keys and values in float32 instead of float16
-  int max_queue = 64;         // places in the queue; one more is refused
+  int chunk = 512;            // prompt rows read in one step, at most
+  // How much longer a step may take for the prompts' sake when somebody waits for the next token.
+  absl::Duration stall_target = absl::Milliseconds(300);
+  bool kv_f32 = false;  // keep keys and values in float32 instead of float16
+  int max_queue = 64;   // places in the queue; one more is refused
   absl::Duration max_wait = absl::Seconds(120);  // expected; whoever would wait longer is refused
   int max_sequences = 1;  // decoded at once; each adds context_length positions of cache
 };

@@ -11,9 +11,11 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "decoder_svc/engine/engine.h"
+#include "decoder_svc/engine/fair_share.h"
 #include "decoder_svc/engine/pace.h"
 #include "decoder_svc/engine/runner.h"
 #include "decoder_svc/engine/scheduler.h"
+#include "decoder_svc/engine/sequence.h"
 
 namespace softsplice {
 
@@ -53,7 +55,10 @@ class EngineImpl final : public Engine {
   void EndUnwanted();
   void Admit();
   void RunStep();
+  void Plan();  // fills work_ and parts_
+  void OnEmptyPlan();
   void FailStep(const absl::Status& status);
+  int PromptRows() const;  // of work_
   void Advance(Sequence& sequence, int rows);
   void Pick(Sequence& sequence, absl::Span<float> logits);
   void Finish(Sequence& sequence, EngineFinish finish, int32_t stop_token = -1);
@@ -70,9 +75,12 @@ class EngineImpl final : public Engine {
 
   // The engine thread's own.
   std::vector<std::unique_ptr<Sequence>> running_;  // oldest first
-  std::vector<Work> work_;
-  std::vector<StepPart> parts_;
-  int failures_ = 0;  // in a row
+  FairShare shares_;                                // of those that run
+  std::vector<Turn> turns_;
+  std::vector<Sequence*> work_;  // that have rows in this step
+  std::vector<StepPart> parts_;  // their rows
+  int failures_ = 0;             // in a row
+  int empty_plans_ = 0;          // in a row
 
   std::atomic<int64_t> last_step_;  // nanoseconds of the steady clock
   mutable std::mutex mutex_;        // guards all that follows, but for the thread

@@ -15,6 +15,9 @@ void Pace::OnStep(int prompt_rows, absl::Duration took) {
   const double seconds = absl::ToDoubleSeconds(took);
   if (prompt_rows > 0) {
     seconds_per_row_.Add(seconds / prompt_rows);
+    if (seconds > 0) {
+      best_rows_per_second_ = std::max(best_rows_per_second_, prompt_rows / seconds);
+    }
   } else {
     seconds_per_token_.Add(seconds);
   }

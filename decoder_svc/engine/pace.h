@@ -18,6 +18,8 @@ class Pace {
   absl::Duration Left(int unread, int most) const;
   // What a request takes of which nothing is known yet.
   absl::Duration Typical() const;
+  // Of prompts, in any step so far; 0 before the first.
+  double best_rows_per_second() const { return best_rows_per_second_; }
 
  private:
   class Average {
@@ -36,6 +38,7 @@ class Pace {
   Average seconds_per_token_{0};
   Average prompt_{512};
   Average answer_{256};
+  double best_rows_per_second_ = 0;
 };
 
 }  // namespace softsplice

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -86,6 +87,7 @@ class TokenSink {
 };
 
 struct EngineRequest {
+  std::string client;  // whose share of the engine it takes
   Prompt prompt;
   SamplingOptions sampling;
   int max_tokens = 0;  // 0: until the model stops or the context is full

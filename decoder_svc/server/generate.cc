@@ -74,6 +74,7 @@ void GenerateCall::Begin(const v1::GenerateRequest& request) {
 
 absl::Status GenerateCall::Prepare(const v1::GenerateRequest& request) {
   ASSIGN_OR_RETURN(engine_request_, ReadOptions(request, decoder_));
+  engine_request_.client = call().host();
   seed_ = engine_request_.sampling.seed;
   ASSIGN_OR_RETURN(PromptPlan plan,
                    PlanPrompt(request.has_chat() ? &request.chat() : nullptr,

@@ -56,14 +56,15 @@ class FaultyBackend final : public NullBackend {
 
 class EngineHealthTest : public ::testing::Test {
  protected:
-  EngineHealthTest() {
+  EngineHealthTest() { Start({}); }
+  void Start(const EngineOptions& options) {
     auto backend = std::make_unique<FaultyBackend>(faults_);
     auto runner =
         *Runner::Make(*file_, *backend, {.context_length = 64, .chunk = 16, .max_rows = 16});
     const TextConfig& config = runner->model().config();
     const ModelInfo info{.dim = config.dim, .vocabulary_size = config.vocab, .context_length = 64};
-    engine_ = std::make_unique<EngineImpl>(std::move(backend), std::move(runner), info,
-                                           EngineOptions{}, SpecialTokens{});
+    engine_ = std::make_unique<EngineImpl>(std::move(backend), std::move(runner), info, options,
+                                           SpecialTokens{});
   }
 
   static EngineRequest Request() {
@@ -128,6 +129,14 @@ TEST_F(EngineHealthTest, ShortMemoryPasses) {
   }
   EXPECT_EQ(Run(), "OK");
   EXPECT_TRUE(engine_->health().ok());
+}
+
+// A plan without a row is a bug: it ends requests instead of going round for ever.
+TEST_F(EngineHealthTest, PlansThatGiveNothingAreAnError) {
+  Start({.chunk = 0});
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(Run(), "INTERNAL");
+  EXPECT_EQ(GetErrorDetail(engine_->health()).reason, "INTERNAL");
+  EXPECT_EQ(Run(), "refused: DRAINING");
 }
 
 // Finite numbers that overflow on their way are the client's; others go on being served.

@@ -28,5 +28,16 @@ TEST(PaceTest, FollowsWhatChanges) {
   EXPECT_LT(pace.Left(0, 1), absl::Milliseconds(11));
 }
 
+TEST(PaceTest, RemembersTheBestSpeedOfPrompts) {
+  Pace pace;
+  EXPECT_EQ(pace.best_rows_per_second(), 0);
+  pace.OnStep(100, absl::Seconds(1));
+  pace.OnStep(16, absl::Seconds(1));
+  pace.OnStep(0, absl::Milliseconds(1));
+  EXPECT_EQ(pace.best_rows_per_second(), 100);
+  pace.OnStep(512, absl::Seconds(2));
+  EXPECT_EQ(pace.best_rows_per_second(), 256);
+}
+
 }  // namespace
 }  // namespace softsplice
