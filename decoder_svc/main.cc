@@ -70,6 +70,17 @@ void AddModelFlags(CLI::App& app, DecoderFlags* flags) {
       ->check(CLI::Range(0.0, 1e6))
       ->type_name("MS")
       ->default_str("300");
+  app.add_option("--max-sequences", flags->engine.max_sequences,
+                 "Requests that are read or written at once; the others wait")
+      ->check(CLI::PositiveNumber)
+      ->type_name("N")
+      ->capture_default_str();
+  app.add_option("--kv-memory", flags->engine.kv_memory,
+                 "Memory for the keys and values of all requests at once. A request begins when "
+                 "all it may need is free. Not set: 2 GiB, or what one whole context needs if "
+                 "that is more")
+      ->check(CLI::PositiveNumber)
+      ->type_name("BYTES");
   app.add_option_function<std::string>(
          "--kv", [flags](const std::string& type) { flags->engine.kv_f32 = type == "f32"; },
          "Type of the cached keys and values: f16, or f32 (twice the memory)")

@@ -58,13 +58,15 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Load(const gguf::File& file,
                                               .max_sequences = options.max_sequences,
                                               .max_rows = options.chunk + options.max_sequences - 1,
                                               .max_logit_rows = options.max_sequences,
+                                              .kv_memory = options.kv_memory,
                                               .kv_f32 = options.kv_f32}));
   RETURN_IF_ERROR(Annotate(WarmUp(*runner, special.pad), file.path()));
   ModelInfo info{.name = file.String("general.name").value_or("gemma4"),
                  .backend = backend->Name(),
                  .dim = config.dim,
                  .vocabulary_size = config.vocab,
-                 .context_length = options.context_length};
+                 .context_length = options.context_length,
+                 .max_sequences = options.max_sequences};
   return std::make_unique<EngineImpl>(std::move(backend), std::move(runner), std::move(info),
                                       options, std::move(special));
 }

@@ -27,7 +27,8 @@ struct EngineOptions {
   bool kv_f32 = false;  // keep keys and values in float32 instead of float16
   int max_queue = 64;   // places in the queue; one more is refused
   absl::Duration max_wait = absl::Seconds(120);  // expected; whoever would wait longer is refused
-  int max_sequences = 1;  // decoded at once; each adds context_length positions of cache
+  int max_sequences = 8;                         // read or written at once
+  uint64_t kv_memory = 0;                        // bytes for keys and values; 0: see RunnerOptions
 };
 
 // What the tokenizer says about single tokens.
@@ -45,6 +46,7 @@ struct ModelInfo {
   int dim = 0;
   int vocabulary_size = 0;
   int context_length = 0;  // of this engine
+  int max_sequences = 0;   // at once
 };
 
 struct EngineLoad {

@@ -80,20 +80,21 @@ absl::Status EngineImpl::Refusal() const {
                    {.reason = reason::kDraining, .retry_after = absl::Seconds(1)});
 }
 
-absl::Duration EngineImpl::Left(const Sequence& sequence) const {
+Pace::Work EngineImpl::Left(const Sequence& sequence) const {
   const int written = sequence.completion_tokens();
   const int most = MostPositions(sequence) + 1 - sequence.prompt_tokens - written;
   return pace_.Left(sequence.prompt_tokens - std::min(sequence.read, sequence.prompt_tokens), most);
 }
 
-// All that is before a newcomer, shared by those that are decoded at once.
+// All that is before a newcomer.
 absl::Duration EngineImpl::ExpectedWait() const {
   if (load_.running + load_.queued + load_.reserved < options_.max_sequences) {
     return absl::ZeroDuration();
   }
-  absl::Duration work = running_left_ + load_.reserved * pace_.Typical();
+  Pace::Work work = running_left_;
+  for (int i = 0; i < load_.reserved; ++i) work += pace_.Typical();
   for (const auto& sequence : queue_) work += Left(*sequence);
-  return work / options_.max_sequences;
+  return pace_.TimeFor(work, options_.max_sequences);
 }
 
 absl::StatusOr<Engine::Handle> EngineImpl::Submit(Place /*given back when all is done*/,

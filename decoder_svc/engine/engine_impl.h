@@ -46,7 +46,7 @@ class EngineImpl final : public Engine {
 
   // With mutex_ held.
   absl::Status Refusal() const;  // why nothing new is taken; OK while it is
-  absl::Duration Left(const Sequence& sequence) const;
+  Pace::Work Left(const Sequence& sequence) const;
   absl::Duration ExpectedWait() const;
 
   // The engine thread.
@@ -91,7 +91,7 @@ class EngineImpl final : public Engine {
   Handle next_handle_ = 1;
   EngineLoad load_;
   Pace pace_;
-  absl::Duration running_left_;  // what those that run will take, all together
+  Pace::Work running_left_;  // of all that run, together
   absl::Status health_;
   bool draining_ = false;  // nothing new is taken, nothing waits
   bool stopping_ = false;  // nothing runs on

@@ -107,7 +107,7 @@ void EngineImpl::Admit() {
   load_.queued = static_cast<int>(queue_.size());
   load_.running = static_cast<int>(running_.size());
   load_.kv_bytes_used = runner_->KvBytesUsed();
-  running_left_ = absl::ZeroDuration();
+  running_left_ = {};
   for (const auto& sequence : running_) running_left_ += Left(*sequence);
 }
 

@@ -3,10 +3,14 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
+#include "common/status/error.h"
 #include "common/status/macros.h"
 
 namespace softsplice {
 namespace {
+
+constexpr uint64_t kDefaultKvMemory = uint64_t{2} << 30;
 
 // Rows [first, first + rows) of `run` that lie in the part; rows <= 0: none.
 struct Overlap {
@@ -20,28 +24,61 @@ Overlap OverlapOf(const SoftRun& run, const StepPart& part) {
   return {begin, end - begin};
 }
 
+DType KvType(const RunnerOptions& options) { return options.kv_f32 ? DType::kF32 : DType::kF16; }
+
+struct BlockBytes {
+  BlockBytes(const Gemma4& model, const RunnerOptions& options, const KvPool::Shape& shape)
+      : full(shape.block_rows * model.CacheBytesPerRow(false, KvType(options))),
+        ring(shape.ring_blocks * shape.block_rows * model.CacheBytesPerRow(true, KvType(options))) {
+  }
+  uint64_t full;  // of one block of all full layers
+  uint64_t ring;  // of all blocks of one slot's sliding layers
+};
+
+// The windows of all sequences, and as many full blocks as memory holds then.
+absl::StatusOr<KvPool::Shape> FitShape(const Gemma4& model, const RunnerOptions& options) {
+  KvPool::Shape shape = KvPool::ShapeFor(options.max_sequences, options.context_length,
+                                         model.config().window, options.chunk);
+  const BlockBytes bytes(model, options, shape);
+  const uint64_t rings = shape.slots * bytes.ring;
+  const uint64_t least = rings + shape.blocks_per_slot * bytes.full;
+  const uint64_t memory =
+      options.kv_memory == 0 ? std::max(kDefaultKvMemory, least) : options.kv_memory;
+  if (memory < least) {
+    return InvalidField(
+        "kv_memory",
+        absl::StrCat("keys and values of a context of ", options.context_length, " tokens, and of ",
+                     options.max_sequences, " sequences at once, need at least ", least,
+                     " bytes; there are ", memory,
+                     ": raise --kv-memory, or lower --context or --max-sequences"));
+  }
+  if (bytes.full > 0) {
+    shape.full_blocks =
+        static_cast<int>(std::min<uint64_t>(shape.full_blocks, (memory - rings) / bytes.full));
+  }
+  return shape;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Runner>> Runner::Make(const gguf::File& file, Backend& backend,
                                                      const RunnerOptions& options) {
   ASSIGN_OR_RETURN(auto model, Gemma4::Load(file, backend));
-  std::unique_ptr<Runner> runner(new Runner(backend, std::move(model), options));
+  ASSIGN_OR_RETURN(const KvPool::Shape shape, FitShape(*model, options));
+  std::unique_ptr<Runner> runner(new Runner(backend, std::move(model), options, shape));
   RETURN_IF_ERROR(runner->Allocate());
   return runner;
 }
 
-Runner::Runner(Backend& backend, std::unique_ptr<Gemma4> model, const RunnerOptions& options)
-    : backend_(backend),
-      model_(std::move(model)),
-      options_(options),
-      pool_(KvPool::ShapeFor(options.max_sequences, options.context_length, model_->config().window,
-                             options.chunk)) {}
+Runner::Runner(Backend& backend, std::unique_ptr<Gemma4> model, const RunnerOptions& options,
+               const KvPool::Shape& shape)
+    : backend_(backend), model_(std::move(model)), options_(options), pool_(shape) {}
 
 absl::Status Runner::Allocate() {
   const KvPool::Shape& shape = pool_.shape();
   ASSIGN_OR_RETURN(cache_, model_->AllocateCache(backend_, shape.full_blocks * shape.block_rows,
                                                  shape.slots * shape.ring_blocks * shape.block_rows,
-                                                 options_.kv_f32 ? DType::kF32 : DType::kF16));
+                                                 KvType(options_)));
   const auto matrix = [&](int rows, int cols, DType type) -> absl::StatusOr<Mat> {
     ASSIGN_OR_RETURN(auto memory,
                      backend_.Allocate(static_cast<size_t>(rows) * cols * SizeOf(type)));
@@ -73,20 +110,9 @@ absl::Status Runner::Allocate() {
   return absl::OkStatus();
 }
 
-uint64_t Runner::KvBytesTotal() const {
-  const KvPool::Shape& shape = pool_.shape();
-  const DType type = options_.kv_f32 ? DType::kF32 : DType::kF16;
-  const uint64_t rows = shape.block_rows;
-  return rows * shape.full_blocks * model_->CacheBytesPerRow(false, type) +
-         rows * shape.slots * shape.ring_blocks * model_->CacheBytesPerRow(true, type);
-}
-
-uint64_t Runner::KvBytesUsed() const {
-  const KvPool::Shape& shape = pool_.shape();
-  const DType type = options_.kv_f32 ? DType::kF32 : DType::kF16;
-  const uint64_t rows = shape.block_rows;
-  return rows * pool_.full_blocks_used() * model_->CacheBytesPerRow(false, type) +
-         rows * pool_.slots_used() * shape.ring_blocks * model_->CacheBytesPerRow(true, type);
+uint64_t Runner::KvBytes(int full_blocks, int slots) const {
+  const BlockBytes bytes(*model_, options_, pool_.shape());
+  return full_blocks * bytes.full + slots * bytes.ring;
 }
 
 absl::StatusOr<absl::Span<float>> Runner::Run(absl::Span<const StepPart> parts, const Tap& tap) {

@@ -29,20 +29,24 @@ struct RunnerOptions {
   int max_sequences = 1;  // slots
   int max_rows = 0;       // of a step
   int max_logit_rows = 1;
+  // Bytes for keys and values; what is over a whole context for each sequence is not taken. 0: 2
+  // GiB, or what one sequence of the whole context needs if that is more.
+  uint64_t kv_memory = 0;
   bool kv_f32 = false;
 };
 
 // Not thread-safe. Nothing allocates after Make.
 class Runner {
  public:
-  // `file` and `backend` outlive the runner. Errors as Gemma4::Load.
+  // `file` and `backend` outlive the runner. Errors as Gemma4::Load; INVALID_ARGUMENT: kv_memory
+  // does not hold one sequence of the whole context and the windows of the others.
   static absl::StatusOr<std::unique_ptr<Runner>> Make(const gguf::File& file, Backend& backend,
                                                       const RunnerOptions& options);
 
   const Gemma4& model() const { return *model_; }
   KvPool& pool() { return pool_; }
-  uint64_t KvBytesTotal() const;
-  uint64_t KvBytesUsed() const;
+  uint64_t KvBytesTotal() const { return KvBytes(pool_.shape().full_blocks, pool_.shape().slots); }
+  uint64_t KvBytesUsed() const { return KvBytes(pool_.full_blocks_used(), pool_.slots_used()); }
 
   // Logits of the rows that asked for some, in order, [rows, vocabulary]; they may be overwritten
   // by the caller and are valid until the next call. Parts have different slots, and together at
@@ -50,7 +54,9 @@ class Runner {
   absl::StatusOr<absl::Span<float>> Run(absl::Span<const StepPart> parts, const Tap& tap = {});
 
  private:
-  Runner(Backend& backend, std::unique_ptr<Gemma4> model, const RunnerOptions& options);
+  Runner(Backend& backend, std::unique_ptr<Gemma4> model, const RunnerOptions& options,
+         const KvPool::Shape& shape);
+  uint64_t KvBytes(int full_blocks, int slots) const;
   absl::Status Allocate();
   void Fill(absl::Span<const StepPart> parts);
   int UploadSoft(absl::Span<const StepPart> parts);

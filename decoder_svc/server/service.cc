@@ -45,6 +45,7 @@ class GetInfoCall final : public AnswerCall<v1::GetDecoderInfoRequest, v1::GetDe
     response.set_dim(model.dim);
     response.set_vocabulary_size(model.vocabulary_size);
     response.set_context_length(model.context_length);
+    response.set_max_sequences(model.max_sequences);
     response.set_backend(model.backend);
     FillLoad(response.mutable_load());
     FillEncoders(&response);

@@ -47,7 +47,8 @@ void PrintDecoder(const v1::GetDecoderInfoResponse& info) {
   const v1::DecoderLoad& load = info.load();
   std::cout << "  model        " << info.model_name() << ", width " << info.dim() << ", vocabulary "
             << info.vocabulary_size() << "\n"
-            << "  context      " << info.context_length() << " tokens\n"
+            << "  context      " << info.context_length() << " tokens, " << info.max_sequences()
+            << " requests at once\n"
             << "  runs on      " << info.backend() << " (version " << info.version() << ")\n"
             << "  load         " << load.running() << " running, " << load.queued() << " waiting, "
             << load.sessions() << " sessions, KV cache " << Mebibytes(load.kv_bytes_used())

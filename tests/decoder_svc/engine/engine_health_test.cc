@@ -56,7 +56,7 @@ class FaultyBackend final : public NullBackend {
 
 class EngineHealthTest : public ::testing::Test {
  protected:
-  EngineHealthTest() { Start({}); }
+  EngineHealthTest() { Start({.max_sequences = 1}); }
   void Start(const EngineOptions& options) {
     auto backend = std::make_unique<FaultyBackend>(faults_);
     auto runner =
@@ -133,7 +133,7 @@ TEST_F(EngineHealthTest, ShortMemoryPasses) {
 
 // A plan without a row is a bug: it ends requests instead of going round for ever.
 TEST_F(EngineHealthTest, PlansThatGiveNothingAreAnError) {
-  Start({.chunk = 0});
+  Start({.chunk = 0, .max_sequences = 1});
   for (int i = 0; i < 3; ++i) EXPECT_EQ(Run(), "INTERNAL");
   EXPECT_EQ(GetErrorDetail(engine_->health()).reason, "INTERNAL");
   EXPECT_EQ(Run(), "refused: DRAINING");

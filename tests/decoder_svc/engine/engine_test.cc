@@ -10,8 +10,10 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "common/status/error.h"
 #include "common/time/steady.h"
 #include "tests/decoder_svc/engine/sink.h"
@@ -35,7 +37,11 @@ class EngineTest : public testing::Test {
     engine_ = *std::move(engine);
   }
   static EngineOptions Options() {
-    return {.backend = {.threads = 1}, .context_length = 512, .chunk = 64, .kv_f32 = true};
+    return {.backend = {.threads = 1},
+            .context_length = 512,
+            .chunk = 64,
+            .kv_f32 = true,
+            .max_sequences = 1};
   }
   static EngineRequest Greedy(std::vector<int32_t> prompt, int max_tokens) {
     EngineRequest request;
@@ -168,6 +174,72 @@ TEST_F(EngineTest, SeveralAtOnceAnswerAsOneByOne) {
     EXPECT_EQ(sink->tokens, text_.Ints(prompt + ".greedy")) << prompt;
   }
   ExpectIdle();
+}
+
+TEST_F(EngineTest, SeedsSurviveCompanyAndChunks) {
+  const auto sampled = [&](const std::string& prompt, uint64_t seed) {
+    EngineRequest request = Greedy(text_.Ints(prompt + ".tokens"), 24);
+    request.client = prompt;
+    request.sampling = {.temperature = 1.5f, .seed = seed};
+    return Submit(std::move(request));
+  };
+  Start(Options());
+  const auto alone = sampled("long", 7);
+  alone->Wait();
+  EngineOptions options = Options();
+  options.max_sequences = 4;
+  options.chunk = 16;
+  options.stall_target = absl::ZeroDuration();
+  Start(options);
+  std::vector<std::shared_ptr<Sink>> others = {sampled("short", 1), sampled("medium", 2)};
+  const auto together = sampled("long", 7);
+  others.push_back(sampled("long", 8));
+  ASSERT_TRUE(together->Wait().ok()) << together->Wait().status();
+  EXPECT_EQ(together->tokens, alone->tokens);
+  for (const auto& sink : others) EXPECT_TRUE(sink->Wait().ok());
+  EXPECT_NE(others.back()->tokens, alone->tokens);
+  ExpectIdle();
+}
+
+// One ends while it writes, one while it reads, one while it waits; whoever is beside them goes on
+// as if nothing had happened.
+TEST_F(EngineTest, EndsSomeOfSeveral) {
+  for (const bool by_deadline : {false, true}) {
+    EngineOptions options = Options();
+    options.max_sequences = 3;
+    options.chunk = 8;
+    Start(options);
+    const auto stays = std::make_shared<Sink>(), writes = std::make_shared<Sink>(),
+               reads = std::make_shared<Sink>(), waits = std::make_shared<Sink>();
+    Event all_here;
+    std::vector<Engine::Handle> handles;
+    stays->on_prefill = [&](int) { all_here.WaitForNotification(); };
+    reads->on_prefill = [&](int) {
+      if (writes->tokens.empty() || handles.empty()) return;
+      for (const Engine::Handle handle : std::exchange(handles, {})) engine_->Cancel(handle);
+    };
+    Submit(Greedy(text_.Ints("medium.tokens"), 24), stays);
+    for (const auto& [prompt, sink] :
+         {std::pair("short", writes), std::pair("long", reads), std::pair("short", waits)}) {
+      EngineRequest request = Greedy(text_.Ints(absl::StrCat(prompt, ".tokens")), 0);
+      if (by_deadline) request.time_limit = absl::Milliseconds(20);
+      Submit(std::move(request), sink);
+      if (!by_deadline) handles.push_back(handle_);
+    }
+    all_here.Notify();
+    const auto code =
+        by_deadline ? absl::StatusCode::kDeadlineExceeded : absl::StatusCode::kCancelled;
+    for (const auto& sink : {writes, reads, waits}) EXPECT_EQ(sink->Wait().status().code(), code);
+    if (!by_deadline) {
+      EXPECT_FALSE(writes->tokens.empty());
+      EXPECT_FALSE(reads->prefill.empty());
+      EXPECT_TRUE(reads->tokens.empty());
+      EXPECT_TRUE(waits->prefill.empty());
+    }
+    ASSERT_TRUE(stays->Wait().ok()) << stays->Wait().status();
+    EXPECT_EQ(stays->tokens, text_.Ints("medium.greedy"));
+    ExpectIdle();
+  }
 }
 
 TEST_F(EngineTest, StopsAtAStopToken) {

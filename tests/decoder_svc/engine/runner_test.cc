@@ -2,6 +2,7 @@
 // work: what the scheduler does changes no answer.
 #include "decoder_svc/engine/runner.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -166,6 +167,33 @@ TEST(RunnerKvTest, CountsWhatIsReserved) {
   EXPECT_EQ(model.runner->KvBytesUsed(), block * (2 * 64 + 2 * 32));
   model.runner->pool().Release(slot);
   EXPECT_EQ(model.runner->KvBytesUsed(), 0u);
+}
+
+TEST(RunnerKvTest, TakesNoMoreMemoryThanIsGiven) {
+  const auto file = *gguf::File::Open("tests/data/models/tiny-F16.gguf");
+  const auto backend = *MakeBackend({.name = "ref"});
+  const auto total = [&](uint64_t memory) -> absl::StatusOr<uint64_t> {
+    const auto runner = Runner::Make(*file, *backend,
+                                     {.context_length = 1024,
+                                      .chunk = 8,
+                                      .max_sequences = 4,
+                                      .max_rows = 11,
+                                      .kv_memory = memory});
+    if (!runner.ok()) return runner.status();
+    return (*runner)->KvBytesTotal();
+  };
+  const uint64_t full = 128 * 2 * 2 * 2 * 64, ring = 128 * 2 * 2 * 2 * 32;  // of a block
+  const uint64_t least = 4 * ring + 8 * full;
+  EXPECT_EQ(*total(0), 4 * ring + 4 * 8 * full) << "all that four contexts need";
+  EXPECT_EQ(*total(uint64_t{1} << 40), 4 * ring + 4 * 8 * full);
+  EXPECT_EQ(*total(least), least);
+  EXPECT_EQ(*total(least + 2 * full - 1), least + full);
+  const absl::Status status = total(least - 1).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()),
+              testing::AllOf(testing::HasSubstr(absl::StrCat("at least ", least, " bytes")),
+                             testing::HasSubstr(absl::StrCat("there are ", least - 1)),
+                             testing::HasSubstr("--kv-memory")));
 }
 
 }  // namespace

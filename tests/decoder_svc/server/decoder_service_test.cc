@@ -332,6 +332,7 @@ TEST_F(DecoderService, TellsWhatItIs) {
   EXPECT_EQ(info.model_name(), "fake");
   EXPECT_EQ(info.dim(), 4u);
   EXPECT_EQ(info.context_length(), 200u);
+  EXPECT_EQ(info.max_sequences(), 3u);
   EXPECT_EQ(info.encoder_fingerprint(), encoder_.fingerprint);
   ASSERT_EQ(info.encoders_size(), 1);
   EXPECT_EQ(info.encoders(0).address(), encoder_address_);
