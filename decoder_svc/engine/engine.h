@@ -29,6 +29,7 @@ struct EngineOptions {
   absl::Duration max_wait = absl::Seconds(120);  // expected; whoever would wait longer is refused
   int max_sequences = 8;                         // read or written at once
   uint64_t kv_memory = 0;                        // bytes for keys and values; 0: see RunnerOptions
+  absl::Duration max_hold = absl::Seconds(30);   // that a sink may be without room, each time
 };
 
 // What the tokenizer says about single tokens.
@@ -53,6 +54,7 @@ struct EngineLoad {
   int reserved = 0;  // places taken by requests that are not here yet
   int queued = 0;    // here, and waiting
   int running = 0;
+  int held = 0;  // of those that run: their sinks have no room
   uint64_t kv_bytes_total = 0;
   uint64_t kv_bytes_used = 0;
   absl::Duration expected_wait;  // of a request that comes now, before it is read

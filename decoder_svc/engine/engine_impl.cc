@@ -37,6 +37,7 @@ EngineImpl::EngineImpl(std::unique_ptr<Backend> backend, std::unique_ptr<Runner>
       special_(std::move(special)),
       last_step_(absl::ToInt64Nanoseconds(SteadyNow())) {
   running_.reserve(options.max_sequences);
+  able_.reserve(options.max_sequences);
   turns_.reserve(options.max_sequences);
   work_.reserve(options.max_sequences);
   parts_.reserve(options.max_sequences);
@@ -112,7 +113,7 @@ absl::StatusOr<Engine::Handle> EngineImpl::Submit(Place /*given back when all is
   live_.insert(handle);
   queue_.push_back(std::move(sequence));
   load_.queued = static_cast<int>(queue_.size());
-  wake_.notify_one();
+  Wake();
   return handle;
 }
 
@@ -152,6 +153,11 @@ int EngineImpl::MostPositions(const Sequence& sequence) const {
 void EngineImpl::Cancel(Handle handle) {
   const std::lock_guard lock(mutex_);
   if (live_.contains(handle)) cancelled_.insert(handle);
+  Wake();
+}
+
+void EngineImpl::Wake() {
+  news_ = true;
   wake_.notify_one();
 }
 
@@ -179,7 +185,7 @@ void EngineImpl::Shutdown() {
   {
     const std::lock_guard lock(mutex_);
     draining_ = stopping_ = true;
-    wake_.notify_one();
+    Wake();
   }
   const std::lock_guard lock(join_mutex_);
   if (thread_.joinable()) thread_.join();

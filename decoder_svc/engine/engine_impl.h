@@ -48,14 +48,18 @@ class EngineImpl final : public Engine {
   absl::Status Refusal() const;  // why nothing new is taken; OK while it is
   Pace::Work Left(const Sequence& sequence) const;
   absl::Duration ExpectedWait() const;
+  void Wake();
 
   // The engine thread.
   void Loop();
-  bool WaitForWork();  // false: shut down and nothing left
+  bool BeginRound();  // false: shut down and nothing left
+  void Hold();        // those whose sinks have no room, and no others
   void EndUnwanted();
   void Admit();
-  void RunStep();
-  void Plan();  // fills work_ and parts_
+  bool Step();  // false: nobody can go on
+  void WaitForNews();
+  void Plan();  // fills able_, turns_, work_ and parts_
+  void Run();   // parts_
   void OnEmptyPlan();
   void FailStep(const absl::Status& status);
   int PromptRows() const;  // of work_
@@ -76,15 +80,17 @@ class EngineImpl final : public Engine {
   // The engine thread's own.
   std::vector<std::unique_ptr<Sequence>> running_;  // oldest first
   FairShare shares_;                                // of those that run
-  std::vector<Turn> turns_;
-  std::vector<Sequence*> work_;  // that have rows in this step
-  std::vector<StepPart> parts_;  // their rows
-  int failures_ = 0;             // in a row
-  int empty_plans_ = 0;          // in a row
+  std::vector<Sequence*> able_;                     // that are not held
+  std::vector<Turn> turns_;                         // theirs
+  std::vector<Sequence*> work_;                     // that have rows in this step
+  std::vector<StepPart> parts_;                     // their rows
+  int failures_ = 0;                                // in a row
+  int empty_plans_ = 0;                             // in a row
 
   std::atomic<int64_t> last_step_;  // nanoseconds of the steady clock
   mutable std::mutex mutex_;        // guards all that follows, but for the thread
   std::condition_variable wake_;
+  bool news_ = false;  // since the round began
   std::deque<std::unique_ptr<Sequence>> queue_;
   absl::flat_hash_set<Handle> live_;
   absl::flat_hash_set<Handle> cancelled_;  // of those alive

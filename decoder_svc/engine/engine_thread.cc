@@ -30,6 +30,13 @@ absl::Status DeadlineExceeded() {
                    {.reason = reason::kDeadlineExceeded});
 }
 
+absl::Status ClientTooSlow(absl::Duration limit) {
+  return MakeError(absl::StatusCode::kResourceExhausted,
+                   absl::StrCat("the client has read too little of the answer for ",
+                                absl::FormatDuration(limit)),
+                   {.reason = reason::kClientTooSlow});
+}
+
 absl::Status DrainDeadline() {
   return MakeError(absl::StatusCode::kUnavailable,
                    "the decoder stopped before the answer was complete",
@@ -45,20 +52,39 @@ absl::Status StepError(const absl::Status& status) {
 }  // namespace
 
 void EngineImpl::Loop() {
-  while (WaitForWork()) {
-    last_step_ = absl::ToInt64Nanoseconds(SteadyNow());
+  while (BeginRound()) {
+    Hold();
     EndUnwanted();
     Admit();
-    if (!running_.empty()) RunStep();
+    if (!Step()) WaitForNews();
   }
 }
 
-bool EngineImpl::WaitForWork() {
+bool EngineImpl::BeginRound() {
+  last_step_ = absl::ToInt64Nanoseconds(SteadyNow());
+  const std::lock_guard lock(mutex_);
+  news_ = false;
+  return !stopping_ || !running_.empty() || !queue_.empty();
+}
+
+// Sinks are asked anew after a beat.
+void EngineImpl::WaitForNews() {
   std::unique_lock lock(mutex_);
-  if (!running_.empty() || !queue_.empty()) return true;
-  if (stopping_) return false;
-  wake_.wait_for(lock, kBeat);
-  return true;
+  wake_.wait_for(lock, kBeat, [this] { return news_; });
+}
+
+void EngineImpl::Hold() {
+  int held = 0;
+  for (const auto& sequence : running_) {
+    if (sequence->reads_prompt() || sequence->sink->HasRoom()) {
+      sequence->held_since.reset();
+      continue;
+    }
+    if (!sequence->held_since) sequence->held_since = SteadyNow();
+    ++held;
+  }
+  const std::lock_guard lock(mutex_);
+  load_.held = held;
 }
 
 void EngineImpl::EndUnwanted() {
@@ -85,6 +111,9 @@ void EngineImpl::EndUnwanted() {
   for (auto& [sequence, status] : unwanted) End(*sequence, std::move(status));
   for (auto& sequence : running_) {
     absl::Status status = verdict(*sequence, stopping ? DrainDeadline() : absl::OkStatus());
+    if (status.ok() && sequence->held_since && now - *sequence->held_since >= options_.max_hold) {
+      status = ClientTooSlow(options_.max_hold);
+    }
     if (!status.ok()) End(*sequence, std::move(status));
   }
   Sweep();
@@ -111,9 +140,19 @@ void EngineImpl::Admit() {
   for (const auto& sequence : running_) running_left_ += Left(*sequence);
 }
 
-void EngineImpl::RunStep() {
+bool EngineImpl::Step() {
   Plan();
-  if (work_.empty()) return OnEmptyPlan();
+  if (able_.empty()) return false;
+  if (work_.empty()) {
+    OnEmptyPlan();
+  } else {
+    Run();
+  }
+  Sweep();
+  return true;
+}
+
+void EngineImpl::Run() {
   empty_plans_ = 0;
   const absl::Duration start = SteadyNow();
   absl::StatusOr<absl::Span<float>> logits = runner_->Run(parts_);
@@ -129,14 +168,16 @@ void EngineImpl::RunStep() {
     const size_t vocabulary = info_.vocabulary_size;
     Pick(*work_[i], logits->subspan(row++ * vocabulary, vocabulary));
   }
-  Sweep();
 }
 
 void EngineImpl::Plan() {
+  able_.clear();
   turns_.clear();
   work_.clear();
   parts_.clear();
   for (const auto& sequence : running_) {
+    if (sequence->held_since) continue;
+    able_.push_back(sequence.get());
     turns_.push_back({.prompt_left = std::max(sequence->prompt_tokens - sequence->read, 0),
                       .spent = shares_.Spent(sequence->request.client)});
   }
@@ -144,7 +185,7 @@ void EngineImpl::Plan() {
            pace_.best_rows_per_second());
   for (size_t i = 0; i < turns_.size(); ++i) {
     const int rows = turns_[i].rows;
-    Sequence& s = *running_[i];
+    Sequence& s = *able_[i];
     if (rows == 0) continue;
     work_.push_back(&s);
     parts_.push_back({.slot = s.slot,
@@ -161,12 +202,11 @@ void EngineImpl::OnEmptyPlan() {
   empty_plans_ = 0;
   const absl::Status status =
       MakeError(absl::StatusCode::kInternal,
-                absl::StrCat("no row of ", running_.size(), " requests was planned ",
-                             kMostEmptyPlans, " times in a row"),
+                absl::StrCat("no row of ", able_.size(), " requests was planned ", kMostEmptyPlans,
+                             " times in a row"),
                 {.reason = reason::kInternal});
   CountFailure(status);
-  End(*running_.front(), status);
-  Sweep();
+  End(*able_.front(), status);
 }
 
 int EngineImpl::PromptRows() const {
@@ -186,7 +226,6 @@ void EngineImpl::FailStep(const absl::Status& status) {
     CountFailure(error);
   }
   for (Sequence* sequence : work_) End(*sequence, error);
-  Sweep();
 }
 
 void EngineImpl::CountFailure(const absl::Status& status) {
@@ -250,6 +289,7 @@ void EngineImpl::End(Sequence& sequence, absl::StatusOr<EngineResult> result) {
     if (sequence.slot >= 0) {
       runner_->pool().Release(sequence.slot);
       --load_.running;
+      if (sequence.held_since) --load_.held;
       load_.kv_bytes_used = runner_->KvBytesUsed();
       pace_.OnEnd(sequence.prompt_tokens, sequence.completion_tokens());
     }

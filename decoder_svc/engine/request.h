@@ -79,10 +79,13 @@ class TokenSink {
   virtual ~TokenSink() = default;
   // Prompt tokens read so far.
   virtual void OnPrefill(int /*read*/, int /*total*/) {}
+  // Whether there is room for more tokens; asked again and again while the answer is written. As
+  // long as there is none, the sequence is held: it keeps its memory and gets no rows.
+  virtual bool HasRoom() { return true; }
   // Returns whether to go on.
   virtual bool OnToken(const SampledToken& token) = 0;
   // The last call: a result, or why there is none (CANCELLED, DEADLINE_EXCEEDED, INTERNAL,
-  // UNAVAILABLE).
+  // UNAVAILABLE, or RESOURCE_EXHAUSTED (CLIENT_TOO_SLOW) after max_hold without room).
   virtual void OnDone(absl::StatusOr<EngineResult> result) = 0;
 };
 

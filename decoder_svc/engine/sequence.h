@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -27,6 +28,7 @@ struct Sequence {
   absl::Duration submitted;
   absl::Duration admitted;
   absl::Duration give_up = absl::InfiniteDuration();
+  std::optional<absl::Duration> held_since;  // its sink has had no room since then
   EngineTimings timings;
 
   int unread() const { return static_cast<int>(tokens.size()) - read; }

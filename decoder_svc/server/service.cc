@@ -56,6 +56,7 @@ class GetInfoCall final : public AnswerCall<v1::GetDecoderInfoRequest, v1::GetDe
     const EngineLoad load = decoder_.engine.load();
     to->set_queued(load.queued);
     to->set_running(load.running);
+    to->set_held(load.held);
     to->set_kv_bytes_total(load.kv_bytes_total);
     to->set_kv_bytes_used(load.kv_bytes_used);
     to->set_preparing(decoder_.counts.preparing);

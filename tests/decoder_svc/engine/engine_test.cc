@@ -409,6 +409,61 @@ TEST_F(EngineTest, DeadlinesEndRequests) {
   ExpectIdle();
 }
 
+// Held in the middle of its answer, while another one is answered.
+TEST_F(EngineTest, HoldsWhoHasNoRoom) {
+  EngineOptions options = Options();
+  options.max_sequences = 2;
+  Start(options);
+  const auto slow = std::make_shared<Sink>();
+  slow->on_token = [&](const SampledToken&) {
+    slow->has_room = slow->tokens.size() != 5;
+    return true;
+  };
+  Submit(Greedy(text_.Ints("medium.tokens"), 24), slow);
+  const auto other = Submit(Greedy(text_.Ints("short.tokens"), 24));
+  ASSERT_TRUE(other->Wait().ok());
+  EXPECT_EQ(other->tokens, text_.Ints("short.greedy"));
+  while (engine_->load().held == 0) absl::SleepFor(absl::Milliseconds(1));
+  const EngineLoad load = engine_->load();
+  EXPECT_EQ(load.running, 1);
+  EXPECT_GT(load.kv_bytes_used, 0u);
+  const absl::Duration beat = engine_->last_step();
+  while (engine_->last_step() == beat) absl::SleepFor(absl::Milliseconds(1));
+  EXPECT_EQ(slow->tokens.size(), 5u);
+  EXPECT_TRUE(Submit(Greedy({2, 5}, 2))->Wait().ok()) << "there is a place left";
+  slow->has_room = true;
+  ASSERT_TRUE(slow->Wait().ok()) << slow->Wait().status();
+  EXPECT_EQ(slow->tokens, text_.Ints("medium.greedy"));
+  ExpectIdle();
+}
+
+TEST_F(EngineTest, EndsWhoIsHeld) {
+  enum class By { kLimit, kCancel, kDeadline, kShutdown };
+  for (const By by : {By::kLimit, By::kCancel, By::kDeadline, By::kShutdown}) {
+    EngineOptions options = Options();
+    if (by == By::kLimit) options.max_hold = absl::Milliseconds(20);
+    Start(options);
+    const auto held = std::make_shared<Sink>();
+    held->has_room = false;
+    EngineRequest request = Greedy({2, 5}, 0);
+    if (by == By::kDeadline) request.time_limit = absl::Milliseconds(200);
+    Submit(std::move(request), held);
+    if (by == By::kCancel || by == By::kShutdown) {
+      while (engine_->load().held == 0) absl::SleepFor(absl::Milliseconds(1));
+      if (by == By::kCancel) engine_->Cancel(handle_);
+      if (by == By::kShutdown) engine_->Shutdown();
+    }
+    const std::string reason = GetErrorDetail(held->Wait().status()).reason;
+    EXPECT_EQ(reason, by == By::kLimit      ? "CLIENT_TOO_SLOW"
+                      : by == By::kCancel   ? "CANCELLED"
+                      : by == By::kDeadline ? "DEADLINE_EXCEEDED"
+                                            : "DRAIN_DEADLINE");
+    EXPECT_EQ(held->tokens.size(), 1u) << "the prompt's last row gives one";
+    ExpectIdle();
+    EXPECT_EQ(engine_->load().held, 0);
+  }
+}
+
 TEST_F(EngineTest, RefusesWhenTheQueueIsFull) {
   EngineOptions options = Options();
   options.max_queue = 2;
