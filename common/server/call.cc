@@ -73,6 +73,7 @@ Call::Call(grpc::CallbackServerContext* context, const Logger& logger, std::stri
                     ? absl::InfiniteFuture()
                     : absl::FromChrono(context->deadline())),
       give_up_(start_ + (deadline_ - absl::Now())),
+      host_(HostOf(context->peer())),
       request_id_(Header(*context, kRequestIdHeader)),
       traceparent_(Header(*context, kTraceparentHeader)) {
   if (!IsSaneRequestId(request_id_)) {

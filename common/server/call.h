@@ -39,7 +39,7 @@ class Call {
   const std::string& request_id() const { return request_id_; }
   const std::string& traceparent() const { return traceparent_; }  // empty: none came
   // Whose call it is, as far as is known.
-  std::string host() const { return HostOf(context_->peer()); }
+  const std::string& host() const { return host_; }
   absl::Duration elapsed() const;
   absl::Time deadline() const { return deadline_; }
   // Until the caller's deadline, however the clock is set meanwhile.
@@ -65,6 +65,7 @@ class Call {
   const absl::Duration start_;  // of SteadyNow
   const absl::Time deadline_;
   const absl::Duration give_up_;  // SteadyNow() at the deadline
+  const std::string host_;  // kept: when the call has ended gRPC no longer knows its peer
   std::string request_id_;
   std::string traceparent_;
   bool accepted_ = false;
