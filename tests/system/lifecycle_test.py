@@ -245,7 +245,8 @@ def test_several_requests_run_at_once(tmp_path):
 
 
 def test_too_little_memory_for_keys_and_values(tmp_path):
-    line = fails_to_start("softsplice-decoder", "--model", MODEL, "--kv-memory", 1000)
+    flags = ("--model", MODEL, "--listen", f"unix:{tmp_path}/d", "--kv-memory", 1000)
+    line = fails_to_start("softsplice-decoder", *flags)
     assert re.search(r"at least \d+ bytes; there are 1000: raise --kv-memory", line), line
 
 
