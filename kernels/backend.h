@@ -65,6 +65,12 @@ class Backend {
   // x = cap * tanh(x / cap).
   virtual void Softcap(Mat x, float cap) = 0;
 
+  // What picking a token takes of each row of `logits`: its best ids, kI32 [rows, n], and their
+  // logits, [rows, n], the best first and of equal ones the smaller id; and [rows, 2], the largest
+  // and ln(sum(e^logit)), both NaN where a logit is not finite, ids and values being worthless
+  // then. n is kMostTopLogits at most and no more than logits.cols.
+  virtual void TopLogits(Mat ids, Mat values, Mat stats, Mat logits) = 0;
+
   // Stores k and v [rows, kv_heads * head_dim] at the rows' positions.
   virtual void KvAppend(const KvLayer& kv, Mat k, Mat v, const RowMap& rows,
                         const KvPages& pages) = 0;

@@ -15,6 +15,9 @@ enum class Use : uint8_t {
   kVector,  // gains and factors, float32
 };
 
+// Columns that TopLogits gives, at most.
+inline constexpr int kMostTopLogits = 256;
+
 enum class Gelu : uint8_t {
   kTanh,   // x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))): the models' own
   kQuick,  // x sigmoid(1.702 x): llama.cpp's, for cross-checks

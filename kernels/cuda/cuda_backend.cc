@@ -24,6 +24,7 @@
 #include "kernels/cuda/pack.h"
 #include "kernels/cuda/rope.h"
 #include "kernels/cuda/sound.h"
+#include "kernels/cuda/top_logits.h"
 
 namespace softsplice {
 namespace {
@@ -178,6 +179,10 @@ class CudaBackend final : public Backend {
   }
   void Softcap(Mat x, float cap) override {
     Do("Softcap", [&] { return LaunchSoftcap(stream_, x, cap); });
+  }
+  void TopLogits(Mat ids, Mat values, Mat stats, Mat logits) override {
+    uint64_t* scratch = RoomFor<uint64_t>(keys_, TopLogitsScratch(logits));
+    Do("TopLogits", [&] { return LaunchTopLogits(stream_, ids, values, stats, logits, scratch); });
   }
 
   void KvAppend(const KvLayer& kv, Mat k, Mat v, const RowMap& rows,
@@ -349,6 +354,7 @@ class CudaBackend final : public Backend {
   const cudaStream_t stream_;
   Staging staging_;
   Scratch partials_, counters_, halves_;  // of attention
+  Scratch keys_;                          // of TopLogits
   std::vector<Frequencies> frequencies_;
   const char* last_op_ = "nothing";
   absl::Status status_;  // since the last Wait()
