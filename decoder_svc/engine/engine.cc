@@ -33,11 +33,11 @@ absl::Status CheckOptions(const EngineOptions& options, const TextConfig& config
 // One real step, so that a model that can't work fails now and not at the first request.
 absl::Status WarmUp(Runner& runner, int32_t token) {
   const std::optional<int> slot = runner.pool().Reserve(1);
-  absl::StatusOr<absl::Span<float>> logits =
+  const absl::StatusOr<absl::Span<const RowLogits>> logits =
       runner.Run({{.slot = *slot, .tokens = absl::MakeConstSpan(&token, 1), .logit_rows = 1}});
   runner.pool().Release(*slot);
   RETURN_IF_ERROR(logits.status());
-  return Sampler({.temperature = 0}, {}, {}, 0).Sample(*logits).status();
+  return Sampler({.temperature = 0}, {}, {}, 0).Sample(logits->front()).status();
 }
 
 }  // namespace

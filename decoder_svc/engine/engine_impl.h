@@ -64,7 +64,7 @@ class EngineImpl final : public Engine {
   void FailStep(const absl::Status& status);
   int PromptRows() const;  // of work_
   void Advance(Sequence& sequence, int rows);
-  void Pick(Sequence& sequence, absl::Span<float> logits);
+  void Pick(Sequence& sequence, const RowLogits& logits);
   void Finish(Sequence& sequence, EngineFinish finish, int32_t stop_token = -1);
   void End(Sequence& sequence, absl::StatusOr<EngineResult> result);
   void Sweep();  // forgets the sequences that ended

@@ -155,18 +155,16 @@ bool EngineImpl::Step() {
 void EngineImpl::Run() {
   empty_plans_ = 0;
   const absl::Duration start = SteadyNow();
-  absl::StatusOr<absl::Span<float>> logits = runner_->Run(parts_);
+  const absl::StatusOr<absl::Span<const RowLogits>> logits = runner_->Run(parts_);
   if (!logits.ok()) return FailStep(logits.status());
   {
     const std::lock_guard lock(mutex_);
     pace_.OnStep(PromptRows(), SteadyNow() - start);
   }
-  int row = 0;
+  size_t row = 0;
   for (size_t i = 0; i < work_.size(); ++i) {
     Advance(*work_[i], static_cast<int>(parts_[i].tokens.size()));
-    if (parts_[i].logit_rows == 0) continue;
-    const size_t vocabulary = info_.vocabulary_size;
-    Pick(*work_[i], logits->subspan(row++ * vocabulary, vocabulary));
+    if (parts_[i].logit_rows > 0) Pick(*work_[i], (*logits)[row++]);
   }
 }
 
@@ -192,7 +190,8 @@ void EngineImpl::Plan() {
                       .first = s.read,
                       .tokens = absl::MakeConstSpan(s.tokens).subspan(s.read, rows),
                       .soft = s.request.prompt.soft,
-                      .logit_rows = rows == s.unread() ? 1 : 0});
+                      .logit_rows = rows == s.unread() ? 1 : 0,
+                      .all_logits = s.sampler.needs_all()});
   }
 }
 
@@ -249,7 +248,7 @@ void EngineImpl::Advance(Sequence& sequence, int rows) {
 }
 
 // Takes the next token from `logits` and tells the sink.
-void EngineImpl::Pick(Sequence& sequence, absl::Span<float> logits) {
+void EngineImpl::Pick(Sequence& sequence, const RowLogits& logits) {
   absl::StatusOr<SampledToken> sampled = sequence.sampler.Sample(logits);
   if (!sampled.ok()) {
     // Soft tokens are the client's: large ones may overflow.

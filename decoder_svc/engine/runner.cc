@@ -74,6 +74,11 @@ Runner::Runner(Backend& backend, std::unique_ptr<Gemma4> model, const RunnerOpti
                const KvPool::Shape& shape)
     : backend_(backend), model_(std::move(model)), options_(options), pool_(shape) {}
 
+Runner::Top::Top(Arena& arena, int rows, int vocabulary)
+    : ids(arena.New(rows, std::min(vocabulary, kMostTopLogits), DType::kI32)),
+      values(arena.New(rows, ids.cols)),
+      stats(arena.New(rows, 2)) {}
+
 absl::Status Runner::Allocate() {
   const KvPool::Shape& shape = pool_.shape();
   ASSIGN_OR_RETURN(cache_, model_->AllocateCache(backend_, shape.full_blocks * shape.block_rows,
@@ -106,7 +111,16 @@ absl::Status Runner::Allocate() {
   ASSIGN_OR_RETURN(auto memory, backend_.Allocate(workspace));
   workspace_ = memory.get();
   memory_.push_back(std::move(memory));
-  logits_.resize(static_cast<size_t>(options_.max_logit_rows) * model_->config().vocab);
+
+  const int vocabulary = model_->config().vocab;
+  Arena top(nullptr);
+  Top(top, options_.max_logit_rows, vocabulary);
+  top_host_.resize(top.Peak());
+  ASSIGN_OR_RETURN(memory, backend_.Allocate(top_host_.size()));
+  top_ = memory.get();
+  memory_.push_back(std::move(memory));
+  logits_.resize(static_cast<size_t>(options_.max_logit_rows) * vocabulary);
+  row_logits_.reserve(options_.max_logit_rows);
   return absl::OkStatus();
 }
 
@@ -115,13 +129,54 @@ uint64_t Runner::KvBytes(int full_blocks, int slots) const {
   return full_blocks * bytes.full + slots * bytes.ring;
 }
 
-absl::StatusOr<absl::Span<float>> Runner::Run(absl::Span<const StepPart> parts, const Tap& tap) {
+absl::StatusOr<absl::Span<const RowLogits>> Runner::Run(absl::Span<const StepPart> parts,
+                                                        const Tap& tap) {
   Fill(parts);
-  Arena arena(workspace_);
+  Arena arena(workspace_), top_arena(top_);
   const Mat logits = model_->Forward(backend_, arena, Upload(parts), cache_, tap);
-  if (logits.rows > 0) backend_.Download(logits_.data(), logits);
+  const Top top(top_arena, logits.rows, model_->config().vocab);
+  if (logits.rows > 0) {
+    backend_.TopLogits(top.ids, top.values, top.stats, logits);
+    const int numbers = static_cast<int>(top_arena.Peak() / SizeOf(DType::kI32));
+    backend_.Download(top_host_.data(), {top_, 1, numbers, numbers, DType::kI32});
+    DownloadAll(parts, logits);
+  }
   RETURN_IF_ERROR(backend_.Wait());
-  return absl::MakeSpan(logits_.data(), static_cast<size_t>(logits.rows) * logits.cols);
+  Describe(parts, top);
+  return row_logits_;
+}
+
+void Runner::DownloadAll(absl::Span<const StepPart> parts, Mat logits) {
+  int row = 0;
+  for (const StepPart& part : parts) {
+    if (part.all_logits && part.logit_rows > 0) {
+      backend_.Download(logits_.data() + static_cast<size_t>(row) * logits.cols,
+                        logits.Rows(row, part.logit_rows));
+    }
+    row += part.logit_rows;
+  }
+}
+
+void Runner::Describe(absl::Span<const StepPart> parts, const Top& top) {
+  const auto host = [&]<class T>(Mat mat, int row, T) {
+    const ptrdiff_t place = reinterpret_cast<char*>(mat.Row<T>(row)) - static_cast<char*>(top_);
+    return absl::MakeConstSpan(reinterpret_cast<const T*>(top_host_.data() + place), mat.cols);
+  };
+  row_logits_.clear();
+  for (const StepPart& part : parts) {
+    for (int i = 0; i < part.logit_rows; ++i) {
+      const int row = static_cast<int>(row_logits_.size());
+      const auto stats = host(top.stats, row, float{});
+      RowLogits& known =
+          row_logits_.emplace_back(RowLogits{.ids = host(top.ids, row, int32_t{}),
+                                             .values = host(top.values, row, float{}),
+                                             .max = stats[0],
+                                             .log_sum = stats[1]});
+      const size_t vocabulary = model_->config().vocab;
+      if (part.all_logits)
+        known.all = absl::MakeSpan(logits_).subspan(row * vocabulary, vocabulary);
+    }
+  }
 }
 
 void Runner::Fill(absl::Span<const StepPart> parts) {

@@ -10,6 +10,7 @@
 #include "absl/types/span.h"
 #include "decoder_svc/engine/kv_pool.h"
 #include "decoder_svc/engine/request.h"
+#include "decoder_svc/engine/row_logits.h"
 #include "decoder_svc/model/gemma4.h"
 
 namespace softsplice {
@@ -21,6 +22,7 @@ struct StepPart {
   absl::Span<const int32_t> tokens;  // one per row; the pad token at soft positions
   absl::Span<const SoftRun> soft;    // by position in the sequence; those outside are left out
   int logit_rows = 0;                // how many of the last rows need logits
+  bool all_logits = false;           // of each of them, not only what is known of the best
 };
 
 struct RunnerOptions {
@@ -48,12 +50,19 @@ class Runner {
   uint64_t KvBytesTotal() const { return KvBytes(pool_.shape().full_blocks, pool_.shape().slots); }
   uint64_t KvBytesUsed() const { return KvBytes(pool_.full_blocks_used(), pool_.slots_used()); }
 
-  // Logits of the rows that asked for some, in order, [rows, vocabulary]; they may be overwritten
-  // by the caller and are valid until the next call. Parts have different slots, and together at
-  // most max_rows rows and max_logit_rows rows of logits. Errors are the backend's.
-  absl::StatusOr<absl::Span<float>> Run(absl::Span<const StepPart> parts, const Tap& tap = {});
+  // What is known of the logits of the rows that asked for some, in order; valid until the next
+  // call. Parts have different slots, and together at most max_rows rows and max_logit_rows rows of
+  // logits. Errors are the backend's.
+  absl::StatusOr<absl::Span<const RowLogits>> Run(absl::Span<const StepPart> parts,
+                                                  const Tap& tap = {});
 
  private:
+  // What TopLogits gives of so many rows, side by side.
+  struct Top {
+    Top(Arena& arena, int rows, int vocabulary);
+    Mat ids, values, stats;
+  };
+
   Runner(Backend& backend, std::unique_ptr<Gemma4> model, const RunnerOptions& options,
          const KvPool::Shape& shape);
   uint64_t KvBytes(int full_blocks, int slots) const;
@@ -61,6 +70,8 @@ class Runner {
   void Fill(absl::Span<const StepPart> parts);
   int UploadSoft(absl::Span<const StepPart> parts);
   Step Upload(absl::Span<const StepPart> parts);
+  void DownloadAll(absl::Span<const StepPart> parts, Mat logits);   // of those that want all
+  void Describe(absl::Span<const StepPart> parts, const Top& top);  // fills row_logits_
 
   // A vector of indices and its place in the backend's memory.
   struct Indices {
@@ -80,7 +91,11 @@ class Runner {
   Indices tokens_, sequences_, positions_, soft_index_;
   Indices tail_sequences_, tail_positions_, tail_index_;
   Indices full_table_, full_blocks_, ring_table_, ring_blocks_;
+  // Candidates and sums, on the device and here; all logits of the rows that want them.
+  void* top_ = nullptr;
+  std::vector<char> top_host_;
   std::vector<float> logits_;
+  std::vector<RowLogits> row_logits_;
 };
 
 }  // namespace softsplice

@@ -41,10 +41,18 @@ struct Model {
     runner = *std::move(made);
   }
 
-  std::vector<float> Run(absl::Span<const StepPart> parts) {
-    const auto logits = runner->Run(parts);
-    EXPECT_TRUE(logits.ok()) << logits.status();
-    return {logits->begin(), logits->end()};
+  // All logits, and that what is known of the best fits them.
+  std::vector<float> Run(std::vector<StepPart> parts) {
+    for (StepPart& part : parts) part.all_logits = true;
+    const auto rows = runner->Run(parts);
+    EXPECT_TRUE(rows.ok()) << rows.status();
+    std::vector<float> logits;
+    for (const RowLogits& row : *rows) {
+      EXPECT_EQ(row.max, *std::max_element(row.all.begin(), row.all.end()));
+      for (size_t i = 0; i < row.ids.size(); ++i) EXPECT_EQ(row.values[i], row.all[row.ids[i]]);
+      logits.insert(logits.end(), row.all.begin(), row.all.end());
+    }
+    return logits;
   }
 };
 
