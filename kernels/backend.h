@@ -9,9 +9,11 @@
 // in every signature; unless an op says so, output and inputs must not overlap.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/gguf/file.h"
@@ -110,6 +112,11 @@ class Backend {
   // relative: [left + 1, heads * head_dim], row d for distance d.
   virtual void LocalAttention(Mat y, Mat q, Mat k, Mat v, Mat relative, Mat starts,
                               const LocalAttentionSpec& spec) = 0;
+
+  // Runs `ops`, which calls ops of this backend and nothing else. All calls with one key are of the
+  // same ops with the same arguments (what the memory holds may differ): a backend may record the
+  // first ones and replay them from then on, without calling `ops`.
+  virtual void Replay(uint64_t /*key*/, absl::FunctionRef<void()> ops) { ops(); }
 
   // Fusions: this body is the definition, an override may only be faster. `h` and `tmp` are
   // overwritten. x += norm(h) * gain.

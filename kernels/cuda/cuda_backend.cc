@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "common/gguf/types.h"
 #include "common/status/error.h"
@@ -22,6 +23,7 @@
 #include "kernels/cuda/memory.h"
 #include "kernels/cuda/norm.h"
 #include "kernels/cuda/pack.h"
+#include "kernels/cuda/recorder.h"
 #include "kernels/cuda/rope.h"
 #include "kernels/cuda/sound.h"
 #include "kernels/cuda/top_logits.h"
@@ -65,7 +67,8 @@ class CudaBackend final : public Backend {
         device_(device.name),
         multiprocessors_(device.multiProcessorCount),
         stream_(stream),
-        staging_(stream) {}
+        staging_(stream),
+        recorder_(stream) {}
   ~CudaBackend() override {
     (void)cudaStreamSynchronize(stream_);
     (void)cudaStreamDestroy(stream_);
@@ -119,6 +122,13 @@ class CudaBackend final : public Backend {
     Note(absl::StrCat("after ", last_op_).c_str(), cudaStreamSynchronize(stream_));
     staging_.Reset();
     return std::exchange(status_, absl::OkStatus());
+  }
+
+  // A part of what was recorded is worth nothing.
+  void Replay(uint64_t key, absl::FunctionRef<void()> ops) override {
+    if (options_.wait_after_ops) return ops();
+    Do("Replay", [&] { return recorder_.Run(key, ops); });
+    if (!status_.ok()) recorder_.Forget();
   }
 
   void Embed(Mat y, Mat ids, const Weight& table, float scale) override {
@@ -269,6 +279,7 @@ class CudaBackend final : public Backend {
   T* RoomFor(Scratch& scratch, size_t count) {
     if (count * sizeof(T) > scratch.bytes) {
       Note("growing", cudaStreamSynchronize(stream_));  // ops may still use it
+      recorder_.Forget();
       scratch = {};
       absl::StatusOr<std::shared_ptr<void>> memory = Allocate(count * sizeof(T));
       if (memory.ok()) {
@@ -353,6 +364,7 @@ class CudaBackend final : public Backend {
   const int multiprocessors_;
   const cudaStream_t stream_;
   Staging staging_;
+  Recorder recorder_;
   Scratch partials_, counters_, halves_;  // of attention
   Scratch keys_;                          // of TopLogits
   std::vector<Frequencies> frequencies_;
