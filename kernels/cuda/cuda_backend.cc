@@ -42,6 +42,7 @@ const Table& TableOf(const Weight& w) {
   return static_cast<const PackedTable*>(w.packed.get())->table;
 }
 const float* Vector(const Weight& w) { return static_cast<const float*>(w.packed.get()); }
+const float* VectorOrNull(const Weight* w) { return w == nullptr ? nullptr : Vector(*w); }
 
 // Strips [first, end) by all cores.
 void PackByAll(uint8_t* to, const Tiles& tiles, const gguf::Tensor& tensor, int first, int end) {
@@ -142,26 +143,37 @@ class CudaBackend final : public Backend {
     Do("GatedMatmul",
        [&] { return LaunchGatedMatmul(stream_, y, x, gate, up, gelu, options_.exact); });
   }
+  void MatmulGelu(Mat y, Mat x, const Weight& w, Mat times, Gelu gelu) override {
+    Do("MatmulGelu",
+       [&] { return LaunchMatmulGelu(stream_, y, x, w, times, gelu, options_.exact); });
+  }
 
   void RmsNorm(Mat y, Mat x, const Weight* gain, float eps, int group) override {
-    Do("RmsNorm", [&] {
-      return LaunchRmsNorm(stream_, y, x, gain == nullptr ? nullptr : Vector(*gain), eps, group);
-    });
+    Do("RmsNorm", [&] { return LaunchRmsNorm(stream_, y, x, VectorOrNull(gain), eps, group); });
   }
   void AddNorm(Mat x, Mat h, const Weight& gain, float eps) override {
     Do("AddNorm", [&] { return LaunchAddNorm(stream_, x, h, Vector(gain), eps); });
+  }
+  void AddNormNorm(Mat y, Mat x, Mat h, const Weight& gain, const Weight* scale,
+                   const Weight& next_gain, float eps) override {
+    Do("AddNormNorm", [&] {
+      return LaunchAddNormNorm(stream_, y, x, h, Vector(gain), VectorOrNull(scale),
+                               Vector(next_gain), eps);
+    });
   }
   void LayerNorm(Mat y, Mat x, const Weight& gain, float eps) override {
     Do("LayerNorm", [&] { return LaunchLayerNorm(stream_, y, x, Vector(gain), eps); });
   }
 
   void Rope(Mat x, Mat positions, const RopeSpec& spec) override {
-    const float* frequencies = FrequenciesOf(spec);
-    if (frequencies == nullptr) return;
-    Do("Rope", [&] {
-      return LaunchRope(stream_, x, positions, spec, frequencies,
-                        spec.factors == nullptr ? nullptr : Vector(*spec.factors));
-    });
+    const RopeTables tables = TablesOf(spec);
+    Do("Rope", [&] { return LaunchRope(stream_, x, positions, spec, tables); });
+  }
+  void HeadNormRope(Mat x, const Weight& gain, float eps, Mat positions,
+                    const RopeSpec& rope) override {
+    const RopeTables tables = TablesOf(rope);
+    Do("HeadNormRope",
+       [&] { return LaunchHeadNormRope(stream_, x, Vector(gain), eps, positions, rope, tables); });
   }
 
   void GeluMul(Mat gate, Mat up, Gelu gelu) override {
@@ -183,6 +195,13 @@ class CudaBackend final : public Backend {
   void KvAppend(const KvLayer& kv, Mat k, Mat v, const RowMap& rows,
                 const KvPages& pages) override {
     Do("KvAppend", [&] { return LaunchKvAppend(stream_, kv, k, v, rows, pages); });
+  }
+  void NormAppend(const KvLayer& kv, Mat k, Mat v, const Weight& gain, float eps,
+                  const RopeSpec& rope, const RowMap& rows, const KvPages& pages) override {
+    const RopeTables tables = TablesOf(rope);
+    Do("NormAppend", [&] {
+      return LaunchNormAppend(stream_, kv, k, v, Vector(gain), eps, rope, tables, rows, pages);
+    });
   }
   void Attention(Mat y, Mat q, const KvLayer& kv, const RowMap& rows, const KvPages& pages,
                  const AttentionSpec& spec) override {
@@ -321,7 +340,11 @@ class CudaBackend final : public Backend {
         .rows = 1, .cols = static_cast<int>(tensor.Elements()), .packed = std::move(memory)};
   }
 
-  // Null where there is no memory for them.
+  RopeTables TablesOf(const RopeSpec& spec) {
+    return {FrequenciesOf(spec), VectorOrNull(spec.factors)};
+  }
+
+  // Null after an error, with which no op is enqueued.
   const float* FrequenciesOf(const RopeSpec& spec) {
     for (const Frequencies& f : frequencies_) {
       if (f.base == spec.base && f.count == spec.count) {
