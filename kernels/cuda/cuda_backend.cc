@@ -14,6 +14,7 @@
 #include "common/gguf/types.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
+#include "common/status/reasons.h"
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/embed.h"
@@ -23,6 +24,7 @@
 #include "kernels/cuda/norm.h"
 #include "kernels/cuda/pack.h"
 #include "kernels/cuda/rope.h"
+#include "kernels/cuda/shapes.h"
 #include "kernels/cuda/sound.h"
 
 namespace softsplice {
@@ -56,6 +58,24 @@ void PackByAll(uint8_t* to, const Tiles& tiles, const gguf::Tensor& tensor, int 
     });
   }
   for (std::thread& thread : threads) thread.join();
+}
+
+// UNFIT_DEVICE: it lacks what some kernel needs.
+absl::Status CheckDevice(const cudaDeviceProp& device) {
+  const auto unfit = [&](const std::string& what) {
+    return MakeError(absl::StatusCode::kFailedPrecondition,
+                     absl::StrCat(device.name, " has ", what), {.reason = reason::kUnfitDevice});
+  };
+  if (device.major < kLeastCapability) {
+    return unfit(absl::StrCat("compute capability ", device.major, ".", device.minor, "; at least ",
+                              kLeastCapability, ".0 is needed"));
+  }
+  if (device.sharedMemPerBlockOptin < kSharedOfBlock) {
+    return unfit(absl::StrCat(device.sharedMemPerBlockOptin,
+                              " bytes of shared memory for a block; ", kSharedOfBlock,
+                              " are needed"));
+  }
+  return absl::OkStatus();
 }
 
 class CudaBackend final : public Backend {
@@ -393,11 +413,7 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaOptions& opti
   RETURN_IF_ERROR(ToStatus("start", cudaSetDevice(options.device)));
   cudaDeviceProp properties;
   RETURN_IF_ERROR(ToStatus("start", cudaGetDeviceProperties(&properties, options.device)));
-  if (properties.major < 8) {
-    return InvalidField(
-        "device", absl::StrCat(properties.name, " has compute capability ", properties.major, ".",
-                               properties.minor, "; at least 8.0 is needed"));
-  }
+  RETURN_IF_ERROR(CheckDevice(properties));
   cudaStream_t stream = nullptr;
   RETURN_IF_ERROR(ToStatus("start", cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking)));
   return std::make_unique<CudaBackend>(options, properties, stream);
