@@ -3,15 +3,12 @@
 
 #include <cuda_runtime.h>
 
-#include <algorithm>
 #include <cmath>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "common/gguf/types.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
 #include "common/status/reasons.h"
@@ -22,43 +19,15 @@
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/memory.h"
 #include "kernels/cuda/norm.h"
-#include "kernels/cuda/pack.h"
 #include "kernels/cuda/rope.h"
 #include "kernels/cuda/shapes.h"
 #include "kernels/cuda/sound.h"
+#include "kernels/cuda/weights.h"
 
 namespace softsplice {
 namespace {
 
 using namespace cuda;
-
-// Of a weight, packed on the host before they travel.
-constexpr size_t kPackBytes = size_t{32} << 20;
-
-// What the `packed` of a table points to; that of a vector points to its numbers.
-struct PackedTable {
-  Table table;
-  std::shared_ptr<void> memory;
-};
-const Table& TableOf(const Weight& w) {
-  return static_cast<const PackedTable*>(w.packed.get())->table;
-}
-const float* Vector(const Weight& w) { return static_cast<const float*>(w.packed.get()); }
-const float* VectorOrNull(const Weight* w) { return w == nullptr ? nullptr : Vector(*w); }
-
-// Strips [first, end) by all cores.
-void PackByAll(uint8_t* to, const Tiles& tiles, const gguf::Tensor& tensor, int first, int end) {
-  const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  const int share = (end - first + cores - 1) / cores;
-  std::vector<std::thread> threads;
-  for (int begin = first; begin < end; begin += share) {
-    threads.emplace_back([=, &tiles, &tensor] {
-      PackStrips(to + static_cast<size_t>(begin - first) * tiles.StripBytes(), tiles, tensor, begin,
-                 std::min(end, begin + share));
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-}
 
 // UNFIT_DEVICE: it lacks what some kernel needs.
 absl::Status CheckDevice(const cudaDeviceProp& device) {
@@ -105,15 +74,8 @@ class CudaBackend final : public Backend {
   }
 
   absl::StatusOr<Weight> Pack(const gguf::Tensor& tensor, Use use) override {
-    switch (use) {
-      case Use::kLinear:
-        return PackLinear(tensor);
-      case Use::kTable:
-        return PackTable(tensor);
-      case Use::kVector:
-        return PackVector(tensor);
-    }
-    return absl::InternalError("no such use of a weight");
+    RETURN_IF_ERROR(ToStatus("Pack", cudaSetDevice(options_.device)));
+    return PackWeight(staging_, tensor, use);
   }
 
   void Upload(Mat dst, const void* host) override {
@@ -314,52 +276,6 @@ class CudaBackend final : public Backend {
     return static_cast<T*>(scratch.memory.get());
   }
 
-  // The memory that holds `bytes` at `from`.
-  absl::StatusOr<std::shared_ptr<void>> ToDevice(const void* from, size_t bytes) {
-    RETURN_IF_ERROR(ToStatus("Pack", cudaSetDevice(options_.device)));
-    ASSIGN_OR_RETURN(std::shared_ptr<void> memory, AllocateDevice(bytes));
-    RETURN_IF_ERROR(ToStatus("Pack", staging_.Upload(memory.get(), bytes, from, bytes, 1)));
-    return memory;
-  }
-
-  absl::StatusOr<Weight> PackLinear(const gguf::Tensor& tensor) {
-    Tiles tiles = TilesFor(tensor);
-    RETURN_IF_ERROR(ToStatus("Pack", cudaSetDevice(options_.device)));
-    ASSIGN_OR_RETURN(std::shared_ptr<void> memory, AllocateDevice(tiles.Bytes()));
-    tiles.data = static_cast<const uint8_t*>(memory.get());
-    const size_t strip = tiles.StripBytes();
-    const int at_once = std::clamp(static_cast<int>(kPackBytes / strip), 1, tiles.Strips());
-    std::vector<uint8_t> host(static_cast<size_t>(at_once) * strip);
-    for (int first = 0; first < tiles.Strips(); first += at_once) {
-      const int end = std::min(first + at_once, tiles.Strips());
-      const size_t bytes = static_cast<size_t>(end - first) * strip;
-      PackByAll(host.data(), tiles, tensor, first, end);
-      RETURN_IF_ERROR(ToStatus("Pack", staging_.Upload(static_cast<uint8_t*>(memory.get()) +
-                                                           static_cast<size_t>(first) * strip,
-                                                       bytes, host.data(), bytes, 1)));
-    }
-    return Weight{.rows = tiles.rows,
-                  .cols = tiles.cols,
-                  .packed = std::make_shared<PackedLinear>(PackedLinear{tiles, std::move(memory)})};
-  }
-
-  absl::StatusOr<Weight> PackTable(const gguf::Tensor& tensor) {
-    ASSIGN_OR_RETURN(std::shared_ptr<void> memory, ToDevice(tensor.data, tensor.bytes));
-    const Table table{tensor.type, static_cast<const uint8_t*>(memory.get()), tensor.RowBytes()};
-    return Weight{.rows = static_cast<int>(tensor.Rows()),
-                  .cols = static_cast<int>(tensor.Cols()),
-                  .packed = std::make_shared<PackedTable>(PackedTable{table, std::move(memory)})};
-  }
-
-  absl::StatusOr<Weight> PackVector(const gguf::Tensor& tensor) {
-    std::vector<float> numbers(static_cast<size_t>(tensor.Elements()));
-    gguf::Dequantize(tensor.type, tensor.data, numbers.data(), tensor.Elements());
-    ASSIGN_OR_RETURN(std::shared_ptr<void> memory,
-                     ToDevice(numbers.data(), numbers.size() * sizeof(float)));
-    return Weight{
-        .rows = 1, .cols = static_cast<int>(tensor.Elements()), .packed = std::move(memory)};
-  }
-
   RopeTables TablesOf(const RopeSpec& spec) {
     return {FrequenciesOf(spec), VectorOrNull(spec.factors)};
   }
@@ -376,8 +292,9 @@ class CudaBackend final : public Backend {
       const float exponent = static_cast<float>(2 * i) / static_cast<float>(spec.count);
       values[i] = 1.0f / std::pow(spec.base, exponent);
     }
+    Note("Rope", cudaSetDevice(options_.device));
     absl::StatusOr<std::shared_ptr<void>> memory =
-        ToDevice(values.data(), values.size() * sizeof(float));
+        CopyToDevice(staging_, values.data(), values.size() * sizeof(float));
     if (!memory.ok()) {
       status_.Update(memory.status());
       return nullptr;
