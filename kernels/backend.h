@@ -130,6 +130,33 @@ class Backend {
     Matmul(tmp, x, up);
     GeluMul(y, tmp, gelu);
   }
+  // y = gelu(x w^T) * times.
+  virtual void MatmulGelu(Mat y, Mat x, const Weight& w, Mat times, Gelu gelu) {
+    Matmul(y, x, w);
+    GeluMul(y, times, gelu);
+  }
+  // x += norm(h) * gain; x *= scale (a vector of one), unless it is null; y = norm(x) * next_gain.
+  // y may be h.
+  virtual void AddNormNorm(Mat y, Mat x, Mat h, const Weight& gain, const Weight* scale,
+                           const Weight& next_gain, float eps) {
+    AddNorm(x, h, gain, eps);
+    if (scale != nullptr) Scale(x, *scale);
+    RmsNorm(y, x, &next_gain, eps);
+  }
+  // x = rope(norm(x) * gain), each head by itself.
+  virtual void HeadNormRope(Mat x, const Weight& gain, float eps, Mat positions,
+                            const RopeSpec& rope) {
+    RmsNorm(x, x, &gain, eps, rope.head_dim);
+    Rope(x, positions, rope);
+  }
+  // Stores rope(norm(k) * gain) and norm(v), each head by itself, as KvAppend does. k and v are
+  // overwritten.
+  virtual void NormAppend(const KvLayer& kv, Mat k, Mat v, const Weight& gain, float eps,
+                          const RopeSpec& rope, const RowMap& rows, const KvPages& pages) {
+    HeadNormRope(k, gain, eps, rows.positions, rope);
+    RmsNorm(v, v, nullptr, eps, rope.head_dim);
+    KvAppend(kv, k, v, rows, pages);
+  }
 };
 
 }  // namespace softsplice

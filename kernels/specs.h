@@ -38,6 +38,9 @@ struct RopeSpec {
 struct RowMap {
   Mat sequences;
   Mat positions;
+  // No sequence has more than one row, which may save work. Rows of one that has more are then
+  // worth nothing: so many rows can pad a step.
+  bool one_row_each = false;
 };
 
 // Where the positions of each sequence lie in the caches of one kind of layer: position p of

@@ -241,15 +241,20 @@ Mat Runner::Send(const Indices& indices) {
   return mat;
 }
 
+RowMap Runner::SendRows(const Indices& sequences, const Indices& positions) {
+  const std::vector<int32_t>& of = sequences.host;  // those of one sequence are neighbours
+  return {Send(sequences), Send(positions), std::adjacent_find(of.begin(), of.end()) == of.end()};
+}
+
 Step Runner::Upload(absl::Span<const StepPart> parts) {
   const int soft_rows = UploadSoft(parts);
   const int block_rows = pool_.shape().block_rows;
   return {.tokens = Send(tokens_),
-          .rows = {Send(sequences_), Send(positions_)},
+          .rows = SendRows(sequences_, positions_),
           .soft = soft_.Rows(0, soft_rows),
           .soft_index = Send(soft_index_),
           .tail_index = Send(tail_index_),
-          .tail = {Send(tail_sequences_), Send(tail_positions_)},
+          .tail = SendRows(tail_sequences_, tail_positions_),
           .full = {Send(full_table_), Send(full_blocks_), block_rows},
           .sliding = {Send(ring_table_), Send(ring_blocks_), block_rows}};
 }

@@ -79,6 +79,7 @@ class Runner {
     Mat device;
   };
   Mat Send(const Indices& indices);
+  RowMap SendRows(const Indices& sequences, const Indices& positions);
 
   Backend& backend_;
   std::unique_ptr<Gemma4> model_;

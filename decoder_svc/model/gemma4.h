@@ -87,10 +87,10 @@ class Gemma4 {
 
   Mat PerLayerInputs(Backend& b, Arena& a, Mat tokens, Mat x) const;
   void RunLayer(Backend& b, Arena& a, int index, const RowMap& rows, const Step& step,
-                const KvCache& cache, Mat x, Mat ple) const;
+                const KvCache& cache, Mat x, Mat h, Mat ple) const;
   void Attend(Backend& b, Arena& a, const Layer& layer, bool owns_kv, const RowMap& rows,
-              const KvPages& pages, const KvLayer& kv, Mat x) const;
-  Mat Logits(Backend& b, Arena& a, Mat x, const Tap& tap) const;
+              const KvPages& pages, const KvLayer& kv, Mat h) const;
+  Mat Logits(Backend& b, Arena& a, Mat h, const Tap& tap) const;
 
   TextConfig config_;
   Weight token_table_;           // [vocabulary, dim]

@@ -216,5 +216,19 @@ TEST_F(CudaBackendTest, KeepsNoRecordOfWhatFailed) {
   }
 }
 
+TEST_F(CudaBackendTest, NeedsADeviceThatRunsAllKernels) {
+  const auto refusal = [] {
+    const absl::Status status = MakeCudaBackend({}).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_EQ(GetErrorDetail(status).reason, reason::kUnfitDevice);
+    return std::string(status.message());
+  };
+  emulation::faults.shared = 99 << 10;
+  EXPECT_EQ(refusal(),
+            "emulation has 101376 bytes of shared memory for a block; 166912 are needed");
+  emulation::faults.capability = 7;
+  EXPECT_EQ(refusal(), "emulation has compute capability 7.0; at least 8.0 is needed");
+}
+
 }  // namespace
 }  // namespace softsplice

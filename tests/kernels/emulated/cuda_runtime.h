@@ -112,6 +112,8 @@ struct Faults {
                                       // with it: every call returns that error from then on
   cudaError_t devices = cudaSuccess;  // what cudaGetDeviceCount returns
   size_t memory = size_t{16} << 30;   // bytes of the device
+  size_t shared = kMostShared;        // bytes a block, as its properties say
+  int capability = 9;                 // and this
 };
 extern Faults faults;
 

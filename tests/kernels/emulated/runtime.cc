@@ -175,8 +175,8 @@ cudaError_t cudaSetDevice(int device) {
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   *properties = {.name = "emulation",
                  .totalGlobalMem = faults.memory,
-                 .sharedMemPerBlockOptin = kMostShared,
-                 .major = 9,
+                 .sharedMemPerBlockOptin = faults.shared,
+                 .major = faults.capability,
                  .minor = 0,
                  .multiProcessorCount = 4};
   return cudaSetDevice(device);
