@@ -8,7 +8,6 @@ namespace {
 
 // Fewer cost a step about as much, as the weights are read anyway.
 constexpr int kLeastBudget = 16;
-constexpr double kMostForBursts = 4;
 
 int LeftAfter(const Turn& turn) { return turn.prompt_left - turn.rows; }
 
@@ -30,12 +29,10 @@ Turn* First(absl::Span<Turn> turns, Key key) {
 
 }  // namespace
 
-int PromptBudget(int writing, int prompts, const StepLimits& limits, double best_rows_per_second) {
+int PromptBudget(int writing, const StepLimits& limits, double best_rows_per_second) {
   if (writing == 0) return limits.chunk;
   const double fits = best_rows_per_second * absl::ToDoubleSeconds(limits.stall_target);
-  const double bursts = std::clamp(static_cast<double>(prompts) / writing, 1.0, kMostForBursts);
-  const double budget = std::max<double>(fits, kLeastBudget) * bursts;
-  return static_cast<int>(std::min<double>(budget, limits.chunk));
+  return static_cast<int>(std::min<double>(std::max<double>(fits, kLeastBudget), limits.chunk));
 }
 
 void PlanStep(absl::Span<Turn> turns, const StepLimits& limits, double best_rows_per_second) {
@@ -44,8 +41,7 @@ void PlanStep(absl::Span<Turn> turns, const StepLimits& limits, double best_rows
     turn.rows = turn.prompt_left == 0 ? 1 : 0;
     writing += turn.rows;
   }
-  const int prompts = static_cast<int>(turns.size()) - writing;
-  int budget = PromptBudget(writing, prompts, limits, best_rows_per_second);
+  int budget = PromptBudget(writing, limits, best_rows_per_second);
   Turn* const next = First(turns, [](const Turn& turn) { return turn.spent; });
   if (next != nullptr) Give(*next, (budget + 1) / 2, budget);
   while (budget > 0) {

@@ -22,9 +22,9 @@ struct StepLimits {
 
 // The rows that all prompts of a step share. Nobody writes: a chunk. Else what fits the stall
 // target at the best speed seen (not the last or an average one, which smaller steps would slow
-// down, which would make them smaller still), at least 16, and up to four times that where more
-// prompts than answers wait: else the first of a burst to write would starve the rest.
-int PromptBudget(int writing, int prompts, const StepLimits& limits, double best_rows_per_second);
+// down, which would make them smaller still), at least 16. However many prompts wait: larger steps
+// for a burst of them would read it hardly sooner, as a row costs about the same in each.
+int PromptBudget(int writing, const StepLimits& limits, double best_rows_per_second);
 
 // Sets the rows of `turns`, which are in order of age, the oldest first. Whoever writes gets its
 // one row. Half of the prompts' budget goes to the client that had least, and there to its oldest
