@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -13,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/gguf/file.h"
+#include "common/time/steady.h"
 #include "decoder_svc/engine/request.h"
 #include "kernels/backend_options.h"
 
@@ -30,6 +32,7 @@ struct EngineOptions {
   int max_sequences = 8;                         // read or written at once
   uint64_t kv_memory = 0;                        // bytes for keys and values; 0: see RunnerOptions
   absl::Duration max_hold = absl::Seconds(30);   // that a sink may be without room, each time
+  std::function<absl::Duration()> clock = SteadyNow;  // of all these times; thread-safe
 };
 
 // What the tokenizer says about single tokens.
@@ -104,12 +107,13 @@ class Engine {
                                         std::shared_ptr<TokenSink> sink) = 0;
   // The request ends with CANCELLED within one step; unknown or finished handles are ignored.
   virtual void Cancel(Handle handle) = 0;
-  // How many requests are before this one, those that run included; 0 once its own turn has come.
+  // How many requests are before this one as things stand, those that run included; 0 once its own
+  // turn has come. Clients take turns: the one that had least of the engine lately goes first.
   virtual int Position(Handle handle) const = 0;
 
   virtual const ModelInfo& info() const = 0;
   virtual EngineLoad load() const = 0;
-  // SteadyNow() when the engine thread last came round (it beats also when idle).
+  // The clock when the engine thread last came round (it beats also when idle).
   virtual absl::Duration last_step() const = 0;
   // Not OK, for good, once the device does not recover or several requests in a row failed for no
   // fault of theirs: the engine takes nothing more, and the process had better begin anew.

@@ -10,7 +10,6 @@
 #include "common/status/error.h"
 #include "common/status/macros.h"
 #include "common/status/reasons.h"
-#include "common/time/steady.h"
 #include "decoder_svc/engine/validate.h"
 
 namespace softsplice {
@@ -35,17 +34,20 @@ EngineImpl::EngineImpl(std::unique_ptr<Backend> backend, std::unique_ptr<Runner>
       info_(std::move(info)),
       options_(options),
       special_(std::move(special)),
-      last_step_(absl::ToInt64Nanoseconds(SteadyNow())) {
+      last_step_(absl::ToInt64Nanoseconds(Now())) {
   running_.reserve(options.max_sequences);
   able_.reserve(options.max_sequences);
   turns_.reserve(options.max_sequences);
   work_.reserve(options.max_sequences);
   parts_.reserve(options.max_sequences);
   load_.kv_bytes_total = runner_->KvBytesTotal();
-  thread_ = std::thread([this] { Loop(); });
 }
 
 EngineImpl::~EngineImpl() { Shutdown(); }
+
+void EngineImpl::Start() {
+  thread_ = std::thread([this] { Loop(); });
+}
 
 absl::StatusOr<Engine::Place> EngineImpl::Reserve(absl::Duration patience) {
   const std::lock_guard lock(mutex_);
@@ -111,6 +113,7 @@ absl::StatusOr<Engine::Handle> EngineImpl::Submit(Place /*given back when all is
   const Handle handle = next_handle_++;
   sequence->handle = handle;
   live_.insert(handle);
+  shares_.Enter(sequence->request.client);
   queue_.push_back(std::move(sequence));
   load_.queued = static_cast<int>(queue_.size());
   Wake();
@@ -125,7 +128,7 @@ std::unique_ptr<Sequence> EngineImpl::MakeSequence(EngineRequest request,
   }
   for (int32_t& token : tokens) token = InputId(token);
   Sampler sampler(request.sampling, special_.banned, tokens, request.alternatives);
-  const absl::Duration now = SteadyNow(), give_up = now + request.time_limit;
+  const absl::Duration now = Now(), give_up = now + request.time_limit;
   auto sequence = std::make_unique<Sequence>(Sequence{.request = std::move(request),
                                                       .sink = std::move(sink),
                                                       .sampler = std::move(sampler),
@@ -163,10 +166,26 @@ void EngineImpl::Wake() {
 
 int EngineImpl::Position(Handle handle) const {
   const std::lock_guard lock(mutex_);
-  for (size_t i = 0; i < queue_.size(); ++i) {
-    if (queue_[i]->handle == handle) return load_.running + static_cast<int>(i);
+  const auto found =
+      absl::c_find_if(queue_, [&](const auto& sequence) { return sequence->handle == handle; });
+  if (found == queue_.end()) return 0;
+  const int64_t spent = shares_.Spent((*found)->request.client);
+  int before = load_.running;
+  for (auto it = queue_.begin(); it != queue_.end(); ++it) {
+    const int64_t other = shares_.Spent((*it)->request.client);
+    if (other < spent || (other == spent && it < found)) ++before;
   }
-  return 0;
+  return before;
+}
+
+size_t EngineImpl::Next() const {
+  size_t next = 0;
+  for (size_t i = 1; i < queue_.size(); ++i) {
+    if (shares_.Spent(queue_[i]->request.client) < shares_.Spent(queue_[next]->request.client)) {
+      next = i;
+    }
+  }
+  return next;
 }
 
 EngineLoad EngineImpl::load() const {

@@ -25,6 +25,12 @@ class EngineImpl final : public Engine {
              const EngineOptions& options, SpecialTokens special);
   ~EngineImpl() override;
 
+  // Once: the thread that makes rounds until Shutdown.
+  void Start();
+  // One round, of that thread; or, where none was started, of a simulation's. False: nobody can go
+  // on before something happens.
+  bool Round();
+
   absl::StatusOr<Place> Reserve(absl::Duration patience) override;
   absl::StatusOr<Handle> Submit(Place place, EngineRequest request,
                                 std::shared_ptr<TokenSink> sink) override;
@@ -43,16 +49,19 @@ class EngineImpl final : public Engine {
                                          std::shared_ptr<TokenSink> sink) const;
   int32_t InputId(int32_t token) const;
   int MostPositions(const Sequence& sequence) const;
+  absl::Duration Now() const { return options_.clock(); }
 
   // With mutex_ held.
   absl::Status Refusal() const;  // why nothing new is taken; OK while it is
   Pace::Work Left(const Sequence& sequence) const;
   absl::Duration ExpectedWait() const;
   void Wake();
+  // Where in queue_ the one is whose turn is next; there is one.
+  size_t Next() const;
 
   // The engine thread.
   void Loop();
-  bool BeginRound();  // false: shut down and nothing left
+  bool Over() const;  // shut down, and nothing is left
   void Hold();        // those whose sinks have no room, and no others
   void EndUnwanted();
   void Admit();
@@ -79,7 +88,6 @@ class EngineImpl final : public Engine {
 
   // The engine thread's own.
   std::vector<std::unique_ptr<Sequence>> running_;  // oldest first
-  FairShare shares_;                                // of those that run
   std::vector<Sequence*> able_;                     // that are not held
   std::vector<Turn> turns_;                         // theirs
   std::vector<Sequence*> work_;                     // that have rows in this step
@@ -90,8 +98,9 @@ class EngineImpl final : public Engine {
   std::atomic<int64_t> last_step_;  // nanoseconds of the steady clock
   mutable std::mutex mutex_;        // guards all that follows, but for the thread
   std::condition_variable wake_;
-  bool news_ = false;  // since the round began
-  std::deque<std::unique_ptr<Sequence>> queue_;
+  bool news_ = false;                            // since the round began
+  std::deque<std::unique_ptr<Sequence>> queue_;  // oldest first
+  FairShare shares_;                             // of those that wait or run
   absl::flat_hash_set<Handle> live_;
   absl::flat_hash_set<Handle> cancelled_;  // of those alive
   Handle next_handle_ = 1;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -440,19 +441,19 @@ TEST_F(EngineTest, HoldsWhoHasNoRoom) {
 TEST_F(EngineTest, EndsWhoIsHeld) {
   enum class By { kLimit, kCancel, kDeadline, kShutdown };
   for (const By by : {By::kLimit, By::kCancel, By::kDeadline, By::kShutdown}) {
+    std::atomic<bool> later = false;
     EngineOptions options = Options();
-    if (by == By::kLimit) options.max_hold = absl::Milliseconds(20);
+    options.clock = [&] { return SteadyNow() + (later ? absl::Hours(1) : absl::ZeroDuration()); };
     Start(options);
     const auto held = std::make_shared<Sink>();
     held->has_room = false;
     EngineRequest request = Greedy({2, 5}, 0);
-    if (by == By::kDeadline) request.time_limit = absl::Milliseconds(200);
+    if (by == By::kDeadline) request.time_limit = absl::Minutes(30);
     Submit(std::move(request), held);
-    if (by == By::kCancel || by == By::kShutdown) {
-      while (engine_->load().held == 0) absl::SleepFor(absl::Milliseconds(1));
-      if (by == By::kCancel) engine_->Cancel(handle_);
-      if (by == By::kShutdown) engine_->Shutdown();
-    }
+    while (engine_->load().held == 0) absl::SleepFor(absl::Milliseconds(1));
+    if (by == By::kLimit || by == By::kDeadline) later = true;
+    if (by == By::kCancel) engine_->Cancel(handle_);
+    if (by == By::kShutdown) engine_->Shutdown();
     const std::string reason = GetErrorDetail(held->Wait().status()).reason;
     EXPECT_EQ(reason, by == By::kLimit      ? "CLIENT_TOO_SLOW"
                       : by == By::kCancel   ? "CANCELLED"
