@@ -72,19 +72,23 @@ class Engine {
   class Place {
    public:
     Place() = default;  // none
-    Place(Place&& other) noexcept : engine_(std::exchange(other.engine_, nullptr)) {}
+    Place(Place&& other) noexcept
+        : engine_(std::exchange(other.engine_, nullptr)), priority_(other.priority_) {}
     Place& operator=(Place&& other) noexcept {
       std::swap(engine_, other.engine_);
+      std::swap(priority_, other.priority_);
       return *this;
     }
     ~Place() {
-      if (engine_ != nullptr) engine_->GiveBack();
+      if (engine_ != nullptr) engine_->GiveBack(priority_);
     }
+    Priority priority() const { return priority_; }
 
    private:
     friend class Engine;
-    explicit Place(Engine* engine) : engine_(engine) {}
+    Place(Engine* engine, Priority priority) : engine_(engine), priority_(priority) {}
     Engine* engine_ = nullptr;
+    Priority priority_ = Priority::kNormal;
   };
 
   // Reads and packs the model of `file` (arch gemma4), reserves the caches, starts the thread. The
@@ -98,11 +102,14 @@ class Engine {
 
   // Takes a place before anything is spent on a request. RESOURCE_EXHAUSTED (QUEUE_FULL) with the
   // time after which there may be room: no place is free, or the wait is expected to be longer than
-  // max_wait or `patience`. UNAVAILABLE (DRAINING): the engine takes nothing more.
-  virtual absl::StatusOr<Place> Reserve(absl::Duration patience = absl::InfiniteDuration()) = 0;
-  // Checks and queues a request on a place. `sink` is called until its OnDone. INVALID_ARGUMENT:
-  // empty prompt, id out of range, bad sampling value, soft rows of another width or not finite;
-  // OUT_OF_RANGE: longer than the context; UNAVAILABLE (DRAINING). Never QUEUE_FULL.
+  // max_wait or `patience`. A batch request is not counted by normal ones, and finds half of the
+  // places. UNAVAILABLE (DRAINING): the engine takes nothing more.
+  virtual absl::StatusOr<Place> Reserve(Priority priority = Priority::kNormal,
+                                        absl::Duration patience = absl::InfiniteDuration()) = 0;
+  // Checks and queues a request on a place, whose priority it has. `sink` is called until its
+  // OnDone. INVALID_ARGUMENT: empty prompt, id out of range, bad sampling value, soft rows of
+  // another width or not finite; OUT_OF_RANGE: longer than the context; UNAVAILABLE (DRAINING).
+  // Never QUEUE_FULL.
   virtual absl::StatusOr<Handle> Submit(Place place, EngineRequest request,
                                         std::shared_ptr<TokenSink> sink) = 0;
   // The request ends with CANCELLED within one step; unknown or finished handles are ignored.
@@ -124,10 +131,10 @@ class Engine {
   virtual void Shutdown() = 0;
 
  protected:
-  Place MakePlace() { return Place(this); }
+  Place MakePlace(Priority priority) { return Place(this, priority); }
 
  private:
-  virtual void GiveBack() = 0;  // one place
+  virtual void GiveBack(Priority priority) = 0;  // one place
 };
 
 }  // namespace softsplice

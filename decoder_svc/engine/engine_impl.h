@@ -31,7 +31,7 @@ class EngineImpl final : public Engine {
   // on before something happens.
   bool Round();
 
-  absl::StatusOr<Place> Reserve(absl::Duration patience) override;
+  absl::StatusOr<Place> Reserve(Priority priority, absl::Duration patience) override;
   absl::StatusOr<Handle> Submit(Place place, EngineRequest request,
                                 std::shared_ptr<TokenSink> sink) override;
   void Cancel(Handle handle) override;
@@ -43,9 +43,9 @@ class EngineImpl final : public Engine {
   void Shutdown() override;
 
  private:
-  void GiveBack() override;
+  void GiveBack(Priority priority) override;
 
-  std::unique_ptr<Sequence> MakeSequence(EngineRequest request,
+  std::unique_ptr<Sequence> MakeSequence(Priority priority, EngineRequest request,
                                          std::shared_ptr<TokenSink> sink) const;
   int32_t InputId(int32_t token) const;
   int MostPositions(const Sequence& sequence) const;
@@ -54,10 +54,10 @@ class EngineImpl final : public Engine {
   // With mutex_ held.
   absl::Status Refusal() const;  // why nothing new is taken; OK while it is
   Pace::Work Left(const Sequence& sequence) const;
-  absl::Duration ExpectedWait() const;
+  absl::Duration ExpectedWait(Priority priority) const;
   void Wake();
-  // Where in queue_ the one is whose turn is next; there is one.
-  size_t Next() const;
+  // Whose turn comes first: that of the least; of equals, the oldest one's.
+  std::pair<bool, int64_t> Rank(const Sequence& sequence) const;
 
   // The engine thread.
   void Loop();
@@ -92,8 +92,9 @@ class EngineImpl final : public Engine {
   std::vector<Turn> turns_;                         // theirs
   std::vector<Sequence*> work_;                     // that have rows in this step
   std::vector<StepPart> parts_;                     // their rows
-  int failures_ = 0;                                // in a row
-  int empty_plans_ = 0;                             // in a row
+  BatchShare batch_share_;
+  int failures_ = 0;     // in a row
+  int empty_plans_ = 0;  // in a row
 
   std::atomic<int64_t> last_step_;  // nanoseconds of the steady clock
   mutable std::mutex mutex_;        // guards all that follows, but for the thread
@@ -105,6 +106,8 @@ class EngineImpl final : public Engine {
   absl::flat_hash_set<Handle> cancelled_;  // of those alive
   Handle next_handle_ = 1;
   EngineLoad load_;
+  int batch_reserved_ = 0;  // of load_.reserved
+  int batch_running_ = 0;   // of load_.running
   Pace pace_;
   Pace::Work running_left_;  // of all that run, together
   absl::Status health_;

@@ -125,22 +125,27 @@ void EngineImpl::EndUnwanted() {
   Sweep();
 }
 
-// A request that does not fit yet holds back those after it.
+// A request that does not fit yet holds back those after it. Batch requests leave one sequence of
+// several to normal ones.
 void EngineImpl::Admit() {
   const std::lock_guard lock(mutex_);
   while (!queue_.empty()) {
-    const size_t next = Next();
-    Sequence& sequence = *queue_[next];
+    const auto next = absl::c_min_element(
+        queue_, [&](const auto& a, const auto& b) { return Rank(*a) < Rank(*b); });
+    Sequence& sequence = **next;
+    const bool batch = sequence.priority == Priority::kBatch;
+    if (batch && batch_running_ > 0 && batch_running_ + 1 >= options_.max_sequences) break;
     const std::optional<int> slot = runner_->pool().Reserve(MostPositions(sequence));
     if (!slot) break;
+    ++load_.running;
+    if (batch) ++batch_running_;
     sequence.slot = *slot;
     sequence.admitted = Now();
     sequence.timings.queued = sequence.admitted - sequence.submitted;
-    running_.push_back(std::move(queue_[next]));
-    queue_.erase(queue_.begin() + next);
+    running_.push_back(std::move(*next));
+    queue_.erase(next);
   }
   load_.queued = static_cast<int>(queue_.size());
-  load_.running = static_cast<int>(running_.size());
   load_.kv_bytes_used = runner_->KvBytesUsed();
   running_left_ = {};
   for (const auto& sequence : running_) running_left_ += Left(*sequence);
@@ -188,11 +193,13 @@ void EngineImpl::Plan() {
     const std::lock_guard lock(mutex_);
     for (const Sequence* sequence : able_) {
       turns_.push_back({.prompt_left = std::max(sequence->prompt_tokens - sequence->read, 0),
-                        .spent = shares_.Spent(sequence->request.client)});
+                        .spent = shares_.Spent(sequence->request.client),
+                        .batch = sequence->priority == Priority::kBatch});
     }
   }
   PlanStep(absl::MakeSpan(turns_), {.chunk = options_.chunk, .stall_target = options_.stall_target},
-           pace_.best_rows_per_second());
+           pace_.best_rows_per_second(), batch_share_.due());
+  batch_share_.OnPlan(turns_);
   for (size_t i = 0; i < turns_.size(); ++i) {
     const int rows = turns_[i].rows;
     Sequence& s = *able_[i];
@@ -302,6 +309,7 @@ void EngineImpl::End(Sequence& sequence, absl::StatusOr<EngineResult> result) {
     if (sequence.slot >= 0) {
       runner_->pool().Release(sequence.slot);
       --load_.running;
+      if (sequence.priority == Priority::kBatch) --batch_running_;
       if (sequence.held_since) --load_.held;
       load_.kv_bytes_used = runner_->KvBytesUsed();
       pace_.OnEnd(sequence.prompt_tokens, sequence.completion_tokens());

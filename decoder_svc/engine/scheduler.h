@@ -12,6 +12,7 @@ namespace softsplice {
 struct Turn {
   int prompt_left = 0;  // rows of its prompt that are not read; 0: it writes
   int64_t spent = 0;    // FairShare: of its client, so the same for all of a client's sequences
+  bool batch = false;   // its priority
   int rows = 0;         // the plan
 };
 
@@ -29,7 +30,22 @@ int PromptBudget(int writing, const StepLimits& limits, double best_rows_per_sec
 // Sets the rows of `turns`, which are in order of age, the oldest first. Whoever writes gets its
 // one row. Half of the prompts' budget goes to the client that had least, and there to its oldest
 // prompt, so that a long one gets on; the rest goes to the prompts with the fewest rows left, so
-// that it delays short ones little. If there is any turn, at least one row is given.
-void PlanStep(absl::Span<Turn> turns, const StepLimits& limits, double best_rows_per_second);
+// that it delays short ones little. Batch requests share what is left of the budget then, but at
+// least `batch_due` of it, their answers first. If there is any turn, at least one row is given.
+void PlanStep(absl::Span<Turn> turns, const StepLimits& limits, double best_rows_per_second,
+              int batch_due);
+
+// One row in twenty is a batch request's, however many normal ones want.
+class BatchShare {
+ public:
+  // What batch requests are owed.
+  int due() const { return static_cast<int>(owed_ / kOneIn); }
+  // What was planned. Nothing is owed to requests that have all they can use.
+  void OnPlan(absl::Span<const Turn> turns);
+
+ private:
+  static constexpr int64_t kOneIn = 20;
+  int64_t owed_ = 0;  // twentieths of a row
+};
 
 }  // namespace softsplice

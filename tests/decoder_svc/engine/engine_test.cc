@@ -51,9 +51,10 @@ class EngineTest : public testing::Test {
     request.max_tokens = max_tokens;
     return request;
   }
-  std::shared_ptr<Sink> Submit(EngineRequest request, std::shared_ptr<Sink> sink = nullptr) {
+  std::shared_ptr<Sink> Submit(EngineRequest request, std::shared_ptr<Sink> sink = nullptr,
+                               Priority priority = Priority::kNormal) {
     if (sink == nullptr) sink = std::make_shared<Sink>();
-    const auto handle = engine_->Submit(*engine_->Reserve(), std::move(request), sink);
+    const auto handle = engine_->Submit(*engine_->Reserve(priority), std::move(request), sink);
     EXPECT_TRUE(handle.ok()) << handle.status();
     if (handle.ok()) handle_ = *handle;
     return sink;
@@ -526,6 +527,33 @@ TEST_F(EngineTest, TellsWhoIsBefore) {
   EXPECT_EQ(engine_->Position(handle_), 0);
 }
 
+TEST_F(EngineTest, BatchRequestsWaitForNormalOnes) {
+  EngineOptions options = Options();
+  options.max_queue = 3;
+  Start(options);
+  ASSERT_TRUE(Submit(Greedy({2, 5}, 4))->Wait().ok());  // measured
+  Event gate;
+  const auto running = Block(gate);
+  const absl::Duration wait = engine_->load().expected_wait;
+  const auto batch = std::make_shared<Sink>(), normal = std::make_shared<Sink>();
+  normal->on_token = [&](const SampledToken&) { return batch->prefill.empty(); };
+  Submit(Greedy({2, 5}, 4), batch, Priority::kBatch);
+  const Engine::Handle first = handle_;
+  EXPECT_EQ(engine_->Position(first), 1);
+  EXPECT_EQ(engine_->load().expected_wait, wait) << "of a normal request";
+  EXPECT_TRUE(engine_->Reserve(Priority::kBatch).ok()) << "given back at once";
+  Submit(Greedy({2, 5}, 4), normal);
+  EXPECT_EQ(engine_->Position(handle_), 1);
+  EXPECT_EQ(engine_->Position(first), 2);
+  EXPECT_GT(engine_->load().expected_wait, wait);
+  EXPECT_EQ(GetErrorDetail(engine_->Reserve(Priority::kBatch).status()).reason, "QUEUE_FULL");
+  EXPECT_TRUE(engine_->Reserve().ok());
+  gate.Notify();
+  EXPECT_EQ(normal->Wait()->completion_tokens, 4);
+  EXPECT_EQ(batch->Wait()->completion_tokens, 4);
+  ExpectIdle();
+}
+
 TEST_F(EngineTest, RefusesWhoWouldWaitTooLong) {
   EngineOptions options = Options();
   options.max_wait = absl::ZeroDuration();
@@ -548,8 +576,9 @@ TEST_F(EngineTest, RefusesWhoWouldWaitTooLong) {
   ASSERT_TRUE(Submit(Greedy({2, 5}, 4))->Wait().ok());
   Event second_gate;
   const auto second = Block(second_gate);
-  EXPECT_FALSE(engine_->Reserve(absl::Nanoseconds(1)).ok()) << "its own patience counts, too";
-  EXPECT_TRUE(engine_->Reserve(absl::Hours(1)).ok());
+  EXPECT_FALSE(engine_->Reserve(Priority::kNormal, absl::Nanoseconds(1)).ok())
+      << "its own patience counts, too";
+  EXPECT_TRUE(engine_->Reserve(Priority::kNormal, absl::Hours(1)).ok());
   second_gate.Notify();
   second->Wait();
 }

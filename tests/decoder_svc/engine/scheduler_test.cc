@@ -20,8 +20,8 @@ using testing::ElementsAre;
 constexpr StepLimits kLimits{.chunk = 512, .stall_target = absl::Milliseconds(300)};
 
 std::vector<int> Rows(std::vector<Turn> turns, double rows_per_second,
-                      const StepLimits& limits = kLimits) {
-  PlanStep(absl::MakeSpan(turns), limits, rows_per_second);
+                      const StepLimits& limits = kLimits, int batch_due = 0) {
+  PlanStep(absl::MakeSpan(turns), limits, rows_per_second, batch_due);
   std::vector<int> rows;
   for (const Turn& turn : turns) rows.push_back(turn.rows);
   return rows;
@@ -71,6 +71,41 @@ TEST(PlanStepTest, TheClientThatHadLeastGoesFirst) {
               ElementsAre(0, 256, 256, 0));
 }
 
+TEST(PlanStepTest, BatchRequestsTakeWhatNormalOnesLeave) {
+  const auto batch = [](Turn turn) {
+    turn.batch = true;
+    return turn;
+  };
+  EXPECT_THAT(Rows({batch(Writes()), Writes(), batch(Prompt(100)), Prompt(20)}, 200),
+              ElementsAre(1, 1, 39, 20));
+  EXPECT_THAT(Rows({batch(Writes()), batch(Prompt(9)), Prompt(600)}, 200), ElementsAre(0, 0, 512));
+  EXPECT_THAT(Rows({batch(Prompt(600)), batch(Writes()), batch(Writes())}, 200),
+              ElementsAre(510, 1, 1))
+      << "nobody else is there";
+  EXPECT_THAT(Rows({batch(Writes()), batch(Prompt(900)), Prompt(600)}, 200, kLimits, 26),
+              ElementsAre(1, 25, 486))
+      << "what they are owed";
+  EXPECT_THAT(Rows({batch(Writes()), Prompt(600)}, 200, kLimits, 26), ElementsAre(1, 511))
+      << "and no more than they can use";
+}
+
+TEST(BatchShareTest, IsOneRowInTwenty) {
+  BatchShare share;
+  const Turn normal{.prompt_left = 1000, .rows = 30}, waits{.batch = true};
+  Turn runs = waits;
+  runs.rows = 1;
+  share.OnPlan({normal, waits});
+  EXPECT_EQ(share.due(), 1);
+  share.OnPlan({normal, waits});
+  EXPECT_EQ(share.due(), 3);
+  share.OnPlan({normal, runs, waits});
+  EXPECT_EQ(share.due(), 3) << "91 rows were given, one of them to a batch request";
+  share.OnPlan({normal, runs});
+  EXPECT_EQ(share.due(), 0) << "nobody waits";
+  share.OnPlan({normal, normal});
+  EXPECT_EQ(share.due(), 0) << "nobody is there";
+}
+
 // The engine in numbers: sequences come, are read and written, and each step takes what its rows
 // cost (the shape of a CPU: the weights are read once a step, a prompt row costs less than a
 // written one).
@@ -117,7 +152,7 @@ class History {
     for (const Sequence& s : sequences_) {
       turns.push_back({.prompt_left = s.prompt, .spent = shares_.Spent(s.client)});
     }
-    PlanStep(absl::MakeSpan(turns), limits_, best_);
+    PlanStep(absl::MakeSpan(turns), limits_, best_, /*batch_due=*/0);
     Check(turns);
     Advance(turns);
   }

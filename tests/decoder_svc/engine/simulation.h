@@ -57,6 +57,7 @@ class Simulation {
     std::string client;
     int prompt = 1;  // tokens
     int answer = 1;
+    Priority priority = Priority::kNormal;
     absl::Duration time_limit = absl::InfiniteDuration();
     std::function<bool(absl::Duration)> reads =
         nullptr;                           // whether it has room at a time; null: always
@@ -122,7 +123,8 @@ class Simulation {
     request.sampling.temperature = 0;
     request.max_tokens = stream->ask.answer;
     request.time_limit = stream->ask.time_limit;
-    absl::StatusOr<Engine::Place> place = engine_->Reserve(stream->ask.time_limit);
+    absl::StatusOr<Engine::Place> place =
+        engine_->Reserve(stream->ask.priority, stream->ask.time_limit);
     if (!place.ok()) {
       stream->OnDone(place.status());
       return stream;

@@ -164,6 +164,46 @@ TEST(SimulationTest, ClientsShareTheEngine) {
   EXPECT_NEAR(tokens("few") / tokens("many"), 1, 0.1);
 }
 
+TEST(SimulationTest, BatchRequestsGetOnByOneRowInTwenty) {
+  Simulation simulation(Options());
+  const absl::Duration from = simulation.now(), until = from + absl::Minutes(30);
+  for (int i = 0; i < 20; ++i) {
+    Repeat(simulation, {.prompt = 600, .answer = 50}, until);
+    // One that writes can't use so much.
+    Repeat(simulation, {.prompt = 2000, .answer = 1, .priority = Priority::kBatch}, until);
+  }
+  simulation.Run(absl::Hours(2));
+  ExpectAllServed(simulation);
+  double all = 0, batch = 0;
+  for (const auto& stream : simulation.streams()) {
+    if (*stream->ended > until) continue;
+    const int rows = stream->ask.prompt + stream->ask.answer;
+    all += rows;
+    if (stream->ask.priority == Priority::kBatch) batch += rows;
+  }
+  EXPECT_NEAR(batch / all, 0.05, 0.01);
+}
+
+// It waits for the step that it came into; then batch requests wait.
+TEST(SimulationTest, BatchRequestsHoldUpNobody) {
+  const EngineOptions options = Options();
+  Simulation simulation(options);
+  const absl::Duration until = simulation.now() + absl::Minutes(30);
+  for (int i = 0; i < 20; ++i) {
+    Repeat(simulation, {.prompt = 2000, .answer = 100, .priority = Priority::kBatch}, until);
+  }
+  Streams normal;
+  for (absl::Duration at = simulation.now() + absl::Seconds(5); at < until;
+       at += absl::Seconds(51.7)) {
+    simulation.At(at, [&] { normal.push_back(simulation.Start({.prompt = 400, .answer = 100})); });
+  }
+  simulation.Run(absl::Hours(2));
+  ExpectAllServed(simulation);
+  const absl::Duration chunk = kCost.Of(options.max_sequences, options.chunk);
+  for (const auto& stream : normal) EXPECT_LE(stream->FirstToken(), 2 * chunk);
+  EXPECT_LE(Gaps(normal).back(), kCost.Of(options.max_sequences, 0) + options.stall_target);
+}
+
 // Clients that read slowly or not at all, that leave, whose time is short: all end, and nothing is
 // left of any.
 TEST(SimulationTest, EveryRequestEnds) {
@@ -181,8 +221,10 @@ TEST(SimulationTest, EveryRequestEnds) {
     options.stall_target = absl::Milliseconds(any(0, 1000));
     Simulation simulation(options);
     for (int i = 0; i < 60; ++i) {
-      Simulation::Ask ask{
-          .client = absl::StrCat(any(1, 3)), .prompt = any(1, any(1, 4000)), .answer = any(1, 100)};
+      Simulation::Ask ask{.client = absl::StrCat(any(1, 3)),
+                          .prompt = any(1, any(1, 4000)),
+                          .answer = any(1, 100),
+                          .priority = any(0, 2) == 0 ? Priority::kBatch : Priority::kNormal};
       if (any(0, 3) == 0) ask.time_limit = absl::Seconds(any(0, 100));
       const absl::Duration at = simulation.now() + absl::Seconds(any(0, 100));
       if (any(0, 3) == 0) {
