@@ -102,7 +102,7 @@ class Engine {
 
   // Takes a place before anything is spent on a request. RESOURCE_EXHAUSTED (QUEUE_FULL) with the
   // time after which there may be room: no place is free, or the wait is expected to be longer than
-  // max_wait or `patience`. A batch request is not counted by normal ones, and finds half of the
+  // max_wait or `patience`. Normal requests do not wait for batch ones, which find half of the
   // places. UNAVAILABLE (DRAINING): the engine takes nothing more.
   virtual absl::StatusOr<Place> Reserve(Priority priority = Priority::kNormal,
                                         absl::Duration patience = absl::InfiniteDuration()) = 0;

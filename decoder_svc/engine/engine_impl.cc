@@ -177,9 +177,11 @@ int EngineImpl::Position(Handle handle) const {
   const auto found =
       absl::c_find_if(queue_, [&](const auto& sequence) { return sequence->handle == handle; });
   if (found == queue_.end()) return 0;
+  const auto rank = Rank(**found);
   int before = load_.running;
   for (auto it = queue_.begin(); it != queue_.end(); ++it) {
-    if (std::pair(Rank(**it), it) < std::pair(Rank(**found), found)) ++before;
+    const auto other = Rank(**it);
+    if (other < rank || (other == rank && it < found)) ++before;
   }
   return before;
 }
