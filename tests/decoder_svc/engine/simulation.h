@@ -59,8 +59,8 @@ class Simulation {
     int answer = 1;
     Priority priority = Priority::kNormal;
     absl::Duration time_limit = absl::InfiniteDuration();
-    std::function<bool(absl::Duration)> reads =
-        nullptr;                           // whether it has room at a time; null: always
+    // Whether it reads its answer at a time; null: always.
+    std::function<bool(absl::Duration)> reads = nullptr;
     std::function<void()> then = nullptr;  // once it has ended
   };
 
