@@ -88,6 +88,7 @@ class EngineTest : public testing::Test {
 
   Goldens text_{"tests/data/model/tiny-text.bin"};
   std::unique_ptr<gguf::File> file_;
+  std::atomic<bool> later_ = false;  // for a clock that leaps
   std::unique_ptr<Engine> engine_;
   Engine::Handle handle_ = 0;
 };
@@ -442,9 +443,9 @@ TEST_F(EngineTest, HoldsWhoHasNoRoom) {
 TEST_F(EngineTest, EndsWhoIsHeld) {
   enum class By { kLimit, kCancel, kDeadline, kShutdown };
   for (const By by : {By::kLimit, By::kCancel, By::kDeadline, By::kShutdown}) {
-    std::atomic<bool> later = false;
+    later_ = false;
     EngineOptions options = Options();
-    options.clock = [&] { return SteadyNow() + (later ? absl::Hours(1) : absl::ZeroDuration()); };
+    options.clock = [&] { return SteadyNow() + (later_ ? absl::Hours(1) : absl::ZeroDuration()); };
     Start(options);
     const auto held = std::make_shared<Sink>();
     held->has_room = false;
@@ -452,7 +453,7 @@ TEST_F(EngineTest, EndsWhoIsHeld) {
     if (by == By::kDeadline) request.time_limit = absl::Minutes(30);
     Submit(std::move(request), held);
     while (engine_->load().held == 0) absl::SleepFor(absl::Milliseconds(1));
-    if (by == By::kLimit || by == By::kDeadline) later = true;
+    if (by == By::kLimit || by == By::kDeadline) later_ = true;
     if (by == By::kCancel) engine_->Cancel(handle_);
     if (by == By::kShutdown) engine_->Shutdown();
     const std::string reason = GetErrorDetail(held->Wait().status()).reason;
