@@ -73,7 +73,7 @@ void Repeat(Simulation& simulation, const Simulation::Ask& ask, absl::Duration u
 // Calm, busy, and more than there is time for.
 const std::vector<std::vector<Traffic>> kMixes = {
     {{"chat", 0.3, 512, 256}},
-    {{"long", 0.04, 8000, 128}},
+    {{"long", 0.06, 8000, 128}},
     {{"chat", 0.2, 512, 256}, {"long", 0.01, 8000, 128}},
     {{"chat", 1, 512, 256}, {"one word", 1, 4000, 1}},
 };
@@ -87,12 +87,12 @@ void ExpectTokensWithinTheStallTarget(const EngineOptions& options, const StepCo
     Simulation simulation(options, cost);
     for (Traffic traffic : kMixes[i]) {
       traffic.per_second *= faster;
-      Come(simulation, traffic, absl::Minutes(10) / faster);
+      Come(simulation, traffic, absl::Minutes(5) / faster);
     }
     simulation.Run(absl::Hours(10));
     ExpectAllServed(simulation);
     const std::vector<absl::Duration> gaps = Gaps(simulation.streams());
-    ASSERT_GT(gaps.size(), 1000u);
+    ASSERT_GT(gaps.size(), 500u);
     EXPECT_LE(gaps.back(), cost.Of(options.max_sequences, 0) + options.stall_target);
     longest = std::max(longest, gaps.back());
   }
@@ -229,7 +229,7 @@ TEST(SimulationTest, BatchRequestsHoldUpNobody) {
 // Clients that read slowly or not at all, that leave, whose time is short: all end, and nothing is
 // left of any.
 TEST(SimulationTest, EveryRequestEnds) {
-  for (unsigned seed = 0; seed < 100; ++seed) {
+  for (unsigned seed = 0; seed < 50; ++seed) {
     SCOPED_TRACE(absl::StrCat("seed ", seed));
     std::mt19937 random(seed);
     const auto any = [&](int low, int high) {
