@@ -65,8 +65,7 @@ void AddModelFlags(CLI::App& app, DecoderFlags* flags) {
   app.add_option_function<double>(
          "--stall-target-ms",
          [flags](const double& ms) { flags->engine.stall_target = absl::Milliseconds(ms); },
-         "How much longer the next token of an answer may take while prompts of others are read; "
-         "up to four times that where more prompts than answers wait")
+         "How much longer the next token of an answer may take while prompts of others are read")
       ->check(CLI::Range(0.0, 1e6))
       ->type_name("MS")
       ->default_str("300");

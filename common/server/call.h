@@ -65,7 +65,7 @@ class Call {
   const absl::Duration start_;  // of SteadyNow
   const absl::Time deadline_;
   const absl::Duration give_up_;  // SteadyNow() at the deadline
-  const std::string host_;  // kept: when the call has ended gRPC no longer knows its peer
+  const std::string host_;        // kept: when the call has ended gRPC no longer knows its peer
   std::string request_id_;
   std::string traceparent_;
   bool accepted_ = false;

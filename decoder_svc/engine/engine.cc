@@ -67,8 +67,10 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Load(const gguf::File& file,
                  .vocabulary_size = config.vocab,
                  .context_length = options.context_length,
                  .max_sequences = options.max_sequences};
-  return std::make_unique<EngineImpl>(std::move(backend), std::move(runner), std::move(info),
-                                      options, std::move(special));
+  auto engine = std::make_unique<EngineImpl>(std::move(backend), std::move(runner), std::move(info),
+                                             options, std::move(special));
+  engine->Start();
+  return engine;
 }
 
 }  // namespace softsplice

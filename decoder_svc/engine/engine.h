@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -13,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/gguf/file.h"
+#include "common/time/steady.h"
 #include "decoder_svc/engine/request.h"
 #include "kernels/backend_options.h"
 
@@ -30,6 +32,7 @@ struct EngineOptions {
   int max_sequences = 8;                         // read or written at once
   uint64_t kv_memory = 0;                        // bytes for keys and values; 0: see RunnerOptions
   absl::Duration max_hold = absl::Seconds(30);   // that a sink may be without room, each time
+  std::function<absl::Duration()> clock = SteadyNow;  // of all these times; thread-safe
 };
 
 // What the tokenizer says about single tokens.
@@ -69,19 +72,23 @@ class Engine {
   class Place {
    public:
     Place() = default;  // none
-    Place(Place&& other) noexcept : engine_(std::exchange(other.engine_, nullptr)) {}
+    Place(Place&& other) noexcept
+        : engine_(std::exchange(other.engine_, nullptr)), priority_(other.priority_) {}
     Place& operator=(Place&& other) noexcept {
       std::swap(engine_, other.engine_);
+      std::swap(priority_, other.priority_);
       return *this;
     }
     ~Place() {
-      if (engine_ != nullptr) engine_->GiveBack();
+      if (engine_ != nullptr) engine_->GiveBack(priority_);
     }
+    Priority priority() const { return priority_; }
 
    private:
     friend class Engine;
-    explicit Place(Engine* engine) : engine_(engine) {}
+    Place(Engine* engine, Priority priority) : engine_(engine), priority_(priority) {}
     Engine* engine_ = nullptr;
+    Priority priority_ = Priority::kNormal;
   };
 
   // Reads and packs the model of `file` (arch gemma4), reserves the caches, starts the thread. The
@@ -95,21 +102,25 @@ class Engine {
 
   // Takes a place before anything is spent on a request. RESOURCE_EXHAUSTED (QUEUE_FULL) with the
   // time after which there may be room: no place is free, or the wait is expected to be longer than
-  // max_wait or `patience`. UNAVAILABLE (DRAINING): the engine takes nothing more.
-  virtual absl::StatusOr<Place> Reserve(absl::Duration patience = absl::InfiniteDuration()) = 0;
-  // Checks and queues a request on a place. `sink` is called until its OnDone. INVALID_ARGUMENT:
-  // empty prompt, id out of range, bad sampling value, soft rows of another width or not finite;
-  // OUT_OF_RANGE: longer than the context; UNAVAILABLE (DRAINING). Never QUEUE_FULL.
+  // max_wait or `patience`. Normal requests do not wait for batch ones, which find half of the
+  // places. UNAVAILABLE (DRAINING): the engine takes nothing more.
+  virtual absl::StatusOr<Place> Reserve(Priority priority = Priority::kNormal,
+                                        absl::Duration patience = absl::InfiniteDuration()) = 0;
+  // Checks and queues a request on a place, whose priority it has. `sink` is called until its
+  // OnDone. INVALID_ARGUMENT: empty prompt, id out of range, bad sampling value, soft rows of
+  // another width or not finite; OUT_OF_RANGE: longer than the context; UNAVAILABLE (DRAINING).
+  // Never QUEUE_FULL.
   virtual absl::StatusOr<Handle> Submit(Place place, EngineRequest request,
                                         std::shared_ptr<TokenSink> sink) = 0;
   // The request ends with CANCELLED within one step; unknown or finished handles are ignored.
   virtual void Cancel(Handle handle) = 0;
-  // How many requests are before this one, those that run included; 0 once its own turn has come.
+  // How many requests are before this one as things stand, those that run included; 0 once its own
+  // turn has come. Clients take turns: the one that had least of the engine lately goes first.
   virtual int Position(Handle handle) const = 0;
 
   virtual const ModelInfo& info() const = 0;
   virtual EngineLoad load() const = 0;
-  // SteadyNow() when the engine thread last came round (it beats also when idle).
+  // The clock when the engine thread last came round (it beats also when idle).
   virtual absl::Duration last_step() const = 0;
   // Not OK, for good, once the device does not recover or several requests in a row failed for no
   // fault of theirs: the engine takes nothing more, and the process had better begin anew.
@@ -120,10 +131,10 @@ class Engine {
   virtual void Shutdown() = 0;
 
  protected:
-  Place MakePlace() { return Place(this); }
+  Place MakePlace(Priority priority) { return Place(this, priority); }
 
  private:
-  virtual void GiveBack() = 0;  // one place
+  virtual void GiveBack(Priority priority) = 0;  // one place
 };
 
 }  // namespace softsplice

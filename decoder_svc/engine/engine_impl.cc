@@ -10,7 +10,6 @@
 #include "common/status/error.h"
 #include "common/status/macros.h"
 #include "common/status/reasons.h"
-#include "common/time/steady.h"
 #include "decoder_svc/engine/validate.h"
 
 namespace softsplice {
@@ -35,24 +34,28 @@ EngineImpl::EngineImpl(std::unique_ptr<Backend> backend, std::unique_ptr<Runner>
       info_(std::move(info)),
       options_(options),
       special_(std::move(special)),
-      last_step_(absl::ToInt64Nanoseconds(SteadyNow())) {
+      last_step_(absl::ToInt64Nanoseconds(Now())) {
   running_.reserve(options.max_sequences);
   able_.reserve(options.max_sequences);
   turns_.reserve(options.max_sequences);
   work_.reserve(options.max_sequences);
   parts_.reserve(options.max_sequences);
   load_.kv_bytes_total = runner_->KvBytesTotal();
-  thread_ = std::thread([this] { Loop(); });
 }
 
 EngineImpl::~EngineImpl() { Shutdown(); }
 
-absl::StatusOr<Engine::Place> EngineImpl::Reserve(absl::Duration patience) {
+void EngineImpl::Start() {
+  thread_ = std::thread([this] { Loop(); });
+}
+
+absl::StatusOr<Engine::Place> EngineImpl::Reserve(Priority priority, absl::Duration patience) {
   const std::lock_guard lock(mutex_);
   RETURN_IF_ERROR(Refusal());
   const int waiting = load_.queued + load_.reserved;
-  const int places = options_.max_queue + options_.max_sequences - load_.running;
-  const absl::Duration wait = ExpectedWait();
+  const int all_places = options_.max_queue + options_.max_sequences - load_.running;
+  const int places = priority == Priority::kBatch ? (all_places + 1) / 2 : all_places;
+  const absl::Duration wait = ExpectedWait(priority);
   if (waiting >= places) {
     return QueueFull(absl::StrCat(waiting, " requests are waiting; the queue holds ", places),
                      wait / waiting);
@@ -65,12 +68,14 @@ absl::StatusOr<Engine::Place> EngineImpl::Reserve(absl::Duration patience) {
                      wait - most);
   }
   ++load_.reserved;
-  return MakePlace();
+  if (priority == Priority::kBatch) ++batch_reserved_;
+  return MakePlace(priority);
 }
 
-void EngineImpl::GiveBack() {
+void EngineImpl::GiveBack(Priority priority) {
   const std::lock_guard lock(mutex_);
   --load_.reserved;
+  if (priority == Priority::kBatch) --batch_reserved_;
 }
 
 absl::Status EngineImpl::Refusal() const {
@@ -88,36 +93,41 @@ Pace::Work EngineImpl::Left(const Sequence& sequence) const {
 }
 
 // All that is before a newcomer.
-absl::Duration EngineImpl::ExpectedWait() const {
-  if (load_.running + load_.queued + load_.reserved < options_.max_sequences) {
-    return absl::ZeroDuration();
-  }
+absl::Duration EngineImpl::ExpectedWait(Priority priority) const {
+  int reserved = load_.reserved, queued = 0;
+  if (priority == Priority::kNormal) reserved -= batch_reserved_;
   Pace::Work work = running_left_;
-  for (int i = 0; i < load_.reserved; ++i) work += pace_.Typical();
-  for (const auto& sequence : queue_) work += Left(*sequence);
+  for (int i = 0; i < reserved; ++i) work += pace_.Typical();
+  for (const auto& sequence : queue_) {
+    if (sequence->priority > priority) continue;
+    work += Left(*sequence);
+    ++queued;
+  }
+  if (load_.running + queued + reserved < options_.max_sequences) return absl::ZeroDuration();
   return pace_.TimeFor(work, options_.max_sequences);
 }
 
-absl::StatusOr<Engine::Handle> EngineImpl::Submit(Place /*given back when all is done*/,
-                                                  EngineRequest request,
+absl::StatusOr<Engine::Handle> EngineImpl::Submit(Place place, EngineRequest request,
                                                   std::shared_ptr<TokenSink> sink) {
   RETURN_IF_ERROR(ValidateRequest(request, {.vocabulary_size = info_.vocabulary_size,
                                             .dim = info_.dim,
                                             .context_length = info_.context_length,
                                             .banned_tokens = special_.banned}));
-  std::unique_ptr<Sequence> sequence = MakeSequence(std::move(request), std::move(sink));
+  std::unique_ptr<Sequence> sequence =
+      MakeSequence(place.priority(), std::move(request), std::move(sink));
   const std::lock_guard lock(mutex_);
   RETURN_IF_ERROR(Refusal());
   const Handle handle = next_handle_++;
   sequence->handle = handle;
   live_.insert(handle);
+  shares_.Enter(sequence->request.client);
   queue_.push_back(std::move(sequence));
   load_.queued = static_cast<int>(queue_.size());
   Wake();
   return handle;
 }
 
-std::unique_ptr<Sequence> EngineImpl::MakeSequence(EngineRequest request,
+std::unique_ptr<Sequence> EngineImpl::MakeSequence(Priority priority, EngineRequest request,
                                                    std::shared_ptr<TokenSink> sink) const {
   std::vector<int32_t> tokens = std::move(request.prompt.tokens);
   for (const SoftRun& run : request.prompt.soft) {
@@ -125,8 +135,9 @@ std::unique_ptr<Sequence> EngineImpl::MakeSequence(EngineRequest request,
   }
   for (int32_t& token : tokens) token = InputId(token);
   Sampler sampler(request.sampling, special_.banned, tokens, request.alternatives);
-  const absl::Duration now = SteadyNow(), give_up = now + request.time_limit;
+  const absl::Duration now = Now(), give_up = now + request.time_limit;
   auto sequence = std::make_unique<Sequence>(Sequence{.request = std::move(request),
+                                                      .priority = priority,
                                                       .sink = std::move(sink),
                                                       .sampler = std::move(sampler),
                                                       .tokens = std::move(tokens),
@@ -163,16 +174,29 @@ void EngineImpl::Wake() {
 
 int EngineImpl::Position(Handle handle) const {
   const std::lock_guard lock(mutex_);
-  for (size_t i = 0; i < queue_.size(); ++i) {
-    if (queue_[i]->handle == handle) return load_.running + static_cast<int>(i);
+  const auto found =
+      absl::c_find_if(queue_, [&](const auto& sequence) { return sequence->handle == handle; });
+  if (found == queue_.end()) return 0;
+  const auto rank = Rank(**found);
+  int before = load_.running;
+  for (auto it = queue_.begin(); it != queue_.end(); ++it) {
+    const auto other = Rank(**it);
+    if (other < rank || (other == rank && it < found)) ++before;
   }
-  return 0;
+  return before;
+}
+
+// One sequence of several is a batch request's, or these would never begin while normal ones come.
+std::pair<bool, int64_t> EngineImpl::Rank(const Sequence& sequence) const {
+  const bool batch = sequence.priority == Priority::kBatch;
+  const bool batch_first = options_.max_sequences > 1 && load_.running > 0 && batch_running_ == 0;
+  return {batch != batch_first, shares_.Spent(sequence.request.client)};
 }
 
 EngineLoad EngineImpl::load() const {
   const std::lock_guard lock(mutex_);
   EngineLoad load = load_;
-  load.expected_wait = ExpectedWait();
+  load.expected_wait = ExpectedWait(Priority::kNormal);
   return load;
 }
 

@@ -25,7 +25,13 @@ class EngineImpl final : public Engine {
              const EngineOptions& options, SpecialTokens special);
   ~EngineImpl() override;
 
-  absl::StatusOr<Place> Reserve(absl::Duration patience) override;
+  // Once: the thread that makes rounds until Shutdown.
+  void Start();
+  // One round, of that thread; or, where none was started, of a simulation's. False: nobody can go
+  // on before something happens.
+  bool Round();
+
+  absl::StatusOr<Place> Reserve(Priority priority, absl::Duration patience) override;
   absl::StatusOr<Handle> Submit(Place place, EngineRequest request,
                                 std::shared_ptr<TokenSink> sink) override;
   void Cancel(Handle handle) override;
@@ -37,22 +43,25 @@ class EngineImpl final : public Engine {
   void Shutdown() override;
 
  private:
-  void GiveBack() override;
+  void GiveBack(Priority priority) override;
 
-  std::unique_ptr<Sequence> MakeSequence(EngineRequest request,
+  std::unique_ptr<Sequence> MakeSequence(Priority priority, EngineRequest request,
                                          std::shared_ptr<TokenSink> sink) const;
   int32_t InputId(int32_t token) const;
   int MostPositions(const Sequence& sequence) const;
+  absl::Duration Now() const { return options_.clock(); }
 
   // With mutex_ held.
   absl::Status Refusal() const;  // why nothing new is taken; OK while it is
   Pace::Work Left(const Sequence& sequence) const;
-  absl::Duration ExpectedWait() const;
+  absl::Duration ExpectedWait(Priority priority) const;
   void Wake();
+  // Whose turn comes first: that of the least; of equals, the oldest one's.
+  std::pair<bool, int64_t> Rank(const Sequence& sequence) const;
 
   // The engine thread.
   void Loop();
-  bool BeginRound();  // false: shut down and nothing left
+  bool Over() const;  // shut down, and nothing is left
   void Hold();        // those whose sinks have no room, and no others
   void EndUnwanted();
   void Admit();
@@ -79,23 +88,26 @@ class EngineImpl final : public Engine {
 
   // The engine thread's own.
   std::vector<std::unique_ptr<Sequence>> running_;  // oldest first
-  FairShare shares_;                                // of those that run
   std::vector<Sequence*> able_;                     // that are not held
   std::vector<Turn> turns_;                         // theirs
   std::vector<Sequence*> work_;                     // that have rows in this step
   std::vector<StepPart> parts_;                     // their rows
-  int failures_ = 0;                                // in a row
-  int empty_plans_ = 0;                             // in a row
+  BatchShare batch_share_;
+  int failures_ = 0;     // in a row
+  int empty_plans_ = 0;  // in a row
 
   std::atomic<int64_t> last_step_;  // nanoseconds of the steady clock
   mutable std::mutex mutex_;        // guards all that follows, but for the thread
   std::condition_variable wake_;
-  bool news_ = false;  // since the round began
-  std::deque<std::unique_ptr<Sequence>> queue_;
+  bool news_ = false;                            // since the round began
+  std::deque<std::unique_ptr<Sequence>> queue_;  // oldest first
+  FairShare shares_;                             // of those that wait or run
   absl::flat_hash_set<Handle> live_;
   absl::flat_hash_set<Handle> cancelled_;  // of those alive
   Handle next_handle_ = 1;
   EngineLoad load_;
+  int batch_reserved_ = 0;  // of load_.reserved
+  int batch_running_ = 0;   // of load_.running
   Pace pace_;
   Pace::Work running_left_;  // of all that run, together
   absl::Status health_;

@@ -7,7 +7,6 @@
 #include "absl/strings/str_cat.h"
 #include "common/status/error.h"
 #include "common/status/reasons.h"
-#include "common/time/steady.h"
 #include "decoder_svc/engine/engine_impl.h"
 
 namespace softsplice {
@@ -52,19 +51,26 @@ absl::Status StepError(const absl::Status& status) {
 }  // namespace
 
 void EngineImpl::Loop() {
-  while (BeginRound()) {
-    Hold();
-    EndUnwanted();
-    Admit();
-    if (!Step()) WaitForNews();
+  while (!Over()) {
+    if (!Round()) WaitForNews();
   }
 }
 
-bool EngineImpl::BeginRound() {
-  last_step_ = absl::ToInt64Nanoseconds(SteadyNow());
+bool EngineImpl::Over() const {
   const std::lock_guard lock(mutex_);
-  news_ = false;
-  return !stopping_ || !running_.empty() || !queue_.empty();
+  return stopping_ && running_.empty() && queue_.empty();
+}
+
+bool EngineImpl::Round() {
+  last_step_ = absl::ToInt64Nanoseconds(Now());
+  {
+    const std::lock_guard lock(mutex_);
+    news_ = false;
+  }
+  Hold();
+  EndUnwanted();
+  Admit();
+  return Step();
 }
 
 // Sinks are asked anew after a beat.
@@ -80,7 +86,7 @@ void EngineImpl::Hold() {
       sequence->held_since.reset();
       continue;
     }
-    if (!sequence->held_since) sequence->held_since = SteadyNow();
+    if (!sequence->held_since) sequence->held_since = Now();
     ++held;
   }
   const std::lock_guard lock(mutex_);
@@ -88,7 +94,7 @@ void EngineImpl::Hold() {
 }
 
 void EngineImpl::EndUnwanted() {
-  const absl::Duration now = SteadyNow();
+  const absl::Duration now = Now();
   absl::flat_hash_set<Handle> cancelled;
   const auto verdict = [&](const Sequence& sequence, const absl::Status& otherwise) {
     if (cancelled.contains(sequence.handle)) return Cancelled();
@@ -119,22 +125,27 @@ void EngineImpl::EndUnwanted() {
   Sweep();
 }
 
-// In order of arrival; a request that does not fit yet holds back those behind it.
+// A request that does not fit yet holds back those after it. Batch requests leave one sequence of
+// several to normal ones.
 void EngineImpl::Admit() {
   const std::lock_guard lock(mutex_);
   while (!queue_.empty()) {
-    const std::optional<int> slot = runner_->pool().Reserve(MostPositions(*queue_.front()));
+    const auto next = absl::c_min_element(
+        queue_, [&](const auto& a, const auto& b) { return Rank(*a) < Rank(*b); });
+    Sequence& sequence = **next;
+    const bool batch = sequence.priority == Priority::kBatch;
+    if (batch && batch_running_ > 0 && batch_running_ + 1 >= options_.max_sequences) break;
+    const std::optional<int> slot = runner_->pool().Reserve(MostPositions(sequence));
     if (!slot) break;
-    Sequence& sequence = *queue_.front();
+    ++load_.running;
+    if (batch) ++batch_running_;
     sequence.slot = *slot;
-    sequence.admitted = SteadyNow();
+    sequence.admitted = Now();
     sequence.timings.queued = sequence.admitted - sequence.submitted;
-    shares_.Enter(sequence.request.client);
-    running_.push_back(std::move(queue_.front()));
-    queue_.pop_front();
+    running_.push_back(std::move(*next));
+    queue_.erase(next);
   }
   load_.queued = static_cast<int>(queue_.size());
-  load_.running = static_cast<int>(running_.size());
   load_.kv_bytes_used = runner_->KvBytesUsed();
   running_left_ = {};
   for (const auto& sequence : running_) running_left_ += Left(*sequence);
@@ -154,12 +165,12 @@ bool EngineImpl::Step() {
 
 void EngineImpl::Run() {
   empty_plans_ = 0;
-  const absl::Duration start = SteadyNow();
+  const absl::Duration start = Now();
   const absl::StatusOr<absl::Span<const RowLogits>> logits = runner_->Run(parts_);
   if (!logits.ok()) return FailStep(logits.status());
   {
     const std::lock_guard lock(mutex_);
-    pace_.OnStep(PromptRows(), SteadyNow() - start);
+    pace_.OnStep(PromptRows(), Now() - start);
   }
   size_t row = 0;
   for (size_t i = 0; i < work_.size(); ++i) {
@@ -174,13 +185,19 @@ void EngineImpl::Plan() {
   work_.clear();
   parts_.clear();
   for (const auto& sequence : running_) {
-    if (sequence->held_since) continue;
-    able_.push_back(sequence.get());
-    turns_.push_back({.prompt_left = std::max(sequence->prompt_tokens - sequence->read, 0),
-                      .spent = shares_.Spent(sequence->request.client)});
+    if (!sequence->held_since) able_.push_back(sequence.get());
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    for (const Sequence* sequence : able_) {
+      turns_.push_back({.prompt_left = std::max(sequence->prompt_tokens - sequence->read, 0),
+                        .spent = shares_.Spent(sequence->request.client),
+                        .batch = sequence->priority == Priority::kBatch});
+    }
   }
   PlanStep(absl::MakeSpan(turns_), {.chunk = options_.chunk, .stall_target = options_.stall_target},
-           pace_.best_rows_per_second());
+           pace_.best_rows_per_second(), batch_share_.due());
+  batch_share_.OnPlan(turns_);
   for (size_t i = 0; i < turns_.size(); ++i) {
     const int rows = turns_[i].rows;
     Sequence& s = *able_[i];
@@ -239,11 +256,14 @@ void EngineImpl::Fail(const absl::Status& status) {
 
 void EngineImpl::Advance(Sequence& sequence, int rows) {
   const bool reads_prompt = sequence.reads_prompt();
-  shares_.Charge(sequence.request.client,
-                 rows * (reads_prompt ? FairShare::kPromptRow : FairShare::kWrittenRow));
+  {
+    const std::lock_guard lock(mutex_);
+    shares_.Charge(sequence.request.client,
+                   rows * (reads_prompt ? FairShare::kPromptRow : FairShare::kWrittenRow));
+  }
   sequence.read += rows;
   if (!reads_prompt) return;
-  if (sequence.unread() == 0) sequence.timings.prefill = SteadyNow() - sequence.admitted;
+  if (sequence.unread() == 0) sequence.timings.prefill = Now() - sequence.admitted;
   sequence.sink->OnPrefill(sequence.read, sequence.prompt_tokens);
 }
 
@@ -258,7 +278,7 @@ void EngineImpl::Pick(Sequence& sequence, const RowLogits& logits) {
   failures_ = 0;
   const int32_t token = sampled->chosen.token;
   if (sequence.completion_tokens() == 0) {
-    sequence.timings.time_to_first_token = SteadyNow() - sequence.submitted;
+    sequence.timings.time_to_first_token = Now() - sequence.submitted;
   }
   if (!sequence.request.ignore_stop_tokens && absl::c_linear_search(special_.stop, token)) {
     return Finish(sequence, EngineFinish::kStopToken, token);
@@ -272,7 +292,7 @@ void EngineImpl::Pick(Sequence& sequence, const RowLogits& logits) {
 }
 
 void EngineImpl::Finish(Sequence& sequence, EngineFinish finish, int32_t stop_token) {
-  sequence.timings.total = SteadyNow() - sequence.submitted;
+  sequence.timings.total = Now() - sequence.submitted;
   End(sequence, EngineResult{.finish = finish,
                              .stop_token = stop_token,
                              .completion_tokens = sequence.completion_tokens(),
@@ -282,12 +302,13 @@ void EngineImpl::Finish(Sequence& sequence, EngineFinish finish, int32_t stop_to
 // Gives back what the sequence holds before its sink hears of the end, so that whoever waited for
 // the end finds it free.
 void EngineImpl::End(Sequence& sequence, absl::StatusOr<EngineResult> result) {
-  if (sequence.slot >= 0) shares_.Leave(sequence.request.client);
   {
     const std::lock_guard lock(mutex_);
+    shares_.Leave(sequence.request.client);
     if (sequence.slot >= 0) {
       runner_->pool().Release(sequence.slot);
       --load_.running;
+      if (sequence.priority == Priority::kBatch) --batch_running_;
       if (sequence.held_since) --load_.held;
       load_.kv_bytes_used = runner_->KvBytesUsed();
       pace_.OnEnd(sequence.prompt_tokens, sequence.completion_tokens());

@@ -89,6 +89,9 @@ class TokenSink {
   virtual void OnDone(absl::StatusOr<EngineResult> result) = 0;
 };
 
+// Who goes first: batch requests take what normal ones leave.
+enum class Priority : uint8_t { kNormal, kBatch };
+
 struct EngineRequest {
   std::string client;  // whose share of the engine it takes
   Prompt prompt;

@@ -8,7 +8,9 @@ namespace {
 
 // Fewer cost a step about as much, as the weights are read anyway.
 constexpr int kLeastBudget = 16;
-constexpr double kMostForBursts = 4;
+
+// All that it can use.
+int Most(const Turn& turn) { return std::max(turn.prompt_left, 1); }
 
 int LeftAfter(const Turn& turn) { return turn.prompt_left - turn.rows; }
 
@@ -18,41 +20,66 @@ void Give(Turn& turn, int most, int& budget) {
   budget -= rows;
 }
 
-// The one with something left that comes first by `key`, the older one of equals; null: none.
+// The one of a class with something left that comes first by `key`, the older one of equals; null:
+// none.
 template <class Key>
-Turn* First(absl::Span<Turn> turns, Key key) {
+Turn* First(absl::Span<Turn> turns, bool batch, Key key) {
   Turn* first = nullptr;
   for (Turn& turn : turns) {
-    if (LeftAfter(turn) > 0 && (first == nullptr || key(turn) < key(*first))) first = &turn;
+    if (turn.batch != batch || LeftAfter(turn) <= 0) continue;
+    if (first == nullptr || key(turn) < key(*first)) first = &turn;
   }
   return first;
 }
 
-}  // namespace
-
-int PromptBudget(int writing, int prompts, const StepLimits& limits, double best_rows_per_second) {
-  if (writing == 0) return limits.chunk;
-  const double fits = best_rows_per_second * absl::ToDoubleSeconds(limits.stall_target);
-  const double bursts = std::clamp(static_cast<double>(prompts) / writing, 1.0, kMostForBursts);
-  const double budget = std::max<double>(fits, kLeastBudget) * bursts;
-  return static_cast<int>(std::min<double>(budget, limits.chunk));
-}
-
-void PlanStep(absl::Span<Turn> turns, const StepLimits& limits, double best_rows_per_second) {
-  int writing = 0;
-  for (Turn& turn : turns) {
-    turn.rows = turn.prompt_left == 0 ? 1 : 0;
-    writing += turn.rows;
-  }
-  const int prompts = static_cast<int>(turns.size()) - writing;
-  int budget = PromptBudget(writing, prompts, limits, best_rows_per_second);
-  Turn* const next = First(turns, [](const Turn& turn) { return turn.spent; });
+void SharePrompts(absl::Span<Turn> turns, bool batch, int& budget) {
+  Turn* const next = First(turns, batch, [](const Turn& turn) { return turn.spent; });
   if (next != nullptr) Give(*next, (budget + 1) / 2, budget);
   while (budget > 0) {
-    Turn* const shortest = First(turns, LeftAfter);
+    Turn* const shortest = First(turns, batch, LeftAfter);
     if (shortest == nullptr) break;
     Give(*shortest, budget, budget);
   }
+}
+
+}  // namespace
+
+int PromptBudget(int writing, const StepLimits& limits, double best_rows_per_second) {
+  if (writing == 0) return limits.chunk;
+  const double fits = best_rows_per_second * absl::ToDoubleSeconds(limits.stall_target);
+  return static_cast<int>(std::min<double>(std::max<double>(fits, kLeastBudget), limits.chunk));
+}
+
+void PlanStep(absl::Span<Turn> turns, const StepLimits& limits, double best_rows_per_second,
+              int batch_due) {
+  int writing = 0, batch_most = 0;
+  for (Turn& turn : turns) {
+    turn.rows = turn.prompt_left == 0 && !turn.batch ? 1 : 0;
+    writing += turn.rows;
+    if (turn.batch) batch_most += Most(turn);
+  }
+  int budget = PromptBudget(writing, limits, best_rows_per_second);
+  const int for_batch = std::min({batch_due, batch_most, budget});
+  budget -= for_batch;
+  SharePrompts(turns, /*batch=*/false, budget);
+  budget += for_batch;
+  for (Turn& turn : turns) {
+    if (turn.prompt_left > 0 || !turn.batch || budget == 0) continue;
+    turn.rows = 1;
+    --budget;
+  }
+  SharePrompts(turns, /*batch=*/true, budget);
+}
+
+void BatchShare::OnPlan(absl::Span<const Turn> turns) {
+  bool more = false;
+  for (const Turn& turn : turns) {
+    owed_ += turn.rows;
+    if (!turn.batch) continue;
+    owed_ -= kOneIn * turn.rows;
+    more = more || turn.rows < Most(turn);
+  }
+  owed_ = more ? std::max<int64_t>(owed_, 0) : 0;
 }
 
 }  // namespace softsplice

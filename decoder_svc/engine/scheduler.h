@@ -12,6 +12,7 @@ namespace softsplice {
 struct Turn {
   int prompt_left = 0;  // rows of its prompt that are not read; 0: it writes
   int64_t spent = 0;    // FairShare: of its client, so the same for all of a client's sequences
+  bool batch = false;   // its priority
   int rows = 0;         // the plan
 };
 
@@ -22,14 +23,29 @@ struct StepLimits {
 
 // The rows that all prompts of a step share. Nobody writes: a chunk. Else what fits the stall
 // target at the best speed seen (not the last or an average one, which smaller steps would slow
-// down, which would make them smaller still), at least 16, and up to four times that where more
-// prompts than answers wait: else the first of a burst to write would starve the rest.
-int PromptBudget(int writing, int prompts, const StepLimits& limits, double best_rows_per_second);
+// down, which would make them smaller still), at least 16. However many prompts wait: larger steps
+// for a burst of them would read it hardly sooner, as a row costs about the same in each.
+int PromptBudget(int writing, const StepLimits& limits, double best_rows_per_second);
 
 // Sets the rows of `turns`, which are in order of age, the oldest first. Whoever writes gets its
 // one row. Half of the prompts' budget goes to the client that had least, and there to its oldest
 // prompt, so that a long one gets on; the rest goes to the prompts with the fewest rows left, so
-// that it delays short ones little. If there is any turn, at least one row is given.
-void PlanStep(absl::Span<Turn> turns, const StepLimits& limits, double best_rows_per_second);
+// that it delays short ones little. Batch requests share what is left of the budget then, but at
+// least `batch_due` of it, their answers first. If there is any turn, at least one row is given.
+void PlanStep(absl::Span<Turn> turns, const StepLimits& limits, double best_rows_per_second,
+              int batch_due);
+
+// One row in twenty is a batch request's, however many normal ones want.
+class BatchShare {
+ public:
+  // What batch requests are owed.
+  int due() const { return static_cast<int>(owed_ / kOneIn); }
+  // What was planned. Nothing is owed to requests that have all they can use.
+  void OnPlan(absl::Span<const Turn> turns);
+
+ private:
+  static constexpr int64_t kOneIn = 20;
+  int64_t owed_ = 0;  // twentieths of a row
+};
 
 }  // namespace softsplice

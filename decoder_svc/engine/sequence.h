@@ -16,6 +16,7 @@ namespace softsplice {
 struct Sequence {
   Engine::Handle handle = 0;
   EngineRequest request;
+  Priority priority = Priority::kNormal;
   std::shared_ptr<TokenSink> sink;
   Sampler sampler;
   // The prompt as the trunk reads it, then the answer.

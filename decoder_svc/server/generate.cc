@@ -76,6 +76,8 @@ void GenerateCall::Begin(const v1::GenerateRequest& request) {
 
 absl::Status GenerateCall::Prepare(const v1::GenerateRequest& request) {
   ASSIGN_OR_RETURN(engine_request_, ReadOptions(request, decoder_));
+  const Priority priority =
+      request.priority() == v1::PRIORITY_BATCH ? Priority::kBatch : Priority::kNormal;
   engine_request_.client = call().host();
   seed_ = engine_request_.sampling.seed;
   ASSIGN_OR_RETURN(PromptPlan plan,
@@ -83,7 +85,7 @@ absl::Status GenerateCall::Prepare(const v1::GenerateRequest& request) {
                               request.has_raw() ? &request.raw() : nullptr, decoder_));
   RETURN_IF_ERROR(CheckMayFit(plan, decoder_.engine.info().context_length));
   // Before the media are encoded, which costs the most.
-  ASSIGN_OR_RETURN(place_, decoder_.engine.Reserve(call().time_left()));
+  ASSIGN_OR_RETURN(place_, decoder_.engine.Reserve(priority, call().time_left()));
   pieces_ = std::move(plan.pieces);
   answer_ = std::make_unique<Answer>(
       decoder_.tokenizer, std::vector<std::string>(request.stop().begin(), request.stop().end()),

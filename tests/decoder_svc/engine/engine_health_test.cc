@@ -61,8 +61,10 @@ class EngineHealthTest : public ::testing::Test {
         *Runner::Make(*file_, *backend, {.context_length = 64, .chunk = 16, .max_rows = 16});
     const TextConfig& config = runner->model().config();
     const ModelInfo info{.dim = config.dim, .vocabulary_size = config.vocab, .context_length = 64};
-    engine_ = std::make_unique<EngineImpl>(std::move(backend), std::move(runner), info, options,
-                                           SpecialTokens{});
+    auto engine = std::make_unique<EngineImpl>(std::move(backend), std::move(runner), info, options,
+                                               SpecialTokens{});
+    engine->Start();
+    engine_ = std::move(engine);
   }
 
   static EngineRequest Request() {

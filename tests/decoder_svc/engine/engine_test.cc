@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -50,9 +51,10 @@ class EngineTest : public testing::Test {
     request.max_tokens = max_tokens;
     return request;
   }
-  std::shared_ptr<Sink> Submit(EngineRequest request, std::shared_ptr<Sink> sink = nullptr) {
+  std::shared_ptr<Sink> Submit(EngineRequest request, std::shared_ptr<Sink> sink = nullptr,
+                               Priority priority = Priority::kNormal) {
     if (sink == nullptr) sink = std::make_shared<Sink>();
-    const auto handle = engine_->Submit(*engine_->Reserve(), std::move(request), sink);
+    const auto handle = engine_->Submit(*engine_->Reserve(priority), std::move(request), sink);
     EXPECT_TRUE(handle.ok()) << handle.status();
     if (handle.ok()) handle_ = *handle;
     return sink;
@@ -86,6 +88,7 @@ class EngineTest : public testing::Test {
 
   Goldens text_{"tests/data/model/tiny-text.bin"};
   std::unique_ptr<gguf::File> file_;
+  std::atomic<bool> later_ = false;  // for a clock that leaps
   std::unique_ptr<Engine> engine_;
   Engine::Handle handle_ = 0;
 };
@@ -440,19 +443,19 @@ TEST_F(EngineTest, HoldsWhoHasNoRoom) {
 TEST_F(EngineTest, EndsWhoIsHeld) {
   enum class By { kLimit, kCancel, kDeadline, kShutdown };
   for (const By by : {By::kLimit, By::kCancel, By::kDeadline, By::kShutdown}) {
+    later_ = false;
     EngineOptions options = Options();
-    if (by == By::kLimit) options.max_hold = absl::Milliseconds(20);
+    options.clock = [&] { return SteadyNow() + (later_ ? absl::Hours(1) : absl::ZeroDuration()); };
     Start(options);
     const auto held = std::make_shared<Sink>();
     held->has_room = false;
     EngineRequest request = Greedy({2, 5}, 0);
-    if (by == By::kDeadline) request.time_limit = absl::Milliseconds(200);
+    if (by == By::kDeadline) request.time_limit = absl::Minutes(30);
     Submit(std::move(request), held);
-    if (by == By::kCancel || by == By::kShutdown) {
-      while (engine_->load().held == 0) absl::SleepFor(absl::Milliseconds(1));
-      if (by == By::kCancel) engine_->Cancel(handle_);
-      if (by == By::kShutdown) engine_->Shutdown();
-    }
+    while (engine_->load().held == 0) absl::SleepFor(absl::Milliseconds(1));
+    if (by == By::kLimit || by == By::kDeadline) later_ = true;
+    if (by == By::kCancel) engine_->Cancel(handle_);
+    if (by == By::kShutdown) engine_->Shutdown();
     const std::string reason = GetErrorDetail(held->Wait().status()).reason;
     EXPECT_EQ(reason, by == By::kLimit      ? "CLIENT_TOO_SLOW"
                       : by == By::kCancel   ? "CANCELLED"
@@ -525,6 +528,33 @@ TEST_F(EngineTest, TellsWhoIsBefore) {
   EXPECT_EQ(engine_->Position(handle_), 0);
 }
 
+TEST_F(EngineTest, BatchRequestsWaitForNormalOnes) {
+  EngineOptions options = Options();
+  options.max_queue = 3;
+  Start(options);
+  ASSERT_TRUE(Submit(Greedy({2, 5}, 4))->Wait().ok());  // measured
+  Event gate;
+  const auto running = Block(gate);
+  const absl::Duration wait = engine_->load().expected_wait;
+  const auto batch = std::make_shared<Sink>(), normal = std::make_shared<Sink>();
+  normal->on_token = [&](const SampledToken&) { return batch->prefill.empty(); };
+  Submit(Greedy({2, 5}, 4), batch, Priority::kBatch);
+  const Engine::Handle first = handle_;
+  EXPECT_EQ(engine_->Position(first), 1);
+  EXPECT_EQ(engine_->load().expected_wait, wait) << "of a normal request";
+  EXPECT_TRUE(engine_->Reserve(Priority::kBatch).ok()) << "given back at once";
+  Submit(Greedy({2, 5}, 4), normal);
+  EXPECT_EQ(engine_->Position(handle_), 1);
+  EXPECT_EQ(engine_->Position(first), 2);
+  EXPECT_GT(engine_->load().expected_wait, wait);
+  EXPECT_EQ(GetErrorDetail(engine_->Reserve(Priority::kBatch).status()).reason, "QUEUE_FULL");
+  EXPECT_TRUE(engine_->Reserve().ok());
+  gate.Notify();
+  EXPECT_EQ(normal->Wait()->completion_tokens, 4);
+  EXPECT_EQ(batch->Wait()->completion_tokens, 4);
+  ExpectIdle();
+}
+
 TEST_F(EngineTest, RefusesWhoWouldWaitTooLong) {
   EngineOptions options = Options();
   options.max_wait = absl::ZeroDuration();
@@ -547,8 +577,9 @@ TEST_F(EngineTest, RefusesWhoWouldWaitTooLong) {
   ASSERT_TRUE(Submit(Greedy({2, 5}, 4))->Wait().ok());
   Event second_gate;
   const auto second = Block(second_gate);
-  EXPECT_FALSE(engine_->Reserve(absl::Nanoseconds(1)).ok()) << "its own patience counts, too";
-  EXPECT_TRUE(engine_->Reserve(absl::Hours(1)).ok());
+  EXPECT_FALSE(engine_->Reserve(Priority::kNormal, absl::Nanoseconds(1)).ok())
+      << "its own patience counts, too";
+  EXPECT_TRUE(engine_->Reserve(Priority::kNormal, absl::Hours(1)).ok());
   second_gate.Notify();
   second->Wait();
 }

@@ -29,7 +29,9 @@ TEST_F(DecoderContract, RefusesWhatItDoesNotServe) {
   };
   refused("session_id: 'x'", "session_id");
   refused("json_schema: '{}'", "json_schema");
-  refused("priority: PRIORITY_BATCH", "priority");
+  v1::GenerateRequest urgent = Hello();
+  urgent.set_priority(static_cast<v1::Priority>(3));
+  ExpectError(urgent, absl::StatusCode::kUnimplemented, "priority");
   refused("chat { tools { name: 'x' } }", "chat.tools");
   refused("chat { tool_choice { mode: TOOL_CHOICE_MODE_NONE } }", "chat.tool_choice");
   refused("chat { parallel_tool_calls: false }", "chat.parallel_tool_calls");
@@ -38,6 +40,18 @@ TEST_F(DecoderContract, RefusesWhatItDoesNotServe) {
   v1::GenerateRequest normal = Hello();
   normal.MergeFrom(Parse("priority: PRIORITY_NORMAL no_prefix_cache: true cache_salt: 'x'"));
   EXPECT_TRUE(Generate(normal).status.ok());
+}
+
+TEST_F(DecoderContract, HandsOverThePriority) {
+  engine_.script = {10};
+  v1::GenerateRequest request = Hello();
+  for (const auto& [asked, told] : {std::pair(v1::PRIORITY_BATCH, Priority::kBatch),
+                                    std::pair(v1::PRIORITY_NORMAL, Priority::kNormal),
+                                    std::pair(v1::PRIORITY_UNSPECIFIED, Priority::kNormal)}) {
+    request.set_priority(asked);
+    EXPECT_TRUE(Generate(request).status.ok());
+    EXPECT_EQ(engine_.last_priority(), told);
+  }
 }
 
 // Three texts of 16 MiB stopped all RPCs for 14 s.

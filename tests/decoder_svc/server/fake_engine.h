@@ -41,17 +41,23 @@ class FakeEngine final : public Engine {
     return last_;
   }
 
-  absl::StatusOr<Place> Reserve(absl::Duration /*patience*/) override {
+  Priority last_priority() const {
+    const std::lock_guard lock(mutex_);
+    return last_priority_;
+  }
+
+  absl::StatusOr<Place> Reserve(Priority priority, absl::Duration /*patience*/) override {
     if (!reserve_error.ok()) return reserve_error;
     const std::lock_guard lock(mutex_);
     ++load_.reserved;
-    return MakePlace();
+    return MakePlace(priority);
   }
-  absl::StatusOr<Handle> Submit(Place /*place*/, EngineRequest request,
+  absl::StatusOr<Handle> Submit(Place place, EngineRequest request,
                                 std::shared_ptr<TokenSink> sink) override {
     if (!submit_error.ok()) return submit_error;
     const std::lock_guard lock(mutex_);
     last_ = request;
+    last_priority_ = place.priority();
     const Handle handle = ++handles_;
     cancelled_[handle] = false;
     ++load_.running;
@@ -80,7 +86,7 @@ class FakeEngine final : public Engine {
   void Shutdown() override {}
 
  private:
-  void GiveBack() override {
+  void GiveBack(Priority /*priority*/) override {
     const std::lock_guard lock(mutex_);
     --load_.reserved;
   }
@@ -125,6 +131,7 @@ class FakeEngine final : public Engine {
   const ModelInfo info_;
   mutable std::mutex mutex_;
   EngineRequest last_;
+  Priority last_priority_ = Priority::kNormal;
   EngineLoad load_;
   Handle handles_ = 0;
   std::map<Handle, bool> cancelled_;
