@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/gguf/file.h"
+#include "kernels/host_memory.h"
 #include "kernels/mat.h"
 #include "kernels/specs.h"
 
@@ -32,6 +33,10 @@ class Backend {
   // Load time. RESOURCE_EXHAUSTED when memory is short.
   virtual absl::StatusOr<std::shared_ptr<void>> Allocate(
       size_t bytes) = 0;  // zeroed, 256-byte aligned
+  // Memory of the host, which Download is fastest into; zeroed.
+  virtual absl::StatusOr<std::shared_ptr<void>> AllocateStaging(size_t bytes) {
+    return AllocateHost(bytes);
+  }
   virtual absl::StatusOr<Weight> Pack(const gguf::Tensor& tensor, Use use) = 0;
 
   // Step boundary. Host memory is dense (pitch == cols) and of the matrix's type. Upload has read

@@ -9,9 +9,11 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "decoder_svc/engine/kv_pool.h"
+#include "decoder_svc/engine/mirror.h"
 #include "decoder_svc/engine/request.h"
 #include "decoder_svc/engine/row_logits.h"
 #include "decoder_svc/model/gemma4.h"
+#include "kernels/arena.h"
 
 namespace softsplice {
 
@@ -57,7 +59,18 @@ class Runner {
                                                   const Tap& tap = {});
 
  private:
-  // What TopLogits gives of so many rows, side by side.
+  // What the rows of a step are.
+  struct Rows {
+    std::vector<int32_t> tokens, sequences, positions;
+    std::vector<int32_t> soft_index;
+    std::vector<int32_t> tail_sequences, tail_positions, tail_index;
+  };
+  // The blocks of each slot.
+  struct Pages {
+    Pages(Arena& arena, const KvPool::Shape& shape);
+    KvPages full, sliding;
+  };
+  // What TopLogits gives of so many rows.
   struct Top {
     Top(Arena& arena, int rows, int vocabulary);
     Mat ids, values, stats;
@@ -67,19 +80,14 @@ class Runner {
          const KvPool::Shape& shape);
   uint64_t KvBytes(int full_blocks, int slots) const;
   absl::Status Allocate();
-  void Fill(absl::Span<const StepPart> parts);
+  void Fill(absl::Span<const StepPart> parts);  // rows_
   int UploadSoft(absl::Span<const StepPart> parts);
+  Pages UploadPages();
   Step Upload(absl::Span<const StepPart> parts);
+  // Whether the step is told by its number of rows: each is a sequence's next token.
+  bool OnlyWrites(absl::Span<const StepPart> parts) const;
   void DownloadAll(absl::Span<const StepPart> parts, Mat logits);   // of those that want all
   void Describe(absl::Span<const StepPart> parts, const Top& top);  // fills row_logits_
-
-  // A vector of indices and its place in the backend's memory.
-  struct Indices {
-    std::vector<int32_t> host;
-    Mat device;
-  };
-  Mat Send(const Indices& indices);
-  RowMap SendRows(const Indices& sequences, const Indices& positions);
 
   Backend& backend_;
   std::unique_ptr<Gemma4> model_;
@@ -89,13 +97,10 @@ class Runner {
   std::vector<std::shared_ptr<void>> memory_;
   void* workspace_ = nullptr;
   Mat soft_;
-  Indices tokens_, sequences_, positions_, soft_index_;
-  Indices tail_sequences_, tail_positions_, tail_index_;
-  Indices full_table_, full_blocks_, ring_table_, ring_blocks_;
-  // Candidates and sums, on the device and here; all logits of the rows that want them.
-  void* top_ = nullptr;
-  std::vector<char> top_host_;
-  std::vector<float> logits_;
+  Rows rows_;
+  Mirror indices_, pages_, top_;
+  uint64_t pages_sent_ = 0;       // as pool_ counts changes
+  std::shared_ptr<void> logits_;  // on the host, of the rows that want all
   std::vector<RowLogits> row_logits_;
 };
 

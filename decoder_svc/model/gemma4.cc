@@ -68,17 +68,15 @@ void Gemma4::RunLayer(Backend& b, Arena& a, int index, const RowMap& rows, const
 }
 
 // Gemma4ForCausalLM: tied embedding and softcap over the normed rows.
-Mat Gemma4::Logits(Backend& b, Arena& a, Mat h, const Tap& tap) const {
-  Mat logits = a.New(h.rows, token_head_.rows);
+void Gemma4::Logits(Backend& b, Mat logits, Mat h, const Tap& tap) const {
   if (tap) tap("norm", h);
   b.Matmul(logits, h, token_head_);
   if (config_.softcap > 0) b.Softcap(logits, config_.softcap);
   if (tap) tap("logits", logits);
-  return logits;
 }
 
-Mat Gemma4::Forward(Backend& b, Arena& a, const Step& step, const KvCache& cache,
-                    const Tap& tap) const {
+void Gemma4::Forward(Backend& b, Arena& a, Mat logits, const Step& step, const KvCache& cache,
+                     const Tap& tap) const {
   const auto run = [&](int first, int last, const RowMap& rows, Mat x, Mat h, Mat ple) {
     for (int i = first; i < last; ++i) {
       RunLayer(b, a, i, rows, step, cache, x, h, ple.Cols(i * config_.ple_dim, config_.ple_dim));
@@ -93,7 +91,7 @@ Mat Gemma4::Forward(Backend& b, Arena& a, const Step& step, const KvCache& cache
   if (tap) tap("per_layer_inputs", ple);
   b.RmsNorm(h, x, &layers_.front().attention_norm, config_.eps);
   run(0, last_owner_ + 1, step.rows, x, h, ple);
-  if (step.tail_index.rows == 0) return {};
+  if (step.tail_index.rows == 0) return;
 
   const auto tail = [&](Mat all) {
     Mat rows = a.New(step.tail_index.rows, all.cols);
@@ -102,7 +100,7 @@ Mat Gemma4::Forward(Backend& b, Arena& a, const Step& step, const KvCache& cache
   };
   x = tail(x), h = tail(h), ple = tail(ple);
   run(last_owner_ + 1, config_.layers, step.tail, x, h, ple);
-  return Logits(b, a, h, tap);
+  Logits(b, logits, h, tap);
 }
 
 size_t Gemma4::WorkspaceBytes(int rows, int tail_rows) const {
@@ -114,7 +112,7 @@ size_t Gemma4::WorkspaceBytes(int rows, int tail_rows) const {
                   .tail_index = index(tail_rows),
                   .tail = {index(tail_rows), index(tail_rows)}};
   const KvCache cache{.layers = std::vector<KvLayer>(layers_.size())};
-  Forward(backend, arena, step, cache);
+  Forward(backend, arena, arena.New(tail_rows, config_.vocab), step, cache);
   return arena.Peak();
 }
 

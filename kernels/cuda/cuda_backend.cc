@@ -77,6 +77,11 @@ class CudaBackend final : public Backend {
     return memory;
   }
 
+  absl::StatusOr<std::shared_ptr<void>> AllocateStaging(size_t bytes) override {
+    RETURN_IF_ERROR(ToStatus("AllocateStaging", cudaSetDevice(options_.device)));
+    return AllocatePinned(bytes);
+  }
+
   absl::StatusOr<Weight> Pack(const gguf::Tensor& tensor, Use use) override {
     RETURN_IF_ERROR(ToStatus("Pack", cudaSetDevice(options_.device)));
     return PackWeight(staging_, tensor, use);
