@@ -11,18 +11,24 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/gguf/file.h"
 #include "encoder_svc/audio/mel.h"
 #include "encoder_svc/audio/segments.h"
 #include "encoder_svc/cancel_token.h"
 #include "kernels/backend_options.h"
+#include "kernels/footprint.h"
 
 namespace softsplice {
 
 using Digest = std::array<uint8_t, 32>;  // SHA-256
 
+// Rows of a picture, at most.
+inline constexpr int kMostSoftTokens = 1120;
+
 struct EncoderOptions {
   std::string mmproj_path;
-  BackendOptions backend;
+  BackendOptions backend;           // but for the device
+  std::vector<int> devices = {0};   // of "cuda" and "auto": each encodes by itself, off one queue
   bool quick_gelu = false;  // llama.cpp's activation in the image tower, for cross-checks
   MelFloor mel_floor = MelFloor::kAdd;  // kMax: llama.cpp's, for cross-checks
   uint64_t max_media_bytes = 32 << 20;
@@ -103,6 +109,9 @@ struct AudioCallbacks {
 struct EncoderInfo {
   std::string model_name;
   std::string backend;
+  std::string backend_why;  // that one, for people
+  std::vector<int> devices;  // of "cuda"
+  Footprint footprint;       // of each device
   Digest fingerprint{};  // over the tensors of the mmproj and the version of the preprocessing
   int dim = 0;
   bool has_image_tower = false;
@@ -121,9 +130,15 @@ struct EncoderLoadFigures {
 // another, in the order they are ready.
 class Encoder {
  public:
-  // Takes files with an image tower, an audio tower or both.
+  // Takes files with an image tower, an audio tower or both. INVALID_ARGUMENT: the backend can't
+  // run here, or there is no such device. FAILED_PRECONDITION: not such a file. RESOURCE_EXHAUSTED:
+  // memory is short; says what is needed. INTERNAL (MODEL_NOT_FINITE): what it computes is no
+  // number.
   static absl::StatusOr<std::unique_ptr<Encoder>> Load(const EncoderOptions& options);
   virtual ~Encoder() = default;
+  // What the towers of `file` take of a device, at most. INVALID_ARGUMENT: the program was built
+  // without CUDA. FAILED_PRECONDITION: not such a file.
+  static absl::StatusOr<Footprint> Measure(const gguf::File& file, const EncoderOptions& options);
 
   using ImageDone = std::function<void(absl::StatusOr<EncodedImage>)>;
   // `done` is called exactly once and throws nothing; on a thread of the encoder's, on that which

@@ -32,6 +32,13 @@ Patches SmallPicture(const VisionConfig& config) {
   return MakePatches(picture, config.patch);
 }
 
+Patches LargestPicture(const VisionConfig& config) {
+  constexpr int kColumns = 35;
+  static_assert(kMostSoftTokens % kColumns == 0);
+  const int side = config.pool * config.patch;
+  return MakePatches(Picture(kColumns * side, kMostSoftTokens / kColumns * side), config.patch);
+}
+
 // A second of a tone.
 MelFrames ShortSound(MelFloor floor) {
   std::vector<float> samples(kSampleRate);
@@ -69,13 +76,25 @@ absl::StatusOr<Models> Models::Load(const gguf::File& file, Towers towers, Backe
                                                " numbers and those of sounds ", audio_dim));
 }
 
-EncoderInfo Models::Info(const Backend& backend, const Digest& fingerprint) const {
+EncoderInfo Models::Info(const Digest& fingerprint) const {
   return {.model_name = image_ ? image_->config().name : audio_->config().name,
-          .backend = backend.Name(),
           .fingerprint = fingerprint,
           .dim = image_ ? image_->config().projection_dim : audio_->config().projection_dim,
           .has_image_tower = image_ != nullptr,
           .has_audio_tower = audio_ != nullptr};
+}
+
+absl::StatusOr<Footprint> Models::Measure(const CountingBackend& counter) {
+  if (image_ != nullptr) {
+    const Patches picture = LargestPicture(image_->config());
+    RETURN_IF_ERROR(image_->Encode(absl::MakeConstSpan(&picture, 1)).status());
+  }
+  if (audio_ != nullptr) {
+    const int frames = MelFrameCount(kSegmentSamples);
+    const MelFrames sound{frames, std::vector<float>(static_cast<size_t>(frames) * kMelBins)};
+    RETURN_IF_ERROR(audio_->Encode(absl::MakeConstSpan(&sound, 1)).status());
+  }
+  return counter.footprint();
 }
 
 absl::StatusOr<std::vector<float>> Models::Encode(const Patches& picture) {

@@ -19,6 +19,7 @@
 #include "common/gguf/file.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
+#include "common/text/bytes.h"
 #include "nlohmann/json.hpp"
 
 namespace softsplice {
@@ -131,14 +132,6 @@ std::string Grouped(int64_t n) {
   return out;
 }
 
-std::string Size(uint64_t bytes) {
-  constexpr const char* kUnits[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
-  auto size = static_cast<double>(bytes);
-  int unit = 0;
-  for (; size >= 1024 && unit < 4; ++unit) size /= 1024;
-  return absl::StrFormat("%.*f %s", unit == 0 ? 0 : 1, size, kUnits[unit]);
-}
-
 std::string Count(int64_t n, absl::string_view noun) {
   return absl::StrCat(Grouped(n), " ", noun, n == 1 ? "" : "s");
 }
@@ -208,7 +201,7 @@ Lines Summary(const Report& r) {
       {"File", r.file.path()},
       {"What", absl::StrCat(r.what, name.empty() ? "" : ": ", absl::Utf8SafeCEscape(name))},
       {"Use", r.use},
-      {"Size", absl::StrCat(Size(r.file.file_bytes()), " (",
+      {"Size", absl::StrCat(BytesForPeople(r.file.file_bytes()), " (",
                             Grouped(static_cast<int64_t>(r.file.file_bytes())), " bytes in ",
                             Count(static_cast<int64_t>(r.file.parts()), "file"),
                             "), tensors aligned to ", r.file.alignment(), " bytes")},
@@ -216,7 +209,7 @@ Lines Summary(const Report& r) {
   std::string label = "Types";
   for (const auto& [type, share] : r.types) {
     lines.emplace_back(std::exchange(label, ""), absl::StrFormat("%-7s %6d tensors %12s", type,
-                                                                 share.tensors, Size(share.bytes)));
+                                                                 share.tensors, BytesForPeople(share.bytes)));
   }
   const auto add = [&](const Lines& more) { lines.insert(lines.end(), more.begin(), more.end()); };
   if (r.text) add(TextLines(*r.text));

@@ -24,6 +24,7 @@
 #include "kernels/cuda/pack.h"
 #include "kernels/cuda/rope.h"
 #include "kernels/cuda/sound.h"
+#include "kernels/devices.h"
 
 namespace softsplice {
 namespace {
@@ -357,24 +358,12 @@ class CudaBackend final : public Backend {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaOptions& options) {
-  int count = 0;
-  const cudaError_t error = cudaGetDeviceCount(&count);
-  if (error != cudaSuccess) {
-    return InvalidField("backend",
-                        absl::StrCat("this machine cannot run cuda: ", cudaGetErrorString(error)));
-  }
-  if (options.device < 0 || options.device >= count) {
-    return InvalidField("device",
-                        absl::StrCat("there is no device ", options.device, "; there are ", count));
-  }
+  ASSIGN_OR_RETURN(const std::vector<DeviceInfo> devices, Devices());
+  RETURN_IF_ERROR(CheckThere({options.device}, devices));
+  RETURN_IF_ERROR(CheckFit({options.device}, devices));
   RETURN_IF_ERROR(ToStatus("start", cudaSetDevice(options.device)));
   cudaDeviceProp properties;
   RETURN_IF_ERROR(ToStatus("start", cudaGetDeviceProperties(&properties, options.device)));
-  if (properties.major < 8) {
-    return InvalidField(
-        "device", absl::StrCat(properties.name, " has compute capability ", properties.major, ".",
-                               properties.minor, "; at least 8.0 is needed"));
-  }
   cudaStream_t stream = nullptr;
   RETURN_IF_ERROR(ToStatus("start", cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking)));
   return std::make_unique<CudaBackend>(options, properties, stream);

@@ -1,0 +1,48 @@
+// See kernels/devices.h.
+#include "kernels/devices.h"
+
+#include <cuda_runtime.h>
+
+#include "absl/strings/str_cat.h"
+#include "common/status/error.h"
+#include "common/status/macros.h"
+#include "kernels/cuda/memory.h"
+
+namespace softsplice {
+namespace {
+
+std::string Unfit(const cudaDeviceProp& device) {
+  if (device.major >= 8) return "";
+  return absl::StrCat("has compute capability ", device.major, ".", device.minor,
+                      "; at least 8.0 is needed");
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<DeviceInfo>> Devices() {
+  int count = 0;
+  cudaError_t error = cudaGetDeviceCount(&count);
+  if (error == cudaSuccess && count == 0) error = cudaErrorNoDevice;
+  if (error != cudaSuccess) {
+    (void)cudaGetLastError();  // it is told here, and nothing else is wrong
+    return InvalidField("backend",
+                        absl::StrCat("this machine cannot run cuda: ", cudaGetErrorString(error)));
+  }
+  std::vector<DeviceInfo> devices;
+  for (int i = 0; i < count; ++i) {
+    cudaDeviceProp device;
+    RETURN_IF_ERROR(cuda::ToStatus("Devices", cudaGetDeviceProperties(&device, i)));
+    devices.push_back({device.name, device.totalGlobalMem, Unfit(device)});
+  }
+  return devices;
+}
+
+absl::StatusOr<uint64_t> FreeBytes(int device) {
+  size_t free = 0;
+  size_t total = 0;
+  RETURN_IF_ERROR(cuda::ToStatus("FreeBytes", cudaSetDevice(device)));
+  RETURN_IF_ERROR(cuda::ToStatus("FreeBytes", cudaMemGetInfo(&free, &total)));
+  return free;
+}
+
+}  // namespace softsplice
