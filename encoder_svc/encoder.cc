@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <future>
+#include <set>
 #include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/config/audio_config.h"
 #include "common/config/mmproj.h"
 #include "common/config/vision_config.h"
@@ -35,6 +37,14 @@ EncoderOptions Fitted(EncoderOptions options) {
   const int cpus = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   options.decode_threads = std::clamp(options.decode_threads, 1, cpus);
   return options;
+}
+
+absl::Status CheckNamedOnce(const std::vector<int>& devices) {
+  if (devices.empty()) return InvalidField("devices", "no device is named");
+  const std::set<int> different(devices.begin(), devices.end());
+  if (different.size() == devices.size()) return absl::OkStatus();
+  return InvalidField("devices",
+                      absl::StrCat("a device is named twice in ", absl::StrJoin(devices, ",")));
 }
 
 absl::StatusOr<Footprint> MeasureOn(CountingBackend& counter, const gguf::File& file, Towers towers,
@@ -91,19 +101,20 @@ absl::StatusOr<Footprint> Encoder::Measure(const gguf::File& file, const Encoder
 }
 
 absl::StatusOr<std::unique_ptr<Encoder>> Encoder::Load(const EncoderOptions& options) {
+  RETURN_IF_ERROR(CheckNamedOnce(options.devices));
   ASSIGN_OR_RETURN(std::unique_ptr<gguf::File> file, gguf::File::Open(options.mmproj_path));
   // Before the whole file is read: it may be one of another kind.
   ASSIGN_OR_RETURN(const Towers towers, FindTowers(*file));
   if (towers.image) RETURN_IF_ERROR(VisionConfig::FromGguf(*file).status());
   if (towers.audio) RETURN_IF_ERROR(AudioConfig::FromGguf(*file).status());
-  ASSIGN_OR_RETURN(
-      const Choice choice,
-      ChooseBackend({.backend = options.backend,
-                     .devices = options.devices,
-                     .measure = [&](CountingBackend& counter) {
-                       return MeasureOn(counter, *file, towers, options);
-                     },
-                     .advice = "take a device that has more, or --backend cpu"}));
+  ASSIGN_OR_RETURN(const Choice choice,
+                   ChooseBackend({.backend = options.backend,
+                                  .devices = options.devices,
+                                  .measure =
+                                      [&](CountingBackend& counter) {
+                                        return MeasureOn(counter, *file, towers, options);
+                                      },
+                                  .advice = "take a device that has more, or --backend cpu"}));
   ASSIGN_OR_RETURN(auto backends, MakeBackends(options, choice));
   // Next to packing: both mostly wait for the disk.
   std::future<Digest> fingerprint =

@@ -22,10 +22,10 @@ absl::Status CheckMemory(const Wanted& wanted, const std::vector<DeviceInfo>& de
     ASSIGN_OR_RETURN(const uint64_t free, FreeBytes(device));
     if (need.Total() + kSpare <= free) continue;
     const DeviceInfo& info = devices[static_cast<size_t>(device)];
-    return OutOfMemory(absl::StrCat(
-        "the model needs ", Describe(need), " and ", BytesForPeople(kSpare), " to spare; device ",
-        device, " (", info.name, ") has ", BytesForPeople(free), " free of ",
-        BytesForPeople(info.total_bytes), ": ", wanted.advice));
+    return OutOfMemory(absl::StrCat("the model needs ", Describe(need), " and ",
+                                    BytesForPeople(kSpare), " to spare; device ", device, " (",
+                                    info.name, ") has ", BytesForPeople(free), " free of ",
+                                    BytesForPeople(info.total_bytes), ": ", wanted.advice));
   }
   return absl::OkStatus();
 }
@@ -48,18 +48,11 @@ absl::StatusOr<Choice> ChooseBackend(const Wanted& wanted) {
   ASSIGN_OR_RETURN(const Footprint need, wanted.measure(*counter));
   const absl::Status room = CheckMemory(wanted, *devices, need);
   if (!room.ok()) return without(room);
-  return Choice{"cuda", absl::StrCat(any ? "there is a device, and the model takes "
-                                         : "it was asked for; the model takes ",
-                                     Describe(need)),
+  return Choice{"cuda",
+                absl::StrCat(any ? "there is a device, and the model takes "
+                                 : "it was asked for; the model takes ",
+                             Describe(need)),
                 need};
-}
-
-std::string Describe(const Footprint& footprint) {
-  return absl::StrCat(
-      BytesForPeople(footprint.Total()), " (weights ", BytesForPeople(footprint.weights),
-      footprint.caches == 0 ? ""
-                            : absl::StrCat(", keys and values ", BytesForPeople(footprint.caches)),
-      ", workspace ", BytesForPeople(footprint.workspace), ")");
 }
 
 }  // namespace softsplice

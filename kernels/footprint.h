@@ -5,8 +5,11 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "kernels/devices.h"
 #include "kernels/null_backend.h"
 
 namespace softsplice {
@@ -18,6 +21,15 @@ struct Footprint {
 
   uint64_t Total() const { return weights + caches + workspace; }
 };
+
+// A device now, and what a model takes of it.
+struct DeviceUse {
+  int index = 0;
+  DeviceInfo device;  // empty once it is lost
+  uint64_t free_bytes = 0;
+  Footprint footprint;
+};
+std::vector<DeviceUse> UseOf(absl::Span<const int> devices, const Footprint& footprint);
 
 // "7.4 GiB (weights 5.1 GiB, keys and values 1.2 GiB, workspace 1.1 GiB)"; without the caches where
 // there are none.

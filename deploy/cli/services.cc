@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "common/status/macros.h"
@@ -80,6 +81,16 @@ absl::Status Services::Launch(const ServicesOptions& options) {
     if (options.threads > 0) {
       arguments->insert(arguments->end(), {"--threads", absl::StrCat(options.threads)});
     }
+    if (!options.backend.empty()) {
+      arguments->insert(arguments->end(), {"--backend", options.backend});
+    }
+  }
+  if (!options.devices.empty()) {
+    const auto& devices = options.devices;
+    decoder.insert(decoder.end(), {"--device", absl::StrCat(devices.front())});
+    encoder.insert(
+        encoder.end(),
+        {"--devices", absl::StrJoin(devices.begin() + (devices.size() > 1), devices.end(), ",")});
   }
   if (options.context > 0) {
     decoder.insert(decoder.end(), {"--context", absl::StrCat(options.context)});

@@ -11,6 +11,12 @@
 namespace softsplice {
 namespace {
 
+// CUDA's own words for a missing driver are of one that is too old.
+const char* Reason(cudaError_t error) {
+  if (error == cudaErrorInsufficientDriver) return "there is no driver, or it is too old";
+  return cudaGetErrorString(error);
+}
+
 std::string Unfit(const cudaDeviceProp& device) {
   if (device.major >= 8) return "";
   return absl::StrCat("has compute capability ", device.major, ".", device.minor,
@@ -25,8 +31,7 @@ absl::StatusOr<std::vector<DeviceInfo>> Devices() {
   if (error == cudaSuccess && count == 0) error = cudaErrorNoDevice;
   if (error != cudaSuccess) {
     (void)cudaGetLastError();  // it is told here, and nothing else is wrong
-    return InvalidField("backend",
-                        absl::StrCat("this machine cannot run cuda: ", cudaGetErrorString(error)));
+    return InvalidField("backend", absl::StrCat("this machine cannot run cuda: ", Reason(error)));
   }
   std::vector<DeviceInfo> devices;
   for (int i = 0; i < count; ++i) {

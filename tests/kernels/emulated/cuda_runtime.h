@@ -114,6 +114,7 @@ struct Faults {
   cudaError_t devices = cudaSuccess;  // what cudaGetDeviceCount returns
   int device_count = 1;               // and how many it finds; the current one is the thread's own
   size_t memory = size_t{16} << 30;   // bytes of each device
+  int major = 9;                      // of their compute capability
 };
 extern Faults faults;
 

@@ -192,7 +192,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   *properties = {.name = "emulation",
                  .totalGlobalMem = faults.memory,
                  .sharedMemPerBlockOptin = kMostShared,
-                 .major = 9,
+                 .major = faults.major,
                  .minor = 0,
                  .multiProcessorCount = 4};
   return device < 0 || device >= faults.device_count ? cudaErrorInvalidDevice : faults.devices;
