@@ -1,6 +1,7 @@
 // The encoder on devices: several at once, too little memory, one that is lost.
 #include <cuda_runtime.h>
 
+#include <chrono>
 #include <future>
 #include <memory>
 #include <string>
@@ -45,7 +46,7 @@ class EncoderOnDevicesTest : public ::testing::Test {
 TEST_F(EncoderOnDevicesTest, ShareOneQueue) {
   emulation::faults.device_count = 2;
   const auto alone = *Encoder::Load(Options("cuda"));
-  const std::vector<float> expected = Hear(*alone, SoundJob()).values();
+  const std::vector<float> expected = Hear(*alone, Pcm(0.3)).values();
   const auto both = *Encoder::Load(Options("cuda", {0, 1}));
   EXPECT_EQ(both->info().backend, "cuda emulation, device 0 and cuda emulation, device 1");
   EXPECT_EQ(both->info().devices, (std::vector<int>{0, 1}));
@@ -55,7 +56,9 @@ TEST_F(EncoderOnDevicesTest, ShareOneQueue) {
   // One device's thread is held by a receiver: the other one goes on.
   Holder held(*both);
   for (int i = 0; i < 3; ++i) {
-    const Heard heard = Hear(*both, SoundJob());
+    std::future<Heard> future = SubmitSound(*both, Pcm(0.3));
+    ASSERT_TRUE(IsReady(future, std::chrono::seconds(100)));
+    const Heard heard = future.get();
     ASSERT_TRUE(heard.status.ok()) << heard.status;
     EXPECT_EQ(heard.values(), expected);
   }
@@ -67,7 +70,7 @@ TEST_F(EncoderOnDevicesTest, TakeNoMoreThanWasCounted) {
   const auto encoder = *Encoder::Load(Options("cuda"));
   const uint64_t loaded = before - *FreeBytes(0);
   EXPECT_GE(loaded, need.weights);
-  ASSERT_TRUE(Hear(*encoder, SoundJob()).status.ok());
+  ASSERT_TRUE(Hear(*encoder, Pcm(0.3)).status.ok());
   EXPECT_LE(before - *FreeBytes(0), need.Total());
   EXPECT_EQ(encoder->info().footprint.Total(), need.Total());
 }
@@ -100,11 +103,11 @@ TEST_F(EncoderOnDevicesTest, AreNamedAndNotTwice) {
 TEST_F(EncoderOnDevicesTest, EndWithOneThatIsLost) {
   const auto encoder = *Encoder::Load(Options("cuda"));
   emulation::faults.launch = 20;
-  const absl::Status status = Hear(*encoder, SoundJob()).status;
+  const absl::Status status = Hear(*encoder, Pcm(0.3)).status;
   EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
   EXPECT_EQ(GetErrorDetail(status).reason, reason::kDeviceError);
   EXPECT_EQ(GetErrorDetail(encoder->health()).reason, reason::kDeviceError);
-  EXPECT_FALSE(Hear(*encoder, SoundJob()).status.ok());
+  EXPECT_FALSE(Hear(*encoder, Pcm(0.3)).status.ok());
 }
 
 }  // namespace
