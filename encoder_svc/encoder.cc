@@ -121,6 +121,8 @@ absl::StatusOr<std::unique_ptr<Encoder>> Encoder::Load(const EncoderOptions& opt
       std::async(std::launch::async, [&] { return Fingerprint(*file, Version(options)); });
   ASSIGN_OR_RETURN(std::unique_ptr<ModelPool> models,
                    ModelPool::Load(*file, towers, std::move(backends), options));
+  // The host's memory is taken when it is used; a device's is others' by then.
+  if (choice.name == "cuda") RETURN_IF_ERROR(models->Reserve());
   EncoderInfo info = models->Info(fingerprint.get());
   info.backend_why = choice.why;
   info.footprint = choice.footprint;

@@ -25,11 +25,15 @@ ModelPool::ModelPool(std::vector<OnDevice> all) : all_(std::move(all)) {
 
 EncoderInfo ModelPool::Info(const Digest& fingerprint) const {
   EncoderInfo info = all_.front().models.Info(fingerprint);
-  info.backend =
-      absl::StrJoin(all_, " and ", [](std::string* out, const OnDevice& one) {
-        out->append(one.backend->Name());
-      });
+  info.backend = absl::StrJoin(all_, " and ", [](std::string* out, const OnDevice& one) {
+    out->append(one.backend->Name());
+  });
   return info;
+}
+
+absl::Status ModelPool::Reserve() {
+  for (OnDevice& one : all_) RETURN_IF_ERROR(one.models.Reserve());
+  return absl::OkStatus();
 }
 
 absl::Status ModelPool::Try(Backlog& backlog) {

@@ -36,7 +36,8 @@ class ModelPool {
     return lease.models.Encode(medium);
   }
 
-  // As Models::Try, on each device.
+  // As Models::Reserve and Try, on each device.
+  absl::Status Reserve();
   absl::Status Try(Backlog& backlog);
 
  private:

@@ -39,6 +39,11 @@ Patches LargestPicture(const VisionConfig& config) {
   return MakePatches(Picture(kColumns * side, kMostSoftTokens / kColumns * side), config.patch);
 }
 
+MelFrames LongestSound() {
+  const int frames = MelFrameCount(kSegmentSamples);
+  return {frames, std::vector<float>(static_cast<size_t>(frames) * kMelBins)};
+}
+
 // A second of a tone.
 MelFrames ShortSound(MelFloor floor) {
   std::vector<float> samples(kSampleRate);
@@ -86,15 +91,15 @@ EncoderInfo Models::Info(const Digest& fingerprint) const {
 
 absl::StatusOr<Footprint> Models::Measure(const CountingBackend& counter) {
   if (image_ != nullptr) {
-    const Patches picture = LargestPicture(image_->config());
-    RETURN_IF_ERROR(image_->Encode(absl::MakeConstSpan(&picture, 1)).status());
+    RETURN_IF_ERROR(image_->Encode({LargestPicture(image_->config())}).status());
   }
-  if (audio_ != nullptr) {
-    const int frames = MelFrameCount(kSegmentSamples);
-    const MelFrames sound{frames, std::vector<float>(static_cast<size_t>(frames) * kMelBins)};
-    RETURN_IF_ERROR(audio_->Encode(absl::MakeConstSpan(&sound, 1)).status());
-  }
+  if (audio_ != nullptr) RETURN_IF_ERROR(audio_->Encode({LongestSound()}).status());
   return counter.footprint();
+}
+
+absl::Status Models::Reserve() {
+  if (image_ != nullptr) RETURN_IF_ERROR(image_->Reserve({LargestPicture(image_->config())}));
+  return audio_ == nullptr ? absl::OkStatus() : audio_->Reserve({LongestSound()});
 }
 
 absl::StatusOr<std::vector<float>> Models::Encode(const Patches& picture) {

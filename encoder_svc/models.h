@@ -36,6 +36,9 @@ class Models {
   // `counter` is the backend that they were loaded over.
   absl::StatusOr<Footprint> Measure(const CountingBackend& counter);
 
+  // Takes the memory of those passes now. RESOURCE_EXHAUSTED: memory is short.
+  absl::Status Reserve();
+
   // The soft tokens of one medium, all finite. RESOURCE_EXHAUSTED: memory is short. INTERNAL: the
   // tower failed, or gave values that are not finite.
   absl::StatusOr<std::vector<float>> Encode(const Patches& picture);

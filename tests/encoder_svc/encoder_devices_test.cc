@@ -64,13 +64,15 @@ TEST_F(EncoderOnDevicesTest, ShareOneQueue) {
   }
 }
 
-TEST_F(EncoderOnDevicesTest, TakeNoMoreThanWasCounted) {
+TEST_F(EncoderOnDevicesTest, TakeWhatWasCountedAtTheStart) {
   const Footprint need = Need();
   const uint64_t before = *FreeBytes(0);
   const auto encoder = *Encoder::Load(Options("cuda"));
   const uint64_t loaded = before - *FreeBytes(0);
-  EXPECT_GE(loaded, need.weights);
+  EXPECT_LE(loaded, need.Total());
+  EXPECT_GE(loaded, need.Total() / 10 * 8) << "all but what attention works in";
   ASSERT_TRUE(Hear(*encoder, Pcm(0.3)).status.ok());
+  ASSERT_TRUE(Encode(*encoder, Sample(70)).ok());
   EXPECT_LE(before - *FreeBytes(0), need.Total());
   EXPECT_EQ(encoder->info().footprint.Total(), need.Total());
 }
