@@ -38,8 +38,8 @@ class Pipeline {
   // RESOURCE_EXHAUSTED with a retry delay: too many wait, or it would wait for too long.
   // DEADLINE_EXCEEDED, CANCELLED. UNAVAILABLE: after Shutdown.
   absl::Status Decode(const SharedMedium& medium, Tower tower, int rows, uint64_t bytes, Step step);
-  // Does `step` on a thread of the towers when the medium's turn comes, whatever waits: it was let in
-  // before.
+  // Does `step` on a thread of the towers when the medium's turn comes, whatever waits: it was let
+  // in before.
   void Encode(const SharedMedium& medium, Step step);
 
   // Between two steps of a sound whose receiver decides when to go on: Offer(), then tell the

@@ -12,11 +12,11 @@ absl::Status CheckThere(absl::Span<const int> wanted, absl::Span<const DeviceInf
     if (device >= 0 && static_cast<size_t>(device) < devices.size()) continue;
     int index = 0;
     return InvalidField(
-        "device", absl::StrCat("there is no device ", device, "; there are ",
-                               absl::StrJoin(devices, ", ",
-                                             [&](std::string* out, const DeviceInfo& info) {
-                                               absl::StrAppend(out, index++, " (", info.name, ")");
-                                             })));
+        "device",
+        absl::StrCat("there is no device ", device, "; there are ",
+                     absl::StrJoin(devices, ", ", [&](std::string* out, const DeviceInfo& info) {
+                       absl::StrAppend(out, index++, " (", info.name, ")");
+                     })));
   }
   return absl::OkStatus();
 }

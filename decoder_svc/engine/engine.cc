@@ -90,13 +90,14 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Load(const gguf::File& file,
       absl::StrCat("lower --context (", options.context_length, ") or --chunk (", options.chunk,
                    "), or take a file of smaller types or --backend cpu");
   BackendOptions backend_options = options.backend;
-  ASSIGN_OR_RETURN(const Choice choice,
-                   ChooseBackend({.backend = options.backend,
-                                  .devices = {options.backend.device},
-                                  .measure = [&](CountingBackend& counter) {
-                                    return MeasureOn(counter, file, runner_options);
-                                  },
-                                  .advice = advice}));
+  ASSIGN_OR_RETURN(const Choice choice, ChooseBackend({.backend = options.backend,
+                                                       .devices = {options.backend.device},
+                                                       .measure =
+                                                           [&](CountingBackend& counter) {
+                                                             return MeasureOn(counter, file,
+                                                                              runner_options);
+                                                           },
+                                                       .advice = advice}));
   backend_options.name = choice.name;
   ASSIGN_OR_RETURN(auto backend, MakeBackend(backend_options));
   ASSIGN_OR_RETURN(auto runner, Runner::Make(file, *backend, runner_options));

@@ -1,6 +1,4 @@
 // The encoder on devices: several at once, too little memory, one that is lost.
-#include <cuda_runtime.h>
-
 #include <chrono>
 #include <future>
 #include <memory>

@@ -1,6 +1,4 @@
 // The engine on a device: what it takes of it, and what becomes of it when that fails.
-#include <cuda_runtime.h>
-
 #include <memory>
 #include <string>
 #include <utility>

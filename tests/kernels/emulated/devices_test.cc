@@ -1,8 +1,6 @@
 // Which devices there are, what a model takes of them, and which backend is chosen by that.
 #include "kernels/devices.h"
 
-#include <cuda_runtime.h>
-
 #include <memory>
 #include <random>
 #include <string>
