@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "deploy/cli/process.h"
@@ -29,8 +30,9 @@ struct ServicesOptions {
 // Not thread-safe.
 class Services {
  public:
-  // Starts both and returns when both are healthy. UNAVAILABLE: an address is taken, or a service
-  // ended; the message has the last lines of its log. CANCELLED: a signal came meanwhile.
+  // Starts both and returns when both are healthy and the decoder knows it. UNAVAILABLE: an address
+  // is taken, or a service ended; the message has the last lines of its log. CANCELLED: a signal
+  // came meanwhile.
   static absl::StatusOr<std::unique_ptr<Services>> Start(const ServicesOptions& options,
                                                          Interrupts& interrupts);
   // Stops both in order, the decoder first; a signal meanwhile ends them at once.
@@ -55,6 +57,8 @@ class Services {
   absl::Status Launch(const ServicesOptions& options);
   absl::Status Run(Service& service, std::vector<std::string> arguments, bool verbose);
   absl::Status WaitUntilServing(const Service& service);
+  absl::Status WaitUntilPaired();
+  absl::Status WaitUntil(absl::FunctionRef<bool()> done);
 
   Interrupts& interrupts_;
   std::string folder_;
