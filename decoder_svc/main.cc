@@ -105,9 +105,15 @@ void AddModelFlags(CLI::App& app, DecoderFlags* flags) {
       ->type_name("N")
       ->capture_default_str();
   app.add_option("--backend", flags->engine.backend.name,
-                 "cpu (the best the machine has), cpu-avx512, cpu-avx2, cpu-generic or ref (slow: "
-                 "for checks)")
+                 "auto (cuda where a device is there and has the memory that the model takes, else "
+                 "cpu), cuda, cpu (the best the machine has), cpu-avx512, cpu-avx2, cpu-generic or "
+                 "ref (slow: for checks)")
       ->type_name("NAME")
+      ->capture_default_str();
+  app.add_option("--device", flags->engine.backend.device,
+                 "Of cuda and auto: the device, by its index among those that the process sees")
+      ->check(CLI::Range(0, 1023))
+      ->type_name("N")
       ->capture_default_str();
   app.add_flag("--exact-weights", flags->engine.backend.exact_weights,
                "Expand quantised weights to float32: slower and larger, exact");
@@ -223,6 +229,7 @@ absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const
   logger.Log(LogLevel::kInfo, "loaded",
              {{"model", engine.info().name},
               {"backend", engine.info().backend},
+              {"why", engine.info().backend_why},
               {"template", std::string(model.chat_template->name())},
               {"context", engine.info().context_length},
               DurationField("load", SteadyNow() - start)});
@@ -257,6 +264,7 @@ int Run(int argc, char** argv) {
                "softsplice-decoder");
   ServiceFlags service;
   DecoderFlags flags;
+  flags.engine.backend.name = "auto";
   AddModelFlags(app, &flags);
   AddMediaFlags(app, &flags);
   AddServiceFlags(app, "localhost:50052", &service);

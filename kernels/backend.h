@@ -17,7 +17,6 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/gguf/file.h"
-#include "kernels/host_memory.h"
 #include "kernels/mat.h"
 #include "kernels/specs.h"
 
@@ -34,9 +33,7 @@ class Backend {
   virtual absl::StatusOr<std::shared_ptr<void>> Allocate(
       size_t bytes) = 0;  // zeroed, 256-byte aligned
   // Memory of the host, which Download is fastest into; zeroed.
-  virtual absl::StatusOr<std::shared_ptr<void>> AllocateStaging(size_t bytes) {
-    return AllocateHost(bytes);
-  }
+  virtual absl::StatusOr<std::shared_ptr<void>> AllocateStaging(size_t bytes);
   virtual absl::StatusOr<Weight> Pack(const gguf::Tensor& tensor, Use use) = 0;
 
   // Step boundary. Host memory is dense (pitch == cols) and of the matrix's type. Upload has read
@@ -123,45 +120,24 @@ class Backend {
   // first ones and replay them from then on, without calling `ops`.
   virtual void Replay(uint64_t /*key*/, absl::FunctionRef<void()> ops) { ops(); }
 
-  // Fusions: this body is the definition, an override may only be faster. `h` and `tmp` are
-  // overwritten. x += norm(h) * gain.
-  virtual void AddNorm(Mat x, Mat h, const Weight& gain, float eps) {
-    RmsNorm(h, h, &gain, eps);
-    Add(x, h);
-  }
+  // Fusions: the bodies here (backend.cc) are their definitions, an override may only be faster. `h`
+  // and `tmp` are overwritten. x += norm(h) * gain.
+  virtual void AddNorm(Mat x, Mat h, const Weight& gain, float eps);
   // y = gelu(x gate^T) * (x up^T).
-  virtual void GatedMatmul(Mat y, Mat tmp, Mat x, const Weight& gate, const Weight& up, Gelu gelu) {
-    Matmul(y, x, gate);
-    Matmul(tmp, x, up);
-    GeluMul(y, tmp, gelu);
-  }
+  virtual void GatedMatmul(Mat y, Mat tmp, Mat x, const Weight& gate, const Weight& up, Gelu gelu);
   // y = gelu(x w^T) * times.
-  virtual void MatmulGelu(Mat y, Mat x, const Weight& w, Mat times, Gelu gelu) {
-    Matmul(y, x, w);
-    GeluMul(y, times, gelu);
-  }
+  virtual void MatmulGelu(Mat y, Mat x, const Weight& w, Mat times, Gelu gelu);
   // x += norm(h) * gain; x *= scale (a vector of one), unless it is null; y = norm(x) * next_gain.
   // y may be h.
   virtual void AddNormNorm(Mat y, Mat x, Mat h, const Weight& gain, const Weight* scale,
-                           const Weight& next_gain, float eps) {
-    AddNorm(x, h, gain, eps);
-    if (scale != nullptr) Scale(x, *scale);
-    RmsNorm(y, x, &next_gain, eps);
-  }
+                           const Weight& next_gain, float eps);
   // x = rope(norm(x) * gain), each head by itself.
   virtual void HeadNormRope(Mat x, const Weight& gain, float eps, Mat positions,
-                            const RopeSpec& rope) {
-    RmsNorm(x, x, &gain, eps, rope.head_dim);
-    Rope(x, positions, rope);
-  }
+                            const RopeSpec& rope);
   // Stores rope(norm(k) * gain) and norm(v), each head by itself, as KvAppend does. k and v are
   // overwritten.
   virtual void NormAppend(const KvLayer& kv, Mat k, Mat v, const Weight& gain, float eps,
-                          const RopeSpec& rope, const RowMap& rows, const KvPages& pages) {
-    HeadNormRope(k, gain, eps, rows.positions, rope);
-    RmsNorm(v, v, nullptr, eps, rope.head_dim);
-    KvAppend(kv, k, v, rows, pages);
-  }
+                          const RopeSpec& rope, const RowMap& rows, const KvPages& pages);
 };
 
 }  // namespace softsplice

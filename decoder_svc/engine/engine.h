@@ -17,6 +17,7 @@
 #include "common/time/steady.h"
 #include "decoder_svc/engine/request.h"
 #include "kernels/backend_options.h"
+#include "kernels/footprint.h"
 
 namespace softsplice {
 
@@ -47,6 +48,9 @@ struct SpecialTokens {
 struct ModelInfo {
   std::string name;
   std::string backend;
+  std::string backend_why;   // that one, for people
+  std::vector<int> devices;  // of "cuda"
+  Footprint footprint;       // of each device
   int dim = 0;
   int vocabulary_size = 0;
   int context_length = 0;  // of this engine
@@ -93,12 +97,16 @@ class Engine {
 
   // Reads and packs the model of `file` (arch gemma4), reserves the caches, starts the thread. The
   // file may be closed only after the engine is gone. INVALID_ARGUMENT: an option out of range.
-  // FAILED_PRECONDITION: not such a model. RESOURCE_EXHAUSTED: memory is short. INTERNAL
+  // FAILED_PRECONDITION: not such a model. RESOURCE_EXHAUSTED: memory is short; of a device's,
+  // says before any is taken what is needed, what there is, and what helps. INTERNAL
   // (MODEL_NOT_FINITE): what it computes is no number.
   static absl::StatusOr<std::unique_ptr<Engine>> Load(const gguf::File& file,
                                                       const EngineOptions& options,
                                                       SpecialTokens special);
   virtual ~Engine() = default;
+  // What the model of `file` takes of a device with these options. INVALID_ARGUMENT: an option out
+  // of range, or the program was built without CUDA. FAILED_PRECONDITION: not such a model.
+  static absl::StatusOr<Footprint> Measure(const gguf::File& file, const EngineOptions& options);
 
   // Takes a place before anything is spent on a request. RESOURCE_EXHAUSTED (QUEUE_FULL) with the
   // time after which there may be room: no place is free, or the wait is expected to be longer than

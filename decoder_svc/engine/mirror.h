@@ -25,8 +25,8 @@ class Mirror {
   // The place on this side of `row` of a matrix that lies on the other.
   template <class T>
   T* Host(const Mat& mat, int row = 0) const {
-    const char* place = reinterpret_cast<const char*>(mat.Row<T>(row));
-    return reinterpret_cast<T*>(host() + (place - static_cast<const char*>(device())));
+    const ptrdiff_t begin = static_cast<const char*>(mat.data) - static_cast<const char*>(device());
+    return reinterpret_cast<T*>(host() + begin) + static_cast<ptrdiff_t>(row) * mat.pitch;
   }
 
   // The first `bytes`, as Backend::Upload and Download do.

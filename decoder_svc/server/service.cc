@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/server/call_service.h"
+#include "common/server/device_info.h"
 #include "common/server/stream_call.h"
 #include "common/status/error.h"
 #include "common/status/reasons.h"
@@ -49,6 +50,7 @@ class GetInfoCall final : public AnswerCall<v1::GetDecoderInfoRequest, v1::GetDe
     response.set_backend(model.backend);
     FillLoad(response.mutable_load());
     FillEncoders(&response);
+    FillDevices(UseOf(model.devices, model.footprint), &response);
     Answer(std::move(response));
   }
 

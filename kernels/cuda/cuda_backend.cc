@@ -26,29 +26,12 @@
 #include "kernels/cuda/sound.h"
 #include "kernels/cuda/top_logits.h"
 #include "kernels/cuda/weights.h"
+#include "kernels/devices.h"
 
 namespace softsplice {
 namespace {
 
 using namespace cuda;
-
-// UNFIT_DEVICE: it lacks what some kernel needs.
-absl::Status CheckDevice(const cudaDeviceProp& device) {
-  const auto unfit = [&](const std::string& what) {
-    return MakeError(absl::StatusCode::kFailedPrecondition,
-                     absl::StrCat(device.name, " has ", what), {.reason = reason::kUnfitDevice});
-  };
-  if (device.major < kLeastCapability) {
-    return unfit(absl::StrCat("compute capability ", device.major, ".", device.minor, "; at least ",
-                              kLeastCapability, ".0 is needed"));
-  }
-  if (device.sharedMemPerBlockOptin < kSharedOfBlock) {
-    return unfit(absl::StrCat(device.sharedMemPerBlockOptin,
-                              " bytes of shared memory for a block; ", kSharedOfBlock,
-                              " are needed"));
-  }
-  return absl::OkStatus();
-}
 
 class CudaBackend final : public Backend {
  public:
@@ -340,20 +323,12 @@ class CudaBackend final : public Backend {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaOptions& options) {
-  int count = 0;
-  const cudaError_t error = cudaGetDeviceCount(&count);
-  if (error != cudaSuccess) {
-    return InvalidField("backend",
-                        absl::StrCat("this machine cannot run cuda: ", cudaGetErrorString(error)));
-  }
-  if (options.device < 0 || options.device >= count) {
-    return InvalidField("device",
-                        absl::StrCat("there is no device ", options.device, "; there are ", count));
-  }
+  ASSIGN_OR_RETURN(const std::vector<DeviceInfo> devices, Devices());
+  RETURN_IF_ERROR(CheckThere({options.device}, devices));
+  RETURN_IF_ERROR(CheckFit({options.device}, devices));
   RETURN_IF_ERROR(ToStatus("start", cudaSetDevice(options.device)));
   cudaDeviceProp properties;
   RETURN_IF_ERROR(ToStatus("start", cudaGetDeviceProperties(&properties, options.device)));
-  RETURN_IF_ERROR(CheckDevice(properties));
   cudaStream_t stream = nullptr;
   RETURN_IF_ERROR(ToStatus("start", cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking)));
   return std::make_unique<CudaBackend>(options, properties, stream);
