@@ -264,7 +264,6 @@ int Run(int argc, char** argv) {
                "softsplice-decoder");
   ServiceFlags service;
   DecoderFlags flags;
-  flags.engine.backend.name = "auto";
   AddModelFlags(app, &flags);
   AddMediaFlags(app, &flags);
   AddServiceFlags(app, "localhost:50052", &service);

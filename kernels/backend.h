@@ -120,8 +120,8 @@ class Backend {
   // first ones and replay them from then on, without calling `ops`.
   virtual void Replay(uint64_t /*key*/, absl::FunctionRef<void()> ops) { ops(); }
 
-  // Fusions: the bodies here (backend.cc) are their definitions, an override may only be faster. `h`
-  // and `tmp` are overwritten. x += norm(h) * gain.
+  // Fusions: the bodies here (backend.cc) are their definitions, an override may only be faster.
+  // `h` and `tmp` are overwritten. x += norm(h) * gain.
   virtual void AddNorm(Mat x, Mat h, const Weight& gain, float eps);
   // y = gelu(x gate^T) * (x up^T).
   virtual void GatedMatmul(Mat y, Mat tmp, Mat x, const Weight& gate, const Weight& up, Gelu gelu);

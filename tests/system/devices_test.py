@@ -17,7 +17,7 @@ WITHOUT_DEVICE = not Path("/dev/nvidiactl").exists()
 
 
 def test_both_services_take_the_device_by_themselves(tmp_path):
-    with Running(tmp_path, "up", "--model", MODEL, "--mmproj", MMPROJ) as running:
+    with Running(tmp_path, "up", "--model", MODEL, "--mmproj", MMPROJ, "--backend", "auto") as running:
         running.wait_for("Ctrl-C stops both services.")
         info = run_cli(tmp_path, "info")
         assert info.returncode == 0, info.stderr
@@ -50,7 +50,7 @@ def test_inspect_tells_what_a_file_takes(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "text"),
     [
-        (("--device", "3"), "there is no device 3; there are 0 (emulation)"),
+        (("--backend", "auto", "--device", "3"), "there is no device 3; there are 0 (emulation)"),
         (("--backend", "cuda", "--device", "1"), "there is no device 1; there are 0 (emulation)"),
         (("--device", "-1"), "--device"),
     ],
@@ -84,7 +84,7 @@ def test_programs_with_cuda_start_without_a_driver(tmp_path, monkeypatch):
     assert done.returncode == 1
     assert re.search("cannot run cuda: |built without CUDA", done.stderr)
     monkeypatch.setattr("services.BIN", real)
-    with start_decoder(tmp_path, None, "--device", "1") as service:
+    with start_decoder(tmp_path, None, "--backend", "auto", "--device", "1") as service:
         loaded = next(e for e in service.events() if e["event"] == "loaded")
         assert loaded["backend"].startswith("cpu ")
         assert re.search("cannot run cuda: |built without CUDA", loaded["why"])

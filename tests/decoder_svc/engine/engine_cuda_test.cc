@@ -74,7 +74,8 @@ TEST_F(EngineOnDeviceTest, SaysBeforeItTakesAnyThatMemoryIsShort) {
   const absl::Status status = Load(Options("cuda"));
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(status.message(), AllOf(HasSubstr("the model needs "), HasSubstr("keys and values "),
-                                      HasSubstr("lower --context (64) or --chunk (8)")));
+                                      HasSubstr("lower --kv-memory, --context (64), "
+                                                "--max-sequences (8) or --chunk (8)")));
   EXPECT_EQ(emulation::faults.allocation, 1);
   emulation::Restore();
   emulation::faults.memory = need + kSpare;
@@ -132,7 +133,9 @@ TEST_F(EngineOnDeviceTest, FailsToLoadCleanly) {
 }
 
 TEST_F(EngineOnDeviceTest, EndsWhenTheDeviceIsLostInTheMiddleOfAnAnswer) {
-  ASSERT_EQ(Load(Options("cuda")), absl::OkStatus());
+  EngineOptions options = Options("cuda");
+  options.max_sequences = 1;
+  ASSERT_EQ(Load(options), absl::OkStatus());
   const auto first = std::make_shared<Sink>();
   first->on_token = [](const SampledToken&) {
     emulation::faults.launch = 40;  // in the step after this one
