@@ -58,10 +58,28 @@ void AddModelFlags(CLI::App& app, DecoderFlags* flags) {
       ->check(CLI::PositiveNumber)
       ->type_name("N")
       ->capture_default_str();
-  app.add_option("--chunk", flags->engine.chunk, "Prompt tokens that are read in one step")
+  app.add_option("--chunk", flags->engine.chunk, "Prompt tokens that are read in one step, at most")
       ->check(CLI::PositiveNumber)
       ->type_name("N")
       ->capture_default_str();
+  app.add_option_function<double>(
+         "--stall-target-ms",
+         [flags](const double& ms) { flags->engine.stall_target = absl::Milliseconds(ms); },
+         "How much longer the next token of an answer may take while prompts of others are read")
+      ->check(CLI::Range(0.0, 1e6))
+      ->type_name("MS")
+      ->default_str("300");
+  app.add_option("--max-sequences", flags->engine.max_sequences,
+                 "Requests that are read or written at once; the others wait")
+      ->check(CLI::PositiveNumber)
+      ->type_name("N")
+      ->capture_default_str();
+  app.add_option("--kv-memory", flags->engine.kv_memory,
+                 "Memory for the keys and values of all requests at once. A request begins when "
+                 "all it may need is free. Not set: 2 GiB, or what one whole context needs if "
+                 "that is more")
+      ->check(CLI::PositiveNumber)
+      ->type_name("BYTES");
   app.add_option_function<std::string>(
          "--kv", [flags](const std::string& type) { flags->engine.kv_f32 = type == "f32"; },
          "Type of the cached keys and values: f16, or f32 (twice the memory)")
@@ -87,9 +105,15 @@ void AddModelFlags(CLI::App& app, DecoderFlags* flags) {
       ->type_name("N")
       ->capture_default_str();
   app.add_option("--backend", flags->engine.backend.name,
-                 "cpu (the best the machine has), cpu-avx512, cpu-avx2, cpu-generic or ref (slow: "
-                 "for checks)")
+                 "auto (cuda where a device is there and has the memory that the model takes, else "
+                 "cpu), cuda, cpu (the best the machine has), cpu-avx512, cpu-avx2, cpu-generic or "
+                 "ref (slow: for checks)")
       ->type_name("NAME")
+      ->capture_default_str();
+  app.add_option("--device", flags->engine.backend.device,
+                 "Of cuda and auto: the device, by its index among those that the process sees")
+      ->check(CLI::Range(0, 1023))
+      ->type_name("N")
       ->capture_default_str();
   app.add_flag("--exact-weights", flags->engine.backend.exact_weights,
                "Expand quantised weights to float32: slower and larger, exact");
@@ -205,6 +229,7 @@ absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const
   logger.Log(LogLevel::kInfo, "loaded",
              {{"model", engine.info().name},
               {"backend", engine.info().backend},
+              {"why", engine.info().backend_why},
               {"template", std::string(model.chat_template->name())},
               {"context", engine.info().context_length},
               DurationField("load", SteadyNow() - start)});

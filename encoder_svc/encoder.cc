@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <future>
+#include <set>
 #include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/config/audio_config.h"
 #include "common/config/mmproj.h"
 #include "common/config/vision_config.h"
@@ -17,6 +19,8 @@
 #include "encoder_svc/encoder_impl.h"
 #include "encoder_svc/fingerprint.h"
 #include "kernels/backend_factory.h"
+#include "kernels/choose_backend.h"
+#include "kernels/footprint.h"
 
 namespace softsplice {
 namespace {
@@ -35,16 +39,42 @@ EncoderOptions Fitted(EncoderOptions options) {
   return options;
 }
 
+absl::Status CheckNamedOnce(const std::vector<int>& devices) {
+  if (devices.empty()) return InvalidField("devices", "no device is named");
+  const std::set<int> different(devices.begin(), devices.end());
+  if (different.size() == devices.size()) return absl::OkStatus();
+  return InvalidField("devices",
+                      absl::StrCat("a device is named twice in ", absl::StrJoin(devices, ",")));
+}
+
+absl::StatusOr<Footprint> MeasureOn(CountingBackend& counter, const gguf::File& file, Towers towers,
+                                    const EncoderOptions& options) {
+  ASSIGN_OR_RETURN(Models models, Models::Load(file, towers, counter, options));
+  return models.Measure(counter);
+}
+
+absl::StatusOr<std::vector<std::unique_ptr<Backend>>> MakeBackends(const EncoderOptions& options,
+                                                                   const Choice& choice) {
+  BackendOptions one = options.backend;
+  one.name = choice.name;
+  std::vector<std::unique_ptr<Backend>> backends;
+  for (const int device : options.devices) {
+    if (choice.name != "cuda" && !backends.empty()) break;  // the processor is one
+    one.device = device;
+    ASSIGN_OR_RETURN(backends.emplace_back(), MakeBackend(one));
+  }
+  return backends;
+}
+
 }  // namespace
 
 EncoderImpl::EncoderImpl(const EncoderOptions& options, std::unique_ptr<gguf::File> file,
-                         std::unique_ptr<Backend> backend, Models models, const Digest& fingerprint)
+                         std::unique_ptr<ModelPool> models, const EncoderInfo& info)
     : options_(Fitted(options)),
       file_(std::move(file)),
-      backend_(std::move(backend)),
       models_(std::move(models)),
-      info_(models_.Info(*backend_, fingerprint)),
-      pipeline_(options_) {}
+      info_(info),
+      pipeline_(options_, models_->size()) {}
 
 absl::Status EncoderImpl::health() const {
   RETURN_IF_ERROR(passes_.verdict());
@@ -64,20 +94,40 @@ absl::Status NoTower(absl::string_view medium) {
                    {.reason = reason::kNoTower, .field = "data"});
 }
 
+absl::StatusOr<Footprint> Encoder::Measure(const gguf::File& file, const EncoderOptions& options) {
+  ASSIGN_OR_RETURN(const Towers towers, FindTowers(file));
+  ASSIGN_OR_RETURN(const auto counter, MakeDeviceCounter(options.backend.exact_weights));
+  return MeasureOn(*counter, file, towers, options);
+}
+
 absl::StatusOr<std::unique_ptr<Encoder>> Encoder::Load(const EncoderOptions& options) {
+  RETURN_IF_ERROR(CheckNamedOnce(options.devices));
   ASSIGN_OR_RETURN(std::unique_ptr<gguf::File> file, gguf::File::Open(options.mmproj_path));
   // Before the whole file is read: it may be one of another kind.
   ASSIGN_OR_RETURN(const Towers towers, FindTowers(*file));
   if (towers.image) RETURN_IF_ERROR(VisionConfig::FromGguf(*file).status());
   if (towers.audio) RETURN_IF_ERROR(AudioConfig::FromGguf(*file).status());
-  ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, MakeBackend(options.backend));
+  ASSIGN_OR_RETURN(const Choice choice,
+                   ChooseBackend({.backend = options.backend,
+                                  .devices = options.devices,
+                                  .measure =
+                                      [&](CountingBackend& counter) {
+                                        return MeasureOn(counter, *file, towers, options);
+                                      },
+                                  .advice = "take a device that has more, or --backend cpu"}));
+  ASSIGN_OR_RETURN(auto backends, MakeBackends(options, choice));
   // Next to packing: both mostly wait for the disk.
   std::future<Digest> fingerprint =
       std::async(std::launch::async, [&] { return Fingerprint(*file, Version(options)); });
-  ASSIGN_OR_RETURN(Models models, Models::Load(*file, towers, *backend, options));
-  const Digest digest = fingerprint.get();
-  auto encoder = std::make_unique<EncoderImpl>(options, std::move(file), std::move(backend),
-                                               std::move(models), digest);
+  ASSIGN_OR_RETURN(std::unique_ptr<ModelPool> models,
+                   ModelPool::Load(*file, towers, std::move(backends), options));
+  // The host's memory is taken when it is used; a device's is others' by then.
+  if (choice.name == "cuda") RETURN_IF_ERROR(models->Reserve());
+  EncoderInfo info = models->Info(fingerprint.get());
+  info.backend_why = choice.why;
+  info.footprint = choice.footprint;
+  if (choice.name == "cuda") info.devices = options.devices;
+  auto encoder = std::make_unique<EncoderImpl>(options, std::move(file), std::move(models), info);
   if (const absl::Status works = encoder->Try(); !works.ok()) {
     return Annotate(works, absl::StrCat(options.mmproj_path, ": the first pass failed"));
   }

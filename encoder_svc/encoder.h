@@ -11,29 +11,15 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "encoder_svc/audio/mel.h"
+#include "common/gguf/file.h"
 #include "encoder_svc/audio/segments.h"
 #include "encoder_svc/cancel_token.h"
-#include "kernels/backend_options.h"
+#include "encoder_svc/encoder_options.h"
+#include "kernels/footprint.h"
 
 namespace softsplice {
 
 using Digest = std::array<uint8_t, 32>;  // SHA-256
-
-struct EncoderOptions {
-  std::string mmproj_path;
-  BackendOptions backend;
-  bool quick_gelu = false;  // llama.cpp's activation in the image tower, for cross-checks
-  MelFloor mel_floor = MelFloor::kAdd;  // kMax: llama.cpp's, for cross-checks
-  uint64_t max_media_bytes = 32 << 20;
-  uint64_t max_image_pixels = 100'000'000;
-  absl::Duration max_audio_duration = absl::Minutes(10);
-  int max_queue = 64;  // jobs that wait, are decoded or parked; one more is refused
-  absl::Duration max_wait = absl::Seconds(60);  // expected; one that would wait longer is refused
-  int decode_threads = 2;                       // no more than the machine has CPUs
-  // Bytes of all media together, from decoding to the tower; one that takes more is refused.
-  uint64_t decode_memory = 1 << 30;
-};
 
 struct EncodeTimings {
   absl::Duration queued;
@@ -103,7 +89,10 @@ struct AudioCallbacks {
 struct EncoderInfo {
   std::string model_name;
   std::string backend;
-  Digest fingerprint{};  // over the tensors of the mmproj and the version of the preprocessing
+  std::string backend_why;   // that one, for people
+  std::vector<int> devices;  // of "cuda"
+  Footprint footprint;       // of each device
+  Digest fingerprint{};      // over the tensors of the mmproj and the version of the preprocessing
   int dim = 0;
   bool has_image_tower = false;
   bool has_audio_tower = false;
@@ -121,9 +110,15 @@ struct EncoderLoadFigures {
 // another, in the order they are ready.
 class Encoder {
  public:
-  // Takes files with an image tower, an audio tower or both.
+  // Takes files with an image tower, an audio tower or both. INVALID_ARGUMENT: the backend can't
+  // run here, or there is no such device. FAILED_PRECONDITION: not such a file. RESOURCE_EXHAUSTED:
+  // memory is short; says what is needed. INTERNAL (MODEL_NOT_FINITE): what it computes is no
+  // number.
   static absl::StatusOr<std::unique_ptr<Encoder>> Load(const EncoderOptions& options);
   virtual ~Encoder() = default;
+  // What the towers of `file` take of a device, at most. INVALID_ARGUMENT: the program was built
+  // without CUDA. FAILED_PRECONDITION: not such a file.
+  static absl::StatusOr<Footprint> Measure(const gguf::File& file, const EncoderOptions& options);
 
   using ImageDone = std::function<void(absl::StatusOr<EncodedImage>)>;
   // `done` is called exactly once and throws nothing; on a thread of the encoder's, on that which

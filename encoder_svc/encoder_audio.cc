@@ -75,7 +75,7 @@ absl::StatusOr<AudioLayout> EncoderImpl::LayOut(SoundOnItsWay& sound, int64_t sa
 }
 
 absl::Status EncoderImpl::BeginSound(const SharedSound& sound) {
-  if (models_.audio() == nullptr) return NoTower("audio");
+  if (models_->audio() == nullptr) return NoTower("audio");
   RETURN_IF_ERROR(sound->CheckWanted());
   const AudioJob& job = sound->job;
   ASSIGN_OR_RETURN(sound->header, ReadSoundHeader(job.data, job.mime_type, LimitsOfSounds()));
@@ -127,7 +127,7 @@ absl::StatusOr<EncoderImpl::Answer> EncoderImpl::RunSegment(const SharedSound& s
   const MelFrames mel = LogMel(SegmentSamples(sound->samples, sound->next), options_.mel_floor);
   const absl::Duration prepared = SteadyNow();
   sound->timings.preprocess += prepared - start;
-  absl::StatusOr<std::vector<float>> values = models_.Encode(mel);
+  absl::StatusOr<std::vector<float>> values = models_->Encode(mel);
   passes_.Note(values.status());
   RETURN_IF_ERROR(values.status());
   const absl::Duration forward = SteadyNow() - prepared;

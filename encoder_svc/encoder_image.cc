@@ -15,7 +15,7 @@
 namespace softsplice {
 namespace {
 
-constexpr int kBudgets[] = {70, 140, 280, 560, 1120};
+constexpr int kBudgets[] = {70, 140, 280, 560, kMostSoftTokens};
 constexpr int kDefaultBudget = 280;
 
 absl::StatusOr<int> Budget(int max_soft_tokens) {
@@ -76,7 +76,7 @@ void EncoderImpl::EncodeImage(ImageJob job, ImageDone done) {
 }
 
 absl::Status EncoderImpl::BeginImage(const SharedImage& image) {
-  if (models_.image() == nullptr) return NoTower("image");
+  if (models_->image() == nullptr) return NoTower("image");
   RETURN_IF_ERROR(image->CheckWanted());
   RETURN_IF_ERROR(PlanImage(*image));
   if (image->job.header_only) {
@@ -92,7 +92,7 @@ absl::Status EncoderImpl::BeginImage(const SharedImage& image) {
 
 absl::Status EncoderImpl::PlanImage(ImageOnItsWay& image) const {
   ImageJob& job = image.job;
-  const VisionConfig& config = models_.image()->config();
+  const VisionConfig& config = models_->image()->config();
   ASSIGN_OR_RETURN(job.max_soft_tokens, Budget(job.max_soft_tokens));
   ASSIGN_OR_RETURN(image.header,
                    ReadImageHeader(job.data, job.mime_type,
@@ -102,7 +102,7 @@ absl::Status EncoderImpl::PlanImage(ImageOnItsWay& image) const {
                    TargetSize(width, height, job.max_soft_tokens, config.patch, config.pool));
   const PictureSize size = image.size;
   RETURN_IF_ERROR(
-      models_.image()->CheckGrid(size.width / config.patch, size.height / config.patch));
+      models_->image()->CheckGrid(size.width / config.patch, size.height / config.patch));
   const int grid_rows = size.height / (config.patch * config.pool);
   const int grid_columns = size.width / (config.patch * config.pool);
   image.result = {.rows = grid_rows * grid_columns,
@@ -122,7 +122,7 @@ absl::StatusOr<EncoderImpl::Answer> EncoderImpl::PrepareImage(const SharedImage&
   ASSIGN_OR_RETURN(Picture picture, DecodeImage(image->job.data, image->header));
   RETURN_IF_ERROR(image->CheckWanted());
   picture = ResizeBicubic(picture, image->size);
-  image->patches = MakePatches(picture, models_.image()->config().patch);
+  image->patches = MakePatches(picture, models_->image()->config().patch);
   image->result.content_digest = image->ContentDigest(info_.fingerprint);
   std::string().swap(image->job.data);
   image->memory.ShrinkTo(PatchBytes(image->size));
@@ -133,7 +133,7 @@ absl::StatusOr<EncoderImpl::Answer> EncoderImpl::PrepareImage(const SharedImage&
 absl::StatusOr<EncoderImpl::Answer> EncoderImpl::RunImage(const SharedImage& image) {
   EncodedImage& result = image->result;
   const absl::Duration start = SteadyNow();
-  absl::StatusOr<std::vector<float>> values = models_.Encode(image->patches);
+  absl::StatusOr<std::vector<float>> values = models_->Encode(image->patches);
   passes_.Note(values.status());
   RETURN_IF_ERROR(values.status());
   result.values = *std::move(values);

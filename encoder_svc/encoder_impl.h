@@ -14,21 +14,20 @@
 #include "encoder_svc/image/patches.h"
 #include "encoder_svc/image/picture.h"
 #include "encoder_svc/image/resize.h"
-#include "encoder_svc/models.h"
+#include "encoder_svc/model_pool.h"
 #include "encoder_svc/pass_record.h"
 #include "encoder_svc/pipeline.h"
-#include "kernels/backend.h"
 
 namespace softsplice {
 
 class EncoderImpl final : public Encoder {
  public:
   EncoderImpl(const EncoderOptions& options, std::unique_ptr<gguf::File> file,
-              std::unique_ptr<Backend> backend, Models models, const Digest& fingerprint);
+              std::unique_ptr<ModelPool> models, const EncoderInfo& info);
   ~EncoderImpl() override { Shutdown(); }
 
   // A pass of each tower; before any medium.
-  absl::Status Try() { return models_.Try(pipeline_.backlog()); }
+  absl::Status Try() { return models_->Try(pipeline_.backlog()); }
 
   void EncodeImage(ImageJob job, ImageDone done) override;
   void EncodeAudio(AudioJob job, AudioCallbacks callbacks) override;
@@ -66,8 +65,7 @@ class EncoderImpl final : public Encoder {
 
   const EncoderOptions options_;
   const std::unique_ptr<gguf::File> file_;  // the image tower reads its position table from it
-  const std::unique_ptr<Backend> backend_;
-  Models models_;
+  const std::unique_ptr<ModelPool> models_;
   const EncoderInfo info_;
 
   PassRecord passes_;

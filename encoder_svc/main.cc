@@ -36,9 +36,18 @@ void AddFlags(CLI::App& app, EncoderOptions* options) {
       ->type_name("N")
       ->capture_default_str();
   app.add_option("--backend", options->backend.name,
-                 "cpu (the best the machine has), cpu-avx512, cpu-avx2, cpu-generic or ref (slow: "
-                 "for checks)")
+                 "auto (cuda where the devices are there and have the memory that the model takes, "
+                 "else cpu), cuda, cpu (the best the machine has), cpu-avx512, cpu-avx2, "
+                 "cpu-generic or ref (slow: for checks)")
       ->type_name("NAME")
+      ->capture_default_str();
+  app.add_option("--devices", options->devices,
+                 "Of cuda and auto: the devices, by their indices among those that the process "
+                 "sees, separated by commas. Each takes the whole model and encodes by itself")
+      ->delimiter(',')
+      ->check(CLI::Range(0, 1023))
+      ->allow_extra_args(false)
+      ->type_name("N,...")
       ->capture_default_str();
   app.add_flag("--exact-weights", options->backend.exact_weights,
                "Expand quantised weights to float32: slower and larger, exact");
@@ -93,6 +102,7 @@ absl::Status Serve(const ServiceFlags& flags, const EncoderOptions& options, con
   logger.Log(LogLevel::kInfo, "loaded",
              {{"model", encoder->info().model_name},
               {"backend", encoder->info().backend},
+              {"why", encoder->info().backend_why},
               DurationField("load", SteadyNow() - start)});
   Workers workers(kWorkers);
   const Calls calls{logger, border, workers};

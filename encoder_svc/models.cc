@@ -32,6 +32,18 @@ Patches SmallPicture(const VisionConfig& config) {
   return MakePatches(picture, config.patch);
 }
 
+Patches LargestPicture(const VisionConfig& config) {
+  constexpr int kColumns = 35;
+  static_assert(kMostSoftTokens % kColumns == 0);
+  const int side = config.pool * config.patch;
+  return MakePatches(Picture(kColumns * side, kMostSoftTokens / kColumns * side), config.patch);
+}
+
+MelFrames LongestSound() {
+  const int frames = MelFrameCount(kSegmentSamples);
+  return {frames, std::vector<float>(static_cast<size_t>(frames) * kMelBins)};
+}
+
 // A second of a tone.
 MelFrames ShortSound(MelFloor floor) {
   std::vector<float> samples(kSampleRate);
@@ -69,13 +81,25 @@ absl::StatusOr<Models> Models::Load(const gguf::File& file, Towers towers, Backe
                                                " numbers and those of sounds ", audio_dim));
 }
 
-EncoderInfo Models::Info(const Backend& backend, const Digest& fingerprint) const {
+EncoderInfo Models::Info(const Digest& fingerprint) const {
   return {.model_name = image_ ? image_->config().name : audio_->config().name,
-          .backend = backend.Name(),
           .fingerprint = fingerprint,
           .dim = image_ ? image_->config().projection_dim : audio_->config().projection_dim,
           .has_image_tower = image_ != nullptr,
           .has_audio_tower = audio_ != nullptr};
+}
+
+absl::StatusOr<Footprint> Models::Measure(const CountingBackend& counter) {
+  if (image_ != nullptr) {
+    RETURN_IF_ERROR(image_->Encode({LargestPicture(image_->config())}).status());
+  }
+  if (audio_ != nullptr) RETURN_IF_ERROR(audio_->Encode({LongestSound()}).status());
+  return counter.footprint();
+}
+
+absl::Status Models::Reserve() {
+  if (image_ != nullptr) RETURN_IF_ERROR(image_->Reserve({LargestPicture(image_->config())}));
+  return audio_ == nullptr ? absl::OkStatus() : audio_->Reserve({LongestSound()});
 }
 
 absl::StatusOr<std::vector<float>> Models::Encode(const Patches& picture) {

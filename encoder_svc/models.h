@@ -14,6 +14,7 @@
 #include "encoder_svc/model/conformer.h"
 #include "encoder_svc/model/vit.h"
 #include "kernels/backend.h"
+#include "kernels/footprint.h"
 
 namespace softsplice {
 
@@ -28,7 +29,15 @@ class Models {
   // Null: the file has no such tower.
   const Vit* image() const { return image_.get(); }
   const Conformer* audio() const { return audio_.get(); }
-  EncoderInfo Info(const Backend& backend, const Digest& fingerprint) const;
+  // Without the backend.
+  EncoderInfo Info(const Digest& fingerprint) const;
+
+  // Of these towers, whose passes are of the largest picture and sound that there may be.
+  // `counter` is the backend that they were loaded over.
+  absl::StatusOr<Footprint> Measure(const CountingBackend& counter);
+
+  // Takes the memory of those passes now. RESOURCE_EXHAUSTED: memory is short.
+  absl::Status Reserve();
 
   // The soft tokens of one medium, all finite. RESOURCE_EXHAUSTED: memory is short. INTERNAL: the
   // tower failed, or gave values that are not finite.

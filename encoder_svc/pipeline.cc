@@ -29,8 +29,11 @@ std::string Rounded(absl::Duration span) {
 
 }  // namespace
 
-Pipeline::Pipeline(const EncoderOptions& options)
-    : options_(options), towers_(1), decoders_(options.decode_threads, options.decode_memory) {}
+Pipeline::Pipeline(const EncoderOptions& options, int towers)
+    : options_(options),
+      backlog_(towers),
+      towers_(towers),
+      decoders_(options.decode_threads, options.decode_memory) {}
 
 absl::Status Pipeline::CheckRoom(const Medium& medium) const {
   RETURN_IF_ERROR(medium.CheckWanted());

@@ -1,5 +1,5 @@
 // The way of all media through the encoder: let in or refused, decoded on some threads under a
-// memory budget, then encoded on one, in the order they become ready.
+// memory budget, then encoded, in the order they become ready, on one for each device.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +29,8 @@ class Pipeline {
   // answer is called outside of the queues' books, on the same thread.
   using Step = absl::AnyInvocable<absl::StatusOr<Answer>()>;
 
-  explicit Pipeline(const EncoderOptions& options);
+  // `towers`: threads that encode at the same time.
+  explicit Pipeline(const EncoderOptions& options, int towers = 1);
   ~Pipeline() { Shutdown(); }
 
   // Lets a medium in whose decoding takes `bytes`, no more than there are, and does `step` with
@@ -37,8 +38,8 @@ class Pipeline {
   // RESOURCE_EXHAUSTED with a retry delay: too many wait, or it would wait for too long.
   // DEADLINE_EXCEEDED, CANCELLED. UNAVAILABLE: after Shutdown.
   absl::Status Decode(const SharedMedium& medium, Tower tower, int rows, uint64_t bytes, Step step);
-  // Does `step` on the towers' thread when the medium's turn comes, whatever waits: it was let in
-  // before.
+  // Does `step` on a thread of the towers when the medium's turn comes, whatever waits: it was let
+  // in before.
   void Encode(const SharedMedium& medium, Step step);
 
   // Between two steps of a sound whose receiver decides when to go on: Offer(), then tell the

@@ -9,9 +9,11 @@
 // in every signature; unless an op says so, output and inputs must not overlap.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/gguf/file.h"
@@ -30,6 +32,8 @@ class Backend {
   // Load time. RESOURCE_EXHAUSTED when memory is short.
   virtual absl::StatusOr<std::shared_ptr<void>> Allocate(
       size_t bytes) = 0;  // zeroed, 256-byte aligned
+  // Memory of the host, which Download is fastest into; zeroed.
+  virtual absl::StatusOr<std::shared_ptr<void>> AllocateStaging(size_t bytes);
   virtual absl::StatusOr<Weight> Pack(const gguf::Tensor& tensor, Use use) = 0;
 
   // Step boundary. Host memory is dense (pitch == cols) and of the matrix's type. Upload has read
@@ -64,6 +68,12 @@ class Backend {
   virtual void Scale(Mat x, const Weight& w) = 0;
   // x = cap * tanh(x / cap).
   virtual void Softcap(Mat x, float cap) = 0;
+
+  // What picking a token takes of each row of `logits`: its best ids, kI32 [rows, n], and their
+  // logits, [rows, n], the best first and of equal ones the smaller id; and [rows, 2], the largest
+  // and ln(sum(e^logit)), both NaN where a logit is not finite, ids and values being worthless
+  // then. n is kMostTopLogits at most and no more than logits.cols.
+  virtual void TopLogits(Mat ids, Mat values, Mat stats, Mat logits) = 0;
 
   // Stores k and v [rows, kv_heads * head_dim] at the rows' positions.
   virtual void KvAppend(const KvLayer& kv, Mat k, Mat v, const RowMap& rows,
@@ -105,18 +115,29 @@ class Backend {
   virtual void LocalAttention(Mat y, Mat q, Mat k, Mat v, Mat relative, Mat starts,
                               const LocalAttentionSpec& spec) = 0;
 
-  // Fusions: this body is the definition, an override may only be faster. `h` and `tmp` are
-  // overwritten. x += norm(h) * gain.
-  virtual void AddNorm(Mat x, Mat h, const Weight& gain, float eps) {
-    RmsNorm(h, h, &gain, eps);
-    Add(x, h);
-  }
+  // Runs `ops`, which calls ops of this backend and nothing else. All calls with one key are of the
+  // same ops with the same arguments (what the memory holds may differ): a backend may record the
+  // first ones and replay them from then on, without calling `ops`.
+  virtual void Replay(uint64_t /*key*/, absl::FunctionRef<void()> ops) { ops(); }
+
+  // Fusions: the bodies here (backend.cc) are their definitions, an override may only be faster.
+  // `h` and `tmp` are overwritten. x += norm(h) * gain.
+  virtual void AddNorm(Mat x, Mat h, const Weight& gain, float eps);
   // y = gelu(x gate^T) * (x up^T).
-  virtual void GatedMatmul(Mat y, Mat tmp, Mat x, const Weight& gate, const Weight& up, Gelu gelu) {
-    Matmul(y, x, gate);
-    Matmul(tmp, x, up);
-    GeluMul(y, tmp, gelu);
-  }
+  virtual void GatedMatmul(Mat y, Mat tmp, Mat x, const Weight& gate, const Weight& up, Gelu gelu);
+  // y = gelu(x w^T) * times.
+  virtual void MatmulGelu(Mat y, Mat x, const Weight& w, Mat times, Gelu gelu);
+  // x += norm(h) * gain; x *= scale (a vector of one), unless it is null; y = norm(x) * next_gain.
+  // y may be h.
+  virtual void AddNormNorm(Mat y, Mat x, Mat h, const Weight& gain, const Weight* scale,
+                           const Weight& next_gain, float eps);
+  // x = rope(norm(x) * gain), each head by itself.
+  virtual void HeadNormRope(Mat x, const Weight& gain, float eps, Mat positions,
+                            const RopeSpec& rope);
+  // Stores rope(norm(k) * gain) and norm(v), each head by itself, as KvAppend does. k and v are
+  // overwritten.
+  virtual void NormAppend(const KvLayer& kv, Mat k, Mat v, const Weight& gain, float eps,
+                          const RopeSpec& rope, const RowMap& rows, const KvPages& pages);
 };
 
 }  // namespace softsplice

@@ -8,6 +8,7 @@ namespace softsplice {
 struct BackendOptions {
   // "cpu" (fast, picks the best instruction set), "cpu-generic", "cpu-avx2", "cpu-avx512" (that
   // one, an error where the machine lacks it), "cuda", or "ref" (scalar float32: the oracle, slow).
+  // "auto" is for ChooseBackend().
   std::string name = "cpu";
   // Of "cuda": which of the devices that the process sees.
   int device = 0;

@@ -9,7 +9,6 @@
 #include "absl/strings/str_cat.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
-#include "common/status/reasons.h"
 
 namespace softsplice {
 namespace {
@@ -32,9 +31,7 @@ absl::StatusOr<std::shared_ptr<void>> AllocateHost(size_t bytes) {
                    : mmap(nullptr, mapped + slack, PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (base == MAP_FAILED) {
-    return MakeError(absl::StatusCode::kResourceExhausted,
-                     absl::StrCat("no memory for a buffer of ", bytes, " bytes"),
-                     {.reason = reason::kOutOfMemory, .retry_after = absl::Seconds(1)});
+    return OutOfMemory(absl::StrCat("no memory for a buffer of ", bytes, " bytes"));
   }
   char* start = static_cast<char*>(base);
   if (slack > 0) {

@@ -34,6 +34,7 @@ class NullBackend : public Backend {
   void Scale(Mat, float) override {}
   void Scale(Mat, const Weight&) override {}
   void Softcap(Mat, float) override {}
+  void TopLogits(Mat, Mat, Mat, Mat) override {}
   void KvAppend(const KvLayer&, Mat, Mat, const RowMap&, const KvPages&) override {}
   void Attention(Mat, Mat, const KvLayer&, const RowMap&, const KvPages&,
                  const AttentionSpec&) override {}

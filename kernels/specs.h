@@ -15,6 +15,9 @@ enum class Use : uint8_t {
   kVector,  // gains and factors, float32
 };
 
+// Columns that TopLogits gives, at most.
+inline constexpr int kMostTopLogits = 256;
+
 enum class Gelu : uint8_t {
   kTanh,   // x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))): the models' own
   kQuick,  // x sigmoid(1.702 x): llama.cpp's, for cross-checks
@@ -35,6 +38,9 @@ struct RopeSpec {
 struct RowMap {
   Mat sequences;
   Mat positions;
+  // No sequence has more than one row, which may save work. Rows of one that has more are then
+  // worth nothing: so many rows can pad a step.
+  bool one_row_each = false;
 };
 
 // Where the positions of each sequence lie in the caches of one kind of layer: position p of

@@ -5,6 +5,7 @@
 
 #include "absl/random/random.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
@@ -54,6 +55,13 @@ bool IsSaneTraceparent(absl::string_view value) {
   return true;
 }
 
+std::string HostOf(absl::string_view peer) {
+  if (absl::StartsWith(peer, "unix")) return "unix";
+  const size_t scheme = peer.find(':'), port = peer.rfind(':');
+  if (scheme == port) return std::string(peer);
+  return std::string(peer.substr(scheme + 1, port - scheme - 1));
+}
+
 Call::Call(grpc::CallbackServerContext* context, const Logger& logger, std::string service,
            std::string method)
     : context_(context),
@@ -65,6 +73,7 @@ Call::Call(grpc::CallbackServerContext* context, const Logger& logger, std::stri
                     ? absl::InfiniteFuture()
                     : absl::FromChrono(context->deadline())),
       give_up_(start_ + (deadline_ - absl::Now())),
+      host_(HostOf(context->peer())),
       request_id_(Header(*context, kRequestIdHeader)),
       traceparent_(Header(*context, kTraceparentHeader)) {
   if (!IsSaneRequestId(request_id_)) {

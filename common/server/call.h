@@ -24,6 +24,10 @@ bool IsSaneRequestId(absl::string_view id);
 // W3C Trace Context, version 00.
 bool IsSaneTraceparent(absl::string_view value);
 
+// The host of what gRPC calls a peer: "ipv4:10.0.0.7:5123" is of 10.0.0.7. Peers on unix sockets
+// are of one host.
+std::string HostOf(absl::string_view peer);
+
 // Lives as long as the call's reactor; not thread-safe. `logger` must outlive it, `context` until
 // the status that End gave was sent.
 class Call {
@@ -34,6 +38,8 @@ class Call {
 
   const std::string& request_id() const { return request_id_; }
   const std::string& traceparent() const { return traceparent_; }  // empty: none came
+  // Whose call it is, as far as is known.
+  const std::string& host() const { return host_; }
   absl::Duration elapsed() const;
   absl::Time deadline() const { return deadline_; }
   // Until the caller's deadline, however the clock is set meanwhile.
@@ -59,6 +65,7 @@ class Call {
   const absl::Duration start_;  // of SteadyNow
   const absl::Time deadline_;
   const absl::Duration give_up_;  // SteadyNow() at the deadline
+  const std::string host_;        // kept: when the call has ended gRPC no longer knows its peer
   std::string request_id_;
   std::string traceparent_;
   bool accepted_ = false;

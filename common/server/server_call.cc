@@ -155,8 +155,7 @@ void ServerCall::Note(LogField field) {
 
 absl::Status ServerCall::FromException(const std::exception& error) {
   if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) {
-    return MakeError(absl::StatusCode::kResourceExhausted, "memory is short",
-                     {.reason = reason::kOutOfMemory, .retry_after = kRetryDelay});
+    return OutOfMemory("memory is short");
   }
   return MakeError(absl::StatusCode::kInternal, error.what(), {.reason = reason::kInternal});
 }

@@ -49,6 +49,7 @@ inline constexpr char kInternal[] = "INTERNAL";
 inline constexpr char kInvalidFile[] = "INVALID_FILE";
 inline constexpr char kFileUnreadable[] = "FILE_UNREADABLE";
 inline constexpr char kFileChanged[] = "FILE_CHANGED";
+inline constexpr char kUnfitDevice[] = "UNFIT_DEVICE";
 
 // Whether the same request may be sent again.
 enum class Retry { kNever, kLater };

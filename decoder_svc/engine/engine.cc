@@ -2,6 +2,8 @@
 #include "decoder_svc/engine/engine.h"
 
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/config/text_config.h"
@@ -11,6 +13,7 @@
 #include "decoder_svc/engine/runner.h"
 #include "decoder_svc/engine/sampler.h"
 #include "kernels/backend_factory.h"
+#include "kernels/choose_backend.h"
 
 namespace softsplice {
 namespace {
@@ -30,17 +33,49 @@ absl::Status CheckOptions(const EngineOptions& options, const TextConfig& config
   return check("max_queue", options.max_queue, 1, kMax);
 }
 
+RunnerOptions OptionsOfRunner(const EngineOptions& options) {
+  return {.context_length = options.context_length,
+          .chunk = options.chunk,
+          .max_sequences = options.max_sequences,
+          .max_rows = options.chunk + options.max_sequences - 1,
+          .max_logit_rows = options.max_sequences,
+          .kv_memory = options.kv_memory,
+          .kv_f32 = options.kv_f32};
+}
+
+// The model with its caches and buffers, in a step of the largest shape.
+absl::StatusOr<Footprint> MeasureOn(CountingBackend& counter, const gguf::File& file,
+                                    const RunnerOptions& options) {
+  ASSIGN_OR_RETURN(const auto runner, Runner::Make(file, counter, options));
+  const std::vector<int32_t> tokens(static_cast<size_t>(options.max_rows), 0);
+  const std::optional<int> slot = runner->pool().Reserve(1);
+  RETURN_IF_ERROR(
+      runner->Run({{.slot = *slot, .tokens = tokens, .logit_rows = options.max_logit_rows}})
+          .status());
+  Footprint footprint = counter.footprint();
+  footprint.caches = runner->KvBytesTotal();
+  footprint.workspace -= footprint.caches;
+  return footprint;
+}
+
 // One real step, so that a model that can't work fails now and not at the first request.
 absl::Status WarmUp(Runner& runner, int32_t token) {
   const std::optional<int> slot = runner.pool().Reserve(1);
-  absl::StatusOr<absl::Span<float>> logits =
+  const absl::StatusOr<absl::Span<const RowLogits>> logits =
       runner.Run({{.slot = *slot, .tokens = absl::MakeConstSpan(&token, 1), .logit_rows = 1}});
   runner.pool().Release(*slot);
   RETURN_IF_ERROR(logits.status());
-  return Sampler({.temperature = 0}, {}, {}, 0).Sample(*logits).status();
+  return Sampler({.temperature = 0}, {}, {}, 0).Sample(logits->front()).status();
 }
 
 }  // namespace
+
+absl::StatusOr<Footprint> Engine::Measure(const gguf::File& file, const EngineOptions& options) {
+  ASSIGN_OR_RETURN(const TextConfig config, TextConfig::FromGguf(file));
+  RETURN_IF_ERROR(CheckOptions(options, config));
+  ASSIGN_OR_RETURN(const auto counter, MakeDeviceCounter(options.backend.exact_weights));
+  return MeasureOn(*counter, file, OptionsOfRunner(options));
+}
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Load(const gguf::File& file,
                                                      const EngineOptions& options,
@@ -51,22 +86,37 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Load(const gguf::File& file,
     return InvalidFile(file.path(), absl::StrCat("the pad token ", special.pad,
                                                  " is not in the vocabulary of ", config.vocab));
   }
-  ASSIGN_OR_RETURN(auto backend, MakeBackend(options.backend));
-  ASSIGN_OR_RETURN(auto runner, Runner::Make(file, *backend,
-                                             {.context_length = options.context_length,
-                                              .chunk = options.chunk,
-                                              .max_sequences = options.max_sequences,
-                                              .max_rows = options.chunk + options.max_sequences - 1,
-                                              .max_logit_rows = options.max_sequences,
-                                              .kv_f32 = options.kv_f32}));
+  const RunnerOptions runner_options = OptionsOfRunner(options);
+  const std::string advice =
+      absl::StrCat("lower --kv-memory, --context (", options.context_length, "), --max-sequences (",
+                   options.max_sequences, ") or --chunk (", options.chunk,
+                   "), or take a file of smaller types or --backend cpu");
+  BackendOptions backend_options = options.backend;
+  ASSIGN_OR_RETURN(const Choice choice, ChooseBackend({.backend = options.backend,
+                                                       .devices = {options.backend.device},
+                                                       .measure =
+                                                           [&](CountingBackend& counter) {
+                                                             return MeasureOn(counter, file,
+                                                                              runner_options);
+                                                           },
+                                                       .advice = advice}));
+  backend_options.name = choice.name;
+  ASSIGN_OR_RETURN(auto backend, MakeBackend(backend_options));
+  ASSIGN_OR_RETURN(auto runner, Runner::Make(file, *backend, runner_options));
   RETURN_IF_ERROR(Annotate(WarmUp(*runner, special.pad), file.path()));
   ModelInfo info{.name = file.String("general.name").value_or("gemma4"),
                  .backend = backend->Name(),
+                 .backend_why = choice.why,
+                 .footprint = choice.footprint,
                  .dim = config.dim,
                  .vocabulary_size = config.vocab,
-                 .context_length = options.context_length};
-  return std::make_unique<EngineImpl>(std::move(backend), std::move(runner), std::move(info),
-                                      options, std::move(special));
+                 .context_length = options.context_length,
+                 .max_sequences = options.max_sequences};
+  if (choice.name == "cuda") info.devices = {options.backend.device};
+  auto engine = std::make_unique<EngineImpl>(std::move(backend), std::move(runner), std::move(info),
+                                             options, std::move(special));
+  engine->Start();
+  return engine;
 }
 
 }  // namespace softsplice

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -13,19 +14,26 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/gguf/file.h"
+#include "common/time/steady.h"
 #include "decoder_svc/engine/request.h"
 #include "kernels/backend_options.h"
+#include "kernels/footprint.h"
 
 namespace softsplice {
 
 struct EngineOptions {
   BackendOptions backend;
   int context_length = 8192;  // positions one sequence may hold; at most the model's own
-  int chunk = 512;            // prompt rows read in one step
-  bool kv_f32 = false;        // keep keys and values in float32 instead of float16
-  int max_queue = 64;         // places in the queue; one more is refused
+  int chunk = 512;            // prompt rows read in one step, at most
+  // How much longer a step may take for the prompts' sake when somebody waits for the next token.
+  absl::Duration stall_target = absl::Milliseconds(300);
+  bool kv_f32 = false;  // keep keys and values in float32 instead of float16
+  int max_queue = 64;   // places in the queue; one more is refused
   absl::Duration max_wait = absl::Seconds(120);  // expected; whoever would wait longer is refused
-  int max_sequences = 1;  // decoded at once; each adds context_length positions of cache
+  int max_sequences = 8;                         // read or written at once
+  uint64_t kv_memory = 0;                        // bytes for keys and values; 0: see RunnerOptions
+  absl::Duration max_hold = absl::Seconds(30);   // that a sink may be without room, each time
+  std::function<absl::Duration()> clock = SteadyNow;  // of all these times; thread-safe
 };
 
 // What the tokenizer says about single tokens.
@@ -40,15 +48,20 @@ struct SpecialTokens {
 struct ModelInfo {
   std::string name;
   std::string backend;
+  std::string backend_why;   // that one, for people
+  std::vector<int> devices;  // of "cuda"
+  Footprint footprint;       // of each device
   int dim = 0;
   int vocabulary_size = 0;
   int context_length = 0;  // of this engine
+  int max_sequences = 0;   // at once
 };
 
 struct EngineLoad {
   int reserved = 0;  // places taken by requests that are not here yet
   int queued = 0;    // here, and waiting
   int running = 0;
+  int held = 0;  // of those that run: their sinks have no room
   uint64_t kv_bytes_total = 0;
   uint64_t kv_bytes_used = 0;
   absl::Duration expected_wait;  // of a request that comes now, before it is read
@@ -63,47 +76,59 @@ class Engine {
   class Place {
    public:
     Place() = default;  // none
-    Place(Place&& other) noexcept : engine_(std::exchange(other.engine_, nullptr)) {}
+    Place(Place&& other) noexcept
+        : engine_(std::exchange(other.engine_, nullptr)), priority_(other.priority_) {}
     Place& operator=(Place&& other) noexcept {
       std::swap(engine_, other.engine_);
+      std::swap(priority_, other.priority_);
       return *this;
     }
     ~Place() {
-      if (engine_ != nullptr) engine_->GiveBack();
+      if (engine_ != nullptr) engine_->GiveBack(priority_);
     }
+    Priority priority() const { return priority_; }
 
    private:
     friend class Engine;
-    explicit Place(Engine* engine) : engine_(engine) {}
+    Place(Engine* engine, Priority priority) : engine_(engine), priority_(priority) {}
     Engine* engine_ = nullptr;
+    Priority priority_ = Priority::kNormal;
   };
 
   // Reads and packs the model of `file` (arch gemma4), reserves the caches, starts the thread. The
   // file may be closed only after the engine is gone. INVALID_ARGUMENT: an option out of range.
-  // FAILED_PRECONDITION: not such a model. RESOURCE_EXHAUSTED: memory is short. INTERNAL
+  // FAILED_PRECONDITION: not such a model. RESOURCE_EXHAUSTED: memory is short; of a device's,
+  // says before any is taken what is needed, what there is, and what helps. INTERNAL
   // (MODEL_NOT_FINITE): what it computes is no number.
   static absl::StatusOr<std::unique_ptr<Engine>> Load(const gguf::File& file,
                                                       const EngineOptions& options,
                                                       SpecialTokens special);
   virtual ~Engine() = default;
+  // What the model of `file` takes of a device with these options. INVALID_ARGUMENT: an option out
+  // of range, or the program was built without CUDA. FAILED_PRECONDITION: not such a model.
+  static absl::StatusOr<Footprint> Measure(const gguf::File& file, const EngineOptions& options);
 
   // Takes a place before anything is spent on a request. RESOURCE_EXHAUSTED (QUEUE_FULL) with the
   // time after which there may be room: no place is free, or the wait is expected to be longer than
-  // max_wait or `patience`. UNAVAILABLE (DRAINING): the engine takes nothing more.
-  virtual absl::StatusOr<Place> Reserve(absl::Duration patience = absl::InfiniteDuration()) = 0;
-  // Checks and queues a request on a place. `sink` is called until its OnDone. INVALID_ARGUMENT:
-  // empty prompt, id out of range, bad sampling value, soft rows of another width or not finite;
-  // OUT_OF_RANGE: longer than the context; UNAVAILABLE (DRAINING). Never QUEUE_FULL.
+  // max_wait or `patience`. Normal requests do not wait for batch ones, which find half of the
+  // places. UNAVAILABLE (DRAINING): the engine takes nothing more.
+  virtual absl::StatusOr<Place> Reserve(Priority priority = Priority::kNormal,
+                                        absl::Duration patience = absl::InfiniteDuration()) = 0;
+  // Checks and queues a request on a place, whose priority it has. `sink` is called until its
+  // OnDone. INVALID_ARGUMENT: empty prompt, id out of range, bad sampling value, soft rows of
+  // another width or not finite; OUT_OF_RANGE: longer than the context; UNAVAILABLE (DRAINING).
+  // Never QUEUE_FULL.
   virtual absl::StatusOr<Handle> Submit(Place place, EngineRequest request,
                                         std::shared_ptr<TokenSink> sink) = 0;
   // The request ends with CANCELLED within one step; unknown or finished handles are ignored.
   virtual void Cancel(Handle handle) = 0;
-  // How many requests are before this one, those that run included; 0 once its own turn has come.
+  // How many requests are before this one as things stand, those that run included; 0 once its own
+  // turn has come. Clients take turns: the one that had least of the engine lately goes first.
   virtual int Position(Handle handle) const = 0;
 
   virtual const ModelInfo& info() const = 0;
   virtual EngineLoad load() const = 0;
-  // SteadyNow() when the engine thread last came round (it beats also when idle).
+  // The clock when the engine thread last came round (it beats also when idle).
   virtual absl::Duration last_step() const = 0;
   // Not OK, for good, once the device does not recover or several requests in a row failed for no
   // fault of theirs: the engine takes nothing more, and the process had better begin anew.
@@ -114,10 +139,10 @@ class Engine {
   virtual void Shutdown() = 0;
 
  protected:
-  Place MakePlace() { return Place(this); }
+  Place MakePlace(Priority priority) { return Place(this, priority); }
 
  private:
-  virtual void GiveBack() = 0;  // one place
+  virtual void GiveBack(Priority priority) = 0;  // one place
 };
 
 }  // namespace softsplice

@@ -11,9 +11,11 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "decoder_svc/engine/engine.h"
+#include "decoder_svc/engine/fair_share.h"
 #include "decoder_svc/engine/pace.h"
 #include "decoder_svc/engine/runner.h"
 #include "decoder_svc/engine/scheduler.h"
+#include "decoder_svc/engine/sequence.h"
 
 namespace softsplice {
 
@@ -23,7 +25,13 @@ class EngineImpl final : public Engine {
              const EngineOptions& options, SpecialTokens special);
   ~EngineImpl() override;
 
-  absl::StatusOr<Place> Reserve(absl::Duration patience) override;
+  // Once: the thread that makes rounds until Shutdown.
+  void Start();
+  // One round, of that thread; or, where none was started, of a simulation's. False: nobody can go
+  // on before something happens.
+  bool Round();
+
+  absl::StatusOr<Place> Reserve(Priority priority, absl::Duration patience) override;
   absl::StatusOr<Handle> Submit(Place place, EngineRequest request,
                                 std::shared_ptr<TokenSink> sink) override;
   void Cancel(Handle handle) override;
@@ -35,27 +43,37 @@ class EngineImpl final : public Engine {
   void Shutdown() override;
 
  private:
-  void GiveBack() override;
+  void GiveBack(Priority priority) override;
 
-  std::unique_ptr<Sequence> MakeSequence(EngineRequest request,
+  std::unique_ptr<Sequence> MakeSequence(Priority priority, EngineRequest request,
                                          std::shared_ptr<TokenSink> sink) const;
   int32_t InputId(int32_t token) const;
   int MostPositions(const Sequence& sequence) const;
+  absl::Duration Now() const { return options_.clock(); }
 
   // With mutex_ held.
   absl::Status Refusal() const;  // why nothing new is taken; OK while it is
-  absl::Duration Left(const Sequence& sequence) const;
-  absl::Duration ExpectedWait() const;
+  Pace::Work Left(const Sequence& sequence) const;
+  absl::Duration ExpectedWait(Priority priority) const;
+  void Wake();
+  // Whose turn comes first: that of the least; of equals, the oldest one's.
+  std::pair<bool, int64_t> Rank(const Sequence& sequence) const;
 
   // The engine thread.
   void Loop();
-  bool WaitForWork();  // false: shut down and nothing left
+  bool Over() const;  // shut down, and nothing is left
+  void Hold();        // those whose sinks have no room, and no others
   void EndUnwanted();
   void Admit();
-  void RunStep();
+  bool Step();  // false: nobody can go on
+  void WaitForNews();
+  void Plan();  // fills able_, turns_, work_ and parts_
+  void Run();   // parts_
+  void OnEmptyPlan();
   void FailStep(const absl::Status& status);
+  int PromptRows() const;  // of work_
   void Advance(Sequence& sequence, int rows);
-  void Pick(Sequence& sequence, absl::Span<float> logits);
+  void Pick(Sequence& sequence, const RowLogits& logits);
   void Finish(Sequence& sequence, EngineFinish finish, int32_t stop_token = -1);
   void End(Sequence& sequence, absl::StatusOr<EngineResult> result);
   void Sweep();  // forgets the sequences that ended
@@ -70,20 +88,28 @@ class EngineImpl final : public Engine {
 
   // The engine thread's own.
   std::vector<std::unique_ptr<Sequence>> running_;  // oldest first
-  std::vector<Work> work_;
-  std::vector<StepPart> parts_;
-  int failures_ = 0;  // in a row
+  std::vector<Sequence*> able_;                     // that are not held
+  std::vector<Turn> turns_;                         // theirs
+  std::vector<Sequence*> work_;                     // that have rows in this step
+  std::vector<StepPart> parts_;                     // their rows
+  BatchShare batch_share_;
+  int failures_ = 0;     // in a row
+  int empty_plans_ = 0;  // in a row
 
   std::atomic<int64_t> last_step_;  // nanoseconds of the steady clock
   mutable std::mutex mutex_;        // guards all that follows, but for the thread
   std::condition_variable wake_;
-  std::deque<std::unique_ptr<Sequence>> queue_;
+  bool news_ = false;                            // since the round began
+  std::deque<std::unique_ptr<Sequence>> queue_;  // oldest first
+  FairShare shares_;                             // of those that wait or run
   absl::flat_hash_set<Handle> live_;
   absl::flat_hash_set<Handle> cancelled_;  // of those alive
   Handle next_handle_ = 1;
   EngineLoad load_;
+  int batch_reserved_ = 0;  // of load_.reserved
+  int batch_running_ = 0;   // of load_.running
   Pace pace_;
-  absl::Duration running_left_;  // what those that run will take, all together
+  Pace::Work running_left_;  // of all that run, together
   absl::Status health_;
   bool draining_ = false;  // nothing new is taken, nothing waits
   bool stopping_ = false;  // nothing runs on

@@ -42,6 +42,7 @@ std::optional<int> KvPool::Reserve(int positions) {
   free_slots_.pop_back();
   full_[slot].assign(free_blocks_.rbegin(), free_blocks_.rbegin() + needed);
   free_blocks_.resize(free_blocks_.size() - needed);
+  ++changes_;
   return slot;
 }
 

@@ -32,6 +32,8 @@ class KvPool {
   std::optional<int> Reserve(int positions);
   void Release(int slot);
 
+  // How often blocks have been given out.
+  uint64_t changes() const { return changes_; }
   absl::Span<const int32_t> FullBlocks(int slot) const { return full_[slot]; }
   absl::Span<const int32_t> RingBlocks(int slot) const { return ring_[slot]; }
   int full_blocks_used() const {
@@ -41,6 +43,7 @@ class KvPool {
 
  private:
   Shape shape_;
+  uint64_t changes_ = 0;
   std::vector<int32_t> free_blocks_;
   std::vector<int> free_slots_;
   std::vector<std::vector<int32_t>> full_;

@@ -15,6 +15,9 @@ void Pace::OnStep(int prompt_rows, absl::Duration took) {
   const double seconds = absl::ToDoubleSeconds(took);
   if (prompt_rows > 0) {
     seconds_per_row_.Add(seconds / prompt_rows);
+    if (seconds > 0) {
+      best_rows_per_second_ = std::max(best_rows_per_second_, prompt_rows / seconds);
+    }
   } else {
     seconds_per_token_.Add(seconds);
   }
@@ -25,14 +28,13 @@ void Pace::OnEnd(int prompt_tokens, int completion_tokens) {
   answer_.Add(completion_tokens);
 }
 
-absl::Duration Pace::Left(int unread, int most) const {
-  return absl::Seconds(unread * seconds_per_row_.value() +
-                       std::min<double>(most, answer_.value()) * seconds_per_token_.value());
+Pace::Work Pace::Left(int unread, int most) const {
+  return {static_cast<double>(unread), std::min<double>(most, answer_.value())};
 }
 
-absl::Duration Pace::Typical() const {
-  return absl::Seconds(prompt_.value() * seconds_per_row_.value() +
-                       answer_.value() * seconds_per_token_.value());
+absl::Duration Pace::TimeFor(const Work& work, int at_once) const {
+  return absl::Seconds(work.rows * seconds_per_row_.value() +
+                       work.tokens * seconds_per_token_.value() / at_once);
 }
 
 }  // namespace softsplice

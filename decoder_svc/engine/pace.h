@@ -13,11 +13,26 @@ class Pace {
   // A request that ended, however it did.
   void OnEnd(int prompt_tokens, int completion_tokens);
 
+  // Prompt rows to read and tokens to write, of one request or of several.
+  struct Work {
+    double rows = 0;
+    double tokens = 0;
+    Work& operator+=(const Work& other) {
+      rows += other.rows;
+      tokens += other.tokens;
+      return *this;
+    }
+  };
   // What is left of a request with `unread` prompt tokens that may write `most` tokens more. An
   // answer goes on for as long as the average one, however long it is already.
-  absl::Duration Left(int unread, int most) const;
+  Work Left(int unread, int most) const;
   // What a request takes of which nothing is known yet.
-  absl::Duration Typical() const;
+  Work Typical() const { return {prompt_.value(), answer_.value()}; }
+  // How long `work` takes where `at_once` sequences go on in each step: they take turns in reading
+  // and write side by side.
+  absl::Duration TimeFor(const Work& work, int at_once) const;
+  // Of prompts, in any step so far; 0 before the first.
+  double best_rows_per_second() const { return best_rows_per_second_; }
 
  private:
   class Average {
@@ -36,6 +51,7 @@ class Pace {
   Average seconds_per_token_{0};
   Average prompt_{512};
   Average answer_{256};
+  double best_rows_per_second_ = 0;
 };
 
 }  // namespace softsplice

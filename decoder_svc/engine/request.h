@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -20,7 +21,7 @@ struct SamplingOptions {
   float repetition_penalty = 1.0f;
   float frequency_penalty = 0.0f;
   float presence_penalty = 0.0f;
-  uint64_t seed = 0;  // DrawSeed() where the caller named none
+  uint64_t seed = 0;
   // At most as many as the vocabulary has tokens: see FoldBiases.
   std::vector<std::pair<int32_t, float>> logit_bias;
 };
@@ -78,14 +79,21 @@ class TokenSink {
   virtual ~TokenSink() = default;
   // Prompt tokens read so far.
   virtual void OnPrefill(int /*read*/, int /*total*/) {}
+  // Whether there is room for more tokens; asked again and again while the answer is written. As
+  // long as there is none, the sequence is held: it keeps its memory and gets no rows.
+  virtual bool HasRoom() { return true; }
   // Returns whether to go on.
   virtual bool OnToken(const SampledToken& token) = 0;
   // The last call: a result, or why there is none (CANCELLED, DEADLINE_EXCEEDED, INTERNAL,
-  // UNAVAILABLE).
+  // UNAVAILABLE, or RESOURCE_EXHAUSTED (CLIENT_TOO_SLOW) after max_hold without room).
   virtual void OnDone(absl::StatusOr<EngineResult> result) = 0;
 };
 
+// Who goes first: batch requests take what normal ones leave.
+enum class Priority : uint8_t { kNormal, kBatch };
+
 struct EngineRequest {
+  std::string client;  // whose share of the engine it takes
   Prompt prompt;
   SamplingOptions sampling;
   int max_tokens = 0;  // 0: until the model stops or the context is full

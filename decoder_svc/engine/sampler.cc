@@ -5,10 +5,11 @@
 #include <cmath>
 #include <limits>
 
+#include "absl/algorithm/container.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
 #include "common/status/reasons.h"
-#include "decoder_svc/engine/logits.h"
+#include "decoder_svc/engine/noise.h"
 
 namespace softsplice {
 namespace {
@@ -25,12 +26,12 @@ float Finite(float x) {
   return std::clamp(x, -kMost, kMost);
 }
 
-}  // namespace
-
-uint64_t DrawSeed() {
-  std::random_device device;
-  return (uint64_t{device()} << 32) | device();
+float LogitOf(const RowLogits& logits, int32_t token) {
+  if (!logits.all.empty()) return logits.all[token];
+  return logits.values[absl::c_find(logits.ids, token) - logits.ids.begin()];
 }
+
+}  // namespace
 
 TokenBiases FoldBiases(absl::Span<const std::pair<int32_t, float>> logit_bias,
                        absl::Span<const int32_t> banned) {
@@ -55,35 +56,36 @@ Sampler::Sampler(const SamplingOptions& options, absl::Span<const int32_t> banne
       alternatives_(alternatives),
       scale_(1 / std::max(options.temperature, kLeastTemperature)),
       penalties_(options.repetition_penalty != 1 || options.frequency_penalty != 0 ||
-                 options.presence_penalty != 0),
-      random_(options.seed) {
+                 options.presence_penalty != 0) {
+  const bool greedy = options.temperature == 0;
+  const size_t wanted = greedy ? 1 : options.top_k;
+  needs_all_ = penalties_ || !biases_.added.empty() || wanted == 0 ||
+               wanted + biases_.banned.size() > kMostTopLogits;
   options_.logit_bias = {};
   if (options.repetition_penalty != 1) {
     for (int32_t token : prompt) seen_.emplace(token, 0);
   }
 }
 
-absl::StatusOr<SampledToken> Sampler::Sample(absl::Span<float> logits) {
-  const float max = FiniteMax(logits);
-  if (std::isnan(max)) {
+absl::StatusOr<SampledToken> Sampler::Sample(const RowLogits& logits) {
+  if (std::isnan(logits.max)) {
     return MakeError(absl::StatusCode::kInternal, "the model's logits are not finite",
                      {.reason = reason::kModelNotFinite});
   }
-  const double normalizer = max + std::log(SumExp(logits, max, 1));
   const auto entry = [&](int32_t token) {
-    return TokenLogprob{token, static_cast<float>(logits[token] - normalizer)};
+    return TokenLogprob{token, LogitOf(logits, token) - logits.log_sum};
   };
   SampledToken sampled;
-  if (alternatives_ > 0) {
-    Best(logits, alternatives_);
-    for (const Candidate& candidate : best_) sampled.alternatives.push_back(entry(candidate.token));
+  for (int32_t token : logits.ids.subspan(0, alternatives_)) {
+    sampled.alternatives.push_back(entry(token));
   }
-  Adjust(logits);
+  if (!logits.all.empty()) Adjust(logits.all);
   const absl::StatusOr<int32_t> token = Choose(logits);
-  Restore(logits);
+  Restore(logits.all);
   RETURN_IF_ERROR(token.status());
   sampled.chosen = entry(*token);
   if (penalties_) ++seen_[*token];
+  ++index_;
   return sampled;
 }
 
@@ -114,27 +116,16 @@ void Sampler::Restore(absl::Span<float> logits) {
   originals_.clear();
 }
 
-// One pass with a threshold: `best_` collects what beats the count-th best so far and is cut back
-// when it has twice as many as needed.
-void Sampler::Best(absl::Span<const float> logits, size_t count) {
-  count = std::min(count, logits.size());
+void Sampler::Best(const RowLogits& logits, size_t count) {
+  if (!logits.all.empty()) return BestLogits(logits.all, count, &best_);
   best_.clear();
-  float threshold = kMinusInfinity;
-  const auto cut = [&] {
-    std::nth_element(best_.begin(), best_.begin() + (count - 1), best_.end(), Better);
-    best_.resize(count);
-    threshold = best_.back().logit;
-  };
-  for (size_t i = 0; i < logits.size(); ++i) {
-    if (!(logits[i] > threshold)) continue;
-    best_.push_back({logits[i], static_cast<int32_t>(i)});
-    if (best_.size() == 2 * count) cut();
+  for (size_t i = 0; i < logits.ids.size() && best_.size() < count; ++i) {
+    if (absl::c_linear_search(biases_.banned, logits.ids[i])) continue;
+    best_.push_back({logits.values[i], logits.ids[i]});
   }
-  if (best_.size() > count) cut();
-  std::sort(best_.begin(), best_.end(), Better);
 }
 
-absl::StatusOr<int32_t> Sampler::Choose(absl::Span<const float> logits) {
+absl::StatusOr<int32_t> Sampler::Choose(const RowLogits& logits) {
   const bool greedy = options_.temperature == 0;
   Best(logits, greedy || options_.top_k == 0 ? 1 : options_.top_k);
   if (best_.empty()) {
@@ -145,57 +136,45 @@ absl::StatusOr<int32_t> Sampler::Choose(absl::Span<const float> logits) {
   const float max = best_.front().logit;
   if (options_.top_k > 0) {
     double total = 0;
-    for (const Candidate& c : best_) total += std::exp((c.logit - max) * scale_);
+    for (const ScoredToken& c : best_) total += std::exp((c.logit - max) * scale_);
     return Draw(max, total);
   }
-  const double total = SumExp(logits, max, scale_);
-  if (options_.top_p >= 1 && options_.min_p <= 0) return DrawFromAll(logits, max, total);
+  if (options_.top_p >= 1 && options_.min_p <= 0) return DrawFromAll(logits.all, max);
+  const double total = SumExp(logits.all, max, scale_);
   // A nucleus is mostly small: sort no more than it takes.
   for (size_t count = 256;; count *= 8) {
     Best(logits, count);
-    if (best_.size() < count || count >= logits.size()) break;
+    if (best_.size() < count || count >= logits.all.size()) break;
     double mass = 0;
-    for (const Candidate& c : best_) mass += std::exp((c.logit - max) * scale_);
+    for (const ScoredToken& c : best_) mass += std::exp((c.logit - max) * scale_);
     const double least = std::exp((best_.back().logit - max) * scale_);
     if (mass >= options_.top_p * total || least < options_.min_p) break;
   }
   return Draw(max, total);
 }
 
-int32_t Sampler::DrawFromAll(absl::Span<const float> logits, float max, double total) {
-  double left = Uniform() * total;
-  int32_t last = best_.front().token;
-  for (size_t i = 0; i < logits.size(); ++i) {
-    const float weight = std::exp((logits[i] - max) * scale_);
-    if (weight == 0) continue;
-    last = static_cast<int32_t>(i);
-    left -= weight;
-    if (left < 0) break;
-  }
-  return last;
-}
-
 // From best_: what top_p and min_p leave. A candidate weighs exp((logit - max) / temperature), 1 at
 // most; `total` is the weight of all that top_p counts.
-int32_t Sampler::Draw(float max, double total) {
+int32_t Sampler::Draw(float max, double total) const {
   const double nucleus =
       options_.top_p >= 1 ? std::numeric_limits<double>::infinity() : options_.top_p * total;
+  GumbelDraw draw(options_.seed, index_);
   double mass = 0;
-  size_t kept = 0;
-  for (; kept < best_.size() && (kept == 0 || mass < nucleus); ++kept) {
-    const double weight = std::exp((best_[kept].logit - max) * scale_);
-    if (kept > 0 && weight < options_.min_p) break;
+  for (size_t i = 0; i < best_.size() && (i == 0 || mass < nucleus); ++i) {
+    const double x = (double{best_[i].logit} - max) * scale_, weight = std::exp(x);
+    if (i > 0 && weight < options_.min_p) break;
+    draw.Offer(best_[i].token, x);
     mass += weight;
   }
-  double left = Uniform() * mass;
-  for (size_t i = 0; i + 1 < kept; ++i) {
-    left -= std::exp((best_[i].logit - max) * scale_);
-    if (left < 0) return best_[i].token;
-  }
-  return best_[kept - 1].token;
+  return draw.winner();
 }
 
-// In [0, 1), the same on every platform.
-double Sampler::Uniform() { return static_cast<double>(random_() >> 11) * 0x1p-53; }
+int32_t Sampler::DrawFromAll(absl::Span<const float> logits, float max) const {
+  GumbelDraw draw(options_.seed, index_);
+  for (size_t i = 0; i < logits.size(); ++i) {
+    draw.Offer(static_cast<int32_t>(i), (double{logits[i]} - max) * scale_);
+  }
+  return draw.winner();
+}
 
 }  // namespace softsplice

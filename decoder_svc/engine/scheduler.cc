@@ -4,16 +4,82 @@
 #include <algorithm>
 
 namespace softsplice {
+namespace {
 
-void PickWork(absl::Span<const std::unique_ptr<Sequence>> running, int chunk,
-              std::vector<Work>& work) {
-  work.clear();
-  for (const auto& sequence : running) {
-    const bool writes = sequence->read >= sequence->prompt_tokens;
-    const int rows = writes ? 1 : std::min(sequence->unread(), chunk);
-    if (rows > 0) work.push_back({sequence.get(), rows});
-    if (!writes) chunk -= rows;
+// Fewer cost a step about as much, as the weights are read anyway.
+constexpr int kLeastBudget = 16;
+
+// All that it can use.
+int Most(const Turn& turn) { return std::max(turn.prompt_left, 1); }
+
+int LeftAfter(const Turn& turn) { return turn.prompt_left - turn.rows; }
+
+void Give(Turn& turn, int most, int& budget) {
+  const int rows = std::min({LeftAfter(turn), most, budget});
+  turn.rows += rows;
+  budget -= rows;
+}
+
+// The one of a class with something left that comes first by `key`, the older one of equals; null:
+// none.
+template <class Key>
+Turn* First(absl::Span<Turn> turns, bool batch, Key key) {
+  Turn* first = nullptr;
+  for (Turn& turn : turns) {
+    if (turn.batch != batch || LeftAfter(turn) <= 0) continue;
+    if (first == nullptr || key(turn) < key(*first)) first = &turn;
   }
+  return first;
+}
+
+void SharePrompts(absl::Span<Turn> turns, bool batch, int& budget) {
+  Turn* const next = First(turns, batch, [](const Turn& turn) { return turn.spent; });
+  if (next != nullptr) Give(*next, (budget + 1) / 2, budget);
+  while (budget > 0) {
+    Turn* const shortest = First(turns, batch, LeftAfter);
+    if (shortest == nullptr) break;
+    Give(*shortest, budget, budget);
+  }
+}
+
+}  // namespace
+
+int PromptBudget(int writing, const StepLimits& limits, double best_rows_per_second) {
+  if (writing == 0) return limits.chunk;
+  const double fits = best_rows_per_second * absl::ToDoubleSeconds(limits.stall_target);
+  return static_cast<int>(std::min<double>(std::max<double>(fits, kLeastBudget), limits.chunk));
+}
+
+void PlanStep(absl::Span<Turn> turns, const StepLimits& limits, double best_rows_per_second,
+              int batch_due) {
+  int writing = 0, batch_most = 0;
+  for (Turn& turn : turns) {
+    turn.rows = turn.prompt_left == 0 && !turn.batch ? 1 : 0;
+    writing += turn.rows;
+    if (turn.batch) batch_most += Most(turn);
+  }
+  int budget = PromptBudget(writing, limits, best_rows_per_second);
+  const int for_batch = std::min({batch_due, batch_most, budget});
+  budget -= for_batch;
+  SharePrompts(turns, /*batch=*/false, budget);
+  budget += for_batch;
+  for (Turn& turn : turns) {
+    if (turn.prompt_left > 0 || !turn.batch || budget == 0) continue;
+    turn.rows = 1;
+    --budget;
+  }
+  SharePrompts(turns, /*batch=*/true, budget);
+}
+
+void BatchShare::OnPlan(absl::Span<const Turn> turns) {
+  bool more = false;
+  for (const Turn& turn : turns) {
+    owed_ += turn.rows;
+    if (!turn.batch) continue;
+    owed_ -= kOneIn * turn.rows;
+    more = more || turn.rows < Most(turn);
+  }
+  owed_ = more ? std::max<int64_t>(owed_, 0) : 0;
 }
 
 }  // namespace softsplice

@@ -1,47 +1,51 @@
-// What the engine works on in one step.
+// What the engine works on in one step: a pure function of who is there and of how fast rows go.
 #pragma once
 
-#include <memory>
-#include <vector>
+#include <cstdint>
 
 #include "absl/time/time.h"
 #include "absl/types/span.h"
-#include "decoder_svc/engine/engine.h"
-#include "decoder_svc/engine/sampler.h"
 
 namespace softsplice {
 
-// One request from Submit to OnDone. Only the engine's thread touches it once it is queued.
-struct Sequence {
-  Engine::Handle handle = 0;
-  EngineRequest request;
-  std::shared_ptr<TokenSink> sink;
-  Sampler sampler;
-  // The prompt as the trunk reads it, then the answer.
-  std::vector<int32_t> tokens;
-  int prompt_tokens = 0;
-  int read = 0;   // positions whose keys and values are in the caches
-  int slot = -1;  // of the KV pool, once admitted
-
-  // On the steady clock.
-  absl::Duration submitted;
-  absl::Duration admitted;
-  absl::Duration give_up = absl::InfiniteDuration();
-  EngineTimings timings;
-
-  int unread() const { return static_cast<int>(tokens.size()) - read; }
-  int completion_tokens() const { return static_cast<int>(tokens.size()) - prompt_tokens; }
+// A sequence that can go on, as the planner sees it, and what it gets.
+struct Turn {
+  int prompt_left = 0;  // rows of its prompt that are not read; 0: it writes
+  int64_t spent = 0;    // FairShare: of its client, so the same for all of a client's sequences
+  bool batch = false;   // its priority
+  int rows = 0;         // the plan
 };
 
-// The next `rows` unread tokens of a sequence.
-struct Work {
-  Sequence* sequence = nullptr;
-  int rows = 0;
+struct StepLimits {
+  int chunk = 0;  // EngineOptions has what they mean
+  absl::Duration stall_target;
 };
 
-// Every sequence that writes gets its one row, so that no prompt holds an answer up; prompts share
-// `chunk` rows, oldest (first) first.
-void PickWork(absl::Span<const std::unique_ptr<Sequence>> running, int chunk,
-              std::vector<Work>& work);
+// The rows that all prompts of a step share. Nobody writes: a chunk. Else what fits the stall
+// target at the best speed seen (not the last or an average one, which smaller steps would slow
+// down, which would make them smaller still), at least 16. However many prompts wait: larger steps
+// for a burst of them would read it hardly sooner, as a row costs about the same in each.
+int PromptBudget(int writing, const StepLimits& limits, double best_rows_per_second);
+
+// Sets the rows of `turns`, which are in order of age, the oldest first. Whoever writes gets its
+// one row. Half of the prompts' budget goes to the client that had least, and there to its oldest
+// prompt, so that a long one gets on; the rest goes to the prompts with the fewest rows left, so
+// that it delays short ones little. Batch requests share what is left of the budget then, but at
+// least `batch_due` of it, their answers first. If there is any turn, at least one row is given.
+void PlanStep(absl::Span<Turn> turns, const StepLimits& limits, double best_rows_per_second,
+              int batch_due);
+
+// One row in twenty is a batch request's, however many normal ones want.
+class BatchShare {
+ public:
+  // What batch requests are owed.
+  int due() const { return static_cast<int>(owed_ / kOneIn); }
+  // What was planned. Nothing is owed to requests that have all they can use.
+  void OnPlan(absl::Span<const Turn> turns);
+
+ private:
+  static constexpr int64_t kOneIn = 20;
+  int64_t owed_ = 0;  // twentieths of a row
+};
 
 }  // namespace softsplice

@@ -24,88 +24,83 @@ Mat Gemma4::PerLayerInputs(Backend& b, Arena& a, Mat tokens, Mat x) const {
   return ple;
 }
 
-// Gemma4TextAttention with the norms and the residual around it:
-// x += post_norm(output(attention(norm(x)))).
+// Gemma4TextAttention, in place on h: h = output(attention(h)).
 void Gemma4::Attend(Backend& b, Arena& a, const Layer& l, bool owns_kv, const RowMap& rows,
-                    const KvPages& pages, const KvLayer& kv, Mat x) const {
+                    const KvPages& pages, const KvLayer& kv, Mat h) const {
   Arena::Scope scope(a);
   const int head = l.attention.head_dim;
-  Mat h = a.New(x.rows, x.cols), q = a.New(x.rows, l.attention.heads * head);
-  b.RmsNorm(h, x, &l.attention_norm, config_.eps);
+  Mat q = a.New(h.rows, l.attention.heads * head);
   b.Matmul(q, h, l.q);
-  b.RmsNorm(q, q, &l.q_norm, config_.eps, head);
-  b.Rope(q, rows.positions, l.rope);
+  b.HeadNormRope(q, l.q_norm, config_.eps, rows.positions, l.rope);
   if (owns_kv) {
-    Mat k = a.New(x.rows, l.attention.kv_heads * head), v = a.New(x.rows, k.cols);
+    Mat k = a.New(h.rows, l.attention.kv_heads * head), v = a.New(h.rows, k.cols);
     b.Matmul(k, h, l.k);
-    b.RmsNorm(k, k, &l.k_norm, config_.eps, head);
-    b.Rope(k, rows.positions, l.rope);
     b.Matmul(v, h, l.v);
-    b.RmsNorm(v, v, nullptr, config_.eps, head);
-    b.KvAppend(kv, k, v, rows, pages);
+    b.NormAppend(kv, k, v, l.k_norm, config_.eps, l.rope, rows, pages);
   }
   Mat attended = a.New(q.rows, q.cols);
   b.Attention(attended, q, kv, rows, pages, l.attention);
   b.Matmul(h, attended, l.output);
-  b.AddNorm(x, h, l.attention_post_norm, config_.eps);
 }
 
-// Gemma4TextDecoderLayer, in place on x [rows, dim]; ple: [rows, ple], this layer's own input.
+// Gemma4TextDecoderLayer, in place on x [rows, dim]. h is x's norm: this layer's before, the next
+// one's (after the last layer: that of the logits) afterwards. ple: [rows, ple], this layer's own
+// input.
 void Gemma4::RunLayer(Backend& b, Arena& a, int index, const RowMap& rows, const Step& step,
-                      const KvCache& cache, Mat x, Mat ple) const {
+                      const KvCache& cache, Mat x, Mat h, Mat ple) const {
   const Layer& l = layers_[index];
   Attend(b, a, l, l.kv_source == index, rows, l.sliding ? step.sliding : step.full,
-         cache.layers[l.kv_source], x);
+         cache.layers[l.kv_source], h);
+  b.AddNormNorm(h, x, h, l.attention_post_norm, nullptr, l.ffn_norm, config_.eps);
 
   Arena::Scope scope(a);
-  Mat h = a.New(x.rows, x.cols);
   Mat gated = a.New(x.rows, l.ffn), up = a.New(x.rows, l.ffn);
-  b.RmsNorm(h, x, &l.ffn_norm, config_.eps);
   b.GatedMatmul(gated, up, h, l.gate, l.up, Gelu::kTanh);
   b.Matmul(h, gated, l.down);
   b.AddNorm(x, h, l.ffn_post_norm, config_.eps);
 
   Mat p = a.New(x.rows, ple.cols);
-  b.Matmul(p, x, l.ple_gate);
-  b.GeluMul(p, ple, Gelu::kTanh);
+  b.MatmulGelu(p, x, l.ple_gate, ple, Gelu::kTanh);
   b.Matmul(h, p, l.ple_projection);
-  b.AddNorm(x, h, l.ple_post_norm, config_.eps);
-  b.Scale(x, l.scale);
+  const Weight& next =
+      index + 1 < config_.layers ? layers_[index + 1].attention_norm : output_norm_;
+  b.AddNormNorm(h, x, h, l.ple_post_norm, &l.scale, next, config_.eps);
 }
 
 // Gemma4ForCausalLM: tied embedding and softcap over the normed rows.
-Mat Gemma4::Logits(Backend& b, Arena& a, Mat x, const Tap& tap) const {
-  Mat logits = a.New(x.rows, token_head_.rows);
-  b.RmsNorm(x, x, &output_norm_, config_.eps);
-  if (tap) tap("norm", x);
-  b.Matmul(logits, x, token_head_);
+void Gemma4::Logits(Backend& b, Mat logits, Mat h, const Tap& tap) const {
+  if (tap) tap("norm", h);
+  b.Matmul(logits, h, token_head_);
   if (config_.softcap > 0) b.Softcap(logits, config_.softcap);
   if (tap) tap("logits", logits);
-  return logits;
 }
 
-Mat Gemma4::Forward(Backend& b, Arena& a, const Step& step, const KvCache& cache,
-                    const Tap& tap) const {
-  const auto run = [&](int first, int last, const RowMap& rows, Mat x, Mat ple) {
+void Gemma4::Forward(Backend& b, Arena& a, Mat logits, const Step& step, const KvCache& cache,
+                     const Tap& tap) const {
+  const auto run = [&](int first, int last, const RowMap& rows, Mat x, Mat h, Mat ple) {
     for (int i = first; i < last; ++i) {
-      RunLayer(b, a, i, rows, step, cache, x, ple.Cols(i * config_.ple_dim, config_.ple_dim));
+      RunLayer(b, a, i, rows, step, cache, x, h, ple.Cols(i * config_.ple_dim, config_.ple_dim));
       if (tap) tap(absl::StrCat("layer", i), x);
     }
   };
-  Mat x = a.New(step.tokens.rows, config_.dim);
+  Mat x = a.New(step.tokens.rows, config_.dim), h = a.New(x.rows, x.cols);
   b.Embed(x, step.tokens, token_table_, std::sqrt(static_cast<float>(config_.dim)));
   if (step.soft.rows > 0) b.ScatterRows(x, step.soft, step.soft_index);
   if (tap) tap("embed", x);
   Mat ple = PerLayerInputs(b, a, step.tokens, x);
   if (tap) tap("per_layer_inputs", ple);
-  run(0, last_owner_ + 1, step.rows, x, ple);
-  if (step.tail_index.rows == 0) return {};
+  b.RmsNorm(h, x, &layers_.front().attention_norm, config_.eps);
+  run(0, last_owner_ + 1, step.rows, x, h, ple);
+  if (step.tail_index.rows == 0) return;
 
-  Mat tail = a.New(step.tail_index.rows, x.cols), tail_ple = a.New(tail.rows, ple.cols);
-  b.GatherRows(tail, x, step.tail_index);
-  b.GatherRows(tail_ple, ple, step.tail_index);
-  run(last_owner_ + 1, config_.layers, step.tail, tail, tail_ple);
-  return Logits(b, a, tail, tap);
+  const auto tail = [&](Mat all) {
+    Mat rows = a.New(step.tail_index.rows, all.cols);
+    b.GatherRows(rows, all, step.tail_index);
+    return rows;
+  };
+  x = tail(x), h = tail(h), ple = tail(ple);
+  run(last_owner_ + 1, config_.layers, step.tail, x, h, ple);
+  Logits(b, logits, h, tap);
 }
 
 size_t Gemma4::WorkspaceBytes(int rows, int tail_rows) const {
@@ -117,7 +112,7 @@ size_t Gemma4::WorkspaceBytes(int rows, int tail_rows) const {
                   .tail_index = index(tail_rows),
                   .tail = {index(tail_rows), index(tail_rows)}};
   const KvCache cache{.layers = std::vector<KvLayer>(layers_.size())};
-  Forward(backend, arena, step, cache);
+  Forward(backend, arena, arena.New(tail_rows, config_.vocab), step, cache);
   return arena.Peak();
 }
 

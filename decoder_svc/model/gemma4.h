@@ -59,13 +59,13 @@ class Gemma4 {
   // What one cached position takes in all full or all sliding layers.
   size_t CacheBytesPerRow(bool sliding, DType type) const;
 
-  // Logits, float32 [tail rows, vocabulary], in `arena`'s memory. Appends the rows' keys and values
-  // to `cache`. Rows that need no logits stop after the last layer that owns keys and values: later
-  // layers leave nothing behind that another row reads.
-  Mat Forward(Backend& backend, Arena& arena, const Step& step, const KvCache& cache,
-              const Tap& tap = {}) const;
+  // `logits`: float32 [tail rows, vocabulary]. Appends the rows' keys and values to `cache`. Rows
+  // that need no logits stop after the last layer that owns keys and values: later layers leave
+  // nothing behind that another row reads.
+  void Forward(Backend& backend, Arena& arena, Mat logits, const Step& step, const KvCache& cache,
+               const Tap& tap = {}) const;
 
-  // The arena that Forward needs for steps up to this size.
+  // The arena that Forward and its logits need for steps up to this size.
   size_t WorkspaceBytes(int rows, int tail_rows) const;
 
  private:
@@ -87,10 +87,10 @@ class Gemma4 {
 
   Mat PerLayerInputs(Backend& b, Arena& a, Mat tokens, Mat x) const;
   void RunLayer(Backend& b, Arena& a, int index, const RowMap& rows, const Step& step,
-                const KvCache& cache, Mat x, Mat ple) const;
+                const KvCache& cache, Mat x, Mat h, Mat ple) const;
   void Attend(Backend& b, Arena& a, const Layer& layer, bool owns_kv, const RowMap& rows,
-              const KvPages& pages, const KvLayer& kv, Mat x) const;
-  Mat Logits(Backend& b, Arena& a, Mat x, const Tap& tap) const;
+              const KvPages& pages, const KvLayer& kv, Mat h) const;
+  void Logits(Backend& b, Mat logits, Mat h, const Tap& tap) const;
 
   TextConfig config_;
   Weight token_table_;           // [vocabulary, dim]

@@ -1,44 +1,10 @@
 // Loading of the gemma4 text trunk: which tensors there are, and their shapes.
 #include "absl/strings/str_cat.h"
-#include "common/status/error.h"
 #include "common/status/macros.h"
 #include "decoder_svc/model/gemma4.h"
+#include "kernels/packer.h"
 
 namespace softsplice {
-namespace {
-
-// Packs tensors of one file under one prefix; once packed, the mapped pages may go.
-class Packer {
- public:
-  Packer(const gguf::File& file, Backend& backend, std::string prefix)
-      : file_(file), backend_(backend), prefix_(std::move(prefix)) {}
-
-  absl::Status Linear(Weight& weight, absl::string_view name, int in, int out) const {
-    return Pack(weight, name, {in, out}, Use::kLinear);
-  }
-  absl::Status Vector(Weight& weight, absl::string_view name, int size) const {
-    return Pack(weight, name, {size}, Use::kVector);
-  }
-  absl::Status Table(Weight& weight, absl::string_view name, int width, int entries) const {
-    return Pack(weight, name, {width, entries}, Use::kTable);
-  }
-
- private:
-  absl::Status Pack(Weight& weight, absl::string_view name, std::initializer_list<int64_t> dims,
-                    Use use) const {
-    ASSIGN_OR_RETURN(const gguf::Tensor* tensor,
-                     file_.Find(absl::StrCat(prefix_, name, ".weight"), dims));
-    ASSIGN_OR_RETURN(weight, backend_.Pack(*tensor, use));
-    if (use != Use::kTable) file_.DropPages(*tensor);
-    return absl::OkStatus();
-  }
-
-  const gguf::File& file_;
-  Backend& backend_;
-  std::string prefix_;
-};
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<Gemma4>> Gemma4::Load(const gguf::File& file, Backend& backend) {
   ASSIGN_OR_RETURN(TextConfig config, TextConfig::FromGguf(file));
@@ -55,7 +21,7 @@ absl::StatusOr<std::unique_ptr<Gemma4>> Gemma4::Load(const gguf::File& file, Bac
 
 absl::Status Gemma4::LoadTop(const gguf::File& file, Backend& backend) {
   const TextConfig& c = config_;
-  const Packer pack(file, backend, "");
+  const Packer pack(file, backend, "", Values::kAny);
   const int ple = c.layers * c.ple_dim;
   RETURN_IF_ERROR(pack.Table(token_table_, "token_embd", c.dim, c.vocab));
   RETURN_IF_ERROR(pack.Linear(token_head_, "token_embd", c.dim, c.vocab));
@@ -70,7 +36,7 @@ absl::Status Gemma4::LoadTop(const gguf::File& file, Backend& backend) {
 absl::StatusOr<Gemma4::Layer> Gemma4::LoadLayer(const gguf::File& file, Backend& backend,
                                                 int index) const {
   const TextConfig& c = config_;
-  const Packer pack(file, backend, absl::StrCat("blk.", index, "."));
+  const Packer pack(file, backend, absl::StrCat("blk.", index, "."), Values::kAny);
   Layer l;
   l.sliding = c.is_sliding[index];
   l.kv_source = c.kv_source[index];

@@ -4,7 +4,6 @@
 #include <string>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "common/server/duration.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
@@ -14,8 +13,10 @@
 namespace softsplice {
 namespace {
 
-// Of an answer that its client has not read.
-constexpr uint64_t kMaxUnreadBytes = 4 << 20;
+// Above so many bytes of an answer that its client has not read, no more are written; below the
+// lower number they are again.
+constexpr uint64_t kMostUnreadBytes = 1 << 20;
+constexpr uint64_t kFewUnreadBytes = 256 << 10;
 // What one message holds about, where several deltas wait.
 constexpr uint64_t kMergedBytes = 64 << 10;
 
@@ -35,6 +36,7 @@ class GenerateCall::Sink final : public TokenSink {
  public:
   explicit Sink(std::shared_ptr<GenerateCall> call) : call_(std::move(call)) {}
   void OnPrefill(int read, int total) override { call_->OnPrefill(read, total); }
+  bool HasRoom() override { return call_->HasRoom(); }
   bool OnToken(const SampledToken& token) override {
     bool go_on = false;
     call_->Guard([&] { go_on = call_->OnToken(token); });
@@ -74,13 +76,16 @@ void GenerateCall::Begin(const v1::GenerateRequest& request) {
 
 absl::Status GenerateCall::Prepare(const v1::GenerateRequest& request) {
   ASSIGN_OR_RETURN(engine_request_, ReadOptions(request, decoder_));
+  const Priority priority =
+      request.priority() == v1::PRIORITY_BATCH ? Priority::kBatch : Priority::kNormal;
+  engine_request_.client = call().host();
   seed_ = engine_request_.sampling.seed;
   ASSIGN_OR_RETURN(PromptPlan plan,
                    PlanPrompt(request.has_chat() ? &request.chat() : nullptr,
                               request.has_raw() ? &request.raw() : nullptr, decoder_));
   RETURN_IF_ERROR(CheckMayFit(plan, decoder_.engine.info().context_length));
   // Before the media are encoded, which costs the most.
-  ASSIGN_OR_RETURN(place_, decoder_.engine.Reserve(call().time_left()));
+  ASSIGN_OR_RETURN(place_, decoder_.engine.Reserve(priority, call().time_left()));
   pieces_ = std::move(plan.pieces);
   answer_ = std::make_unique<Answer>(
       decoder_.tokenizer, std::vector<std::string>(request.stop().begin(), request.stop().end()),
@@ -167,6 +172,12 @@ void GenerateCall::OnPrefill(int read, int /*total*/) {
   GoOn(std::move(lock));
 }
 
+bool GenerateCall::HasRoom() {
+  const std::lock_guard lock(mutex_);
+  full_ = unread_bytes_ > (full_ ? kFewUnreadBytes : kMostUnreadBytes);
+  return !full_;
+}
+
 bool GenerateCall::OnToken(const SampledToken& token) {
   std::vector<v1::Delta> deltas = answer_->Push(token);
   std::unique_lock lock(mutex_);
@@ -182,7 +193,11 @@ bool GenerateCall::OnToken(const SampledToken& token) {
 }
 
 void GenerateCall::OnResult(absl::StatusOr<EngineResult> result) {
-  if (!result.ok()) return End(result.status());
+  if (!result.ok()) {
+    // Who does not read would not read the rest, either.
+    const bool reads = GetErrorDetail(result.status()).reason != reason::kClientTooSlow;
+    return reads ? End(result.status()) : Abandon(result.status());
+  }
   std::vector<v1::Delta> deltas = answer_->Finish();
   v1::Finished finished = MakeFinished(*result);
   std::unique_lock lock(mutex_);
@@ -214,12 +229,6 @@ v1::Finished GenerateCall::MakeFinished(const EngineResult& result) {
 absl::Status GenerateCall::Queue(std::vector<v1::Delta> deltas) {
   for (v1::Delta& delta : deltas) {
     const uint64_t bytes = delta.ByteSizeLong();
-    if (unread_bytes_ + bytes > kMaxUnreadBytes) {
-      return MakeError(absl::StatusCode::kResourceExhausted,
-                       absl::StrCat("the client has not read ", unread_bytes_,
-                                    " bytes of the answer; at most ", kMaxUnreadBytes, " are kept"),
-                       {.reason = reason::kClientTooSlow});
-    }
     RETURN_IF_ERROR(lease().Grow(bytes));
     unread_bytes_ += bytes;
     if (!deltas_.empty() && deltas_.back().channel() == delta.channel() &&

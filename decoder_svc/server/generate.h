@@ -17,7 +17,7 @@
 namespace softsplice {
 
 // Check and tokenise (on a worker), encode the media, submit, pass on. The engine's thread leaves
-// messages here and never waits for the client, who may be so far behind and no further.
+// messages here and never waits for the client; one that is far behind is not written for.
 class GenerateCall final : public StreamCall<v1::GenerateRequest, v1::GenerateResponse> {
  public:
   // `decoder` outlives the call and its work.
@@ -40,11 +40,12 @@ class GenerateCall final : public StreamCall<v1::GenerateRequest, v1::GenerateRe
   // The engine's thread. Begun: it has read some of the prompt; call it with mutex_.
   void Begun();
   void OnPrefill(int read, int total);
+  bool HasRoom();
   bool OnToken(const SampledToken& token);
   void OnResult(absl::StatusOr<EngineResult> result);
 
-  // Adds to what is to be written. RESOURCE_EXHAUSTED: the client is too far behind. Call it with
-  // mutex_.
+  // Adds to what is to be written. RESOURCE_EXHAUSTED: the service holds too much already. Call it
+  // with mutex_.
   absl::Status Queue(std::vector<v1::Delta> deltas);
 
   std::shared_ptr<GenerateCall> Self() {
@@ -69,6 +70,7 @@ class GenerateCall final : public StreamCall<v1::GenerateRequest, v1::GenerateRe
   std::optional<v1::Started> started_;
   std::deque<v1::Delta> deltas_;
   uint64_t unread_bytes_ = 0;  // of deltas_, in lease() too
+  bool full_ = false;          // no more tokens are taken until much of it was read
   std::optional<v1::Finished> finished_;
 };
 

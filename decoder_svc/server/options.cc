@@ -41,10 +41,11 @@ absl::Status CheckServed(const v1::GenerateRequest& request) {
   if (!request.json_schema().empty()) {
     return NotSupported("json_schema", "this version can't hold an answer to a schema");
   }
-  if (request.priority() == v1::PRIORITY_UNSPECIFIED || request.priority() == v1::PRIORITY_NORMAL) {
-    return absl::OkStatus();
+  if (!v1::Priority_IsValid(request.priority())) {
+    return NotSupported("priority",
+                        absl::StrCat("this version has no priority ", request.priority()));
   }
-  return NotSupported("priority", "this version has no priorities but the normal one");
+  return absl::OkStatus();
 }
 
 absl::Status CheckStops(const v1::GenerateRequest& request) {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/server/call_service.h"
+#include "common/server/device_info.h"
 #include "common/server/stream_call.h"
 #include "common/status/error.h"
 #include "common/status/reasons.h"
@@ -45,9 +46,11 @@ class GetInfoCall final : public AnswerCall<v1::GetDecoderInfoRequest, v1::GetDe
     response.set_dim(model.dim);
     response.set_vocabulary_size(model.vocabulary_size);
     response.set_context_length(model.context_length);
+    response.set_max_sequences(model.max_sequences);
     response.set_backend(model.backend);
     FillLoad(response.mutable_load());
     FillEncoders(&response);
+    FillDevices(UseOf(model.devices, model.footprint), &response);
     Answer(std::move(response));
   }
 
@@ -55,6 +58,7 @@ class GetInfoCall final : public AnswerCall<v1::GetDecoderInfoRequest, v1::GetDe
     const EngineLoad load = decoder_.engine.load();
     to->set_queued(load.queued);
     to->set_running(load.running);
+    to->set_held(load.held);
     to->set_kv_bytes_total(load.kv_bytes_total);
     to->set_kv_bytes_used(load.kv_bytes_used);
     to->set_preparing(decoder_.counts.preparing);

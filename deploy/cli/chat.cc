@@ -298,6 +298,7 @@ void AddChat(CLI::App& app, Interrupts& interrupts, int& exit_code) {
       ->option_text("FILE")
       ->check(CLI::ExistingFile)
       ->needs(model);
+  AddBackend(*chat, options->services, model);
   AddSampling(*chat, options->request);
   chat->footer(R"(
 Examples:

@@ -10,7 +10,9 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "common/text/bytes.h"
 #include "deploy/cli/client.h"
 #include "deploy/cli/options.h"
 #include "softsplice/v1/decoder.grpc.pb.h"
@@ -43,13 +45,31 @@ std::string Fingerprint(const std::string& bytes) {
 
 std::string Mebibytes(uint64_t bytes) { return absl::StrCat(bytes >> 20, " MiB"); }
 
+// One line for each device.
+template <class Info>
+void PrintDevices(const Info& info) {
+  for (const v1::Device& device : info.devices()) {
+    std::cout << "  device " << absl::StrFormat("%-5d ", device.index()) << device.name()
+              << ", the model takes " << BytesForPeople(device.model_bytes()) << " (weights "
+              << BytesForPeople(device.weights_bytes());
+    if (device.cache_bytes() > 0) {
+      std::cout << ", keys and values " << BytesForPeople(device.cache_bytes());
+    }
+    std::cout << ", workspace " << BytesForPeople(device.workspace_bytes()) << "), "
+              << BytesForPeople(device.free_bytes()) << " of "
+              << BytesForPeople(device.total_bytes()) << " free\n";
+  }
+}
+
 void PrintDecoder(const v1::GetDecoderInfoResponse& info) {
   const v1::DecoderLoad& load = info.load();
   std::cout << "  model        " << info.model_name() << ", width " << info.dim() << ", vocabulary "
             << info.vocabulary_size() << "\n"
-            << "  context      " << info.context_length() << " tokens\n"
-            << "  runs on      " << info.backend() << " (version " << info.version() << ")\n"
-            << "  load         " << load.running() << " running, " << load.queued() << " waiting, "
+            << "  context      " << info.context_length() << " tokens, " << info.max_sequences()
+            << " requests at once\n"
+            << "  runs on      " << info.backend() << " (version " << info.version() << ")\n";
+  PrintDevices(info);
+  std::cout << "  load         " << load.running() << " running, " << load.queued() << " waiting, "
             << load.sessions() << " sessions, KV cache " << Mebibytes(load.kv_bytes_used())
             << " of " << Mebibytes(load.kv_bytes_total()) << "\n"
             << "  takes rows of " << Fingerprint(info.encoder_fingerprint()) << "\n";
@@ -75,8 +95,9 @@ void PrintEncoder(const v1::GetEncoderInfoResponse& info) {
   std::cout << "  model        " << info.model_name() << ", width " << info.dim() << ", for "
             << absl::StrJoin(takes, " and ") << "\n"
             << "  limits       " << absl::StrJoin(most, ", ") << "\n"
-            << "  runs on      " << info.backend() << " (version " << info.version() << ")\n"
-            << "  load         " << info.load().encoding() << " encoding, " << info.load().queued()
+            << "  runs on      " << info.backend() << " (version " << info.version() << ")\n";
+  PrintDevices(info);
+  std::cout << "  load         " << info.load().encoding() << " encoding, " << info.load().queued()
             << " waiting\n"
             << "  fingerprint  " << Fingerprint(info.encoder_fingerprint()) << "\n";
 }

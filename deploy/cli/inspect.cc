@@ -19,6 +19,8 @@
 #include "common/gguf/file.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
+#include "common/text/bytes.h"
+#include "deploy/cli/placement.h"
 #include "nlohmann/json.hpp"
 
 namespace softsplice {
@@ -41,6 +43,7 @@ struct Report {
   std::optional<TextConfig> text;
   std::optional<VisionConfig> vision;
   std::optional<AudioConfig> audio;
+  std::optional<Placement> placement;  // where it is servable
   int64_t parameters = 0;
   std::map<absl::string_view, TypeShare> types;
 };
@@ -109,6 +112,7 @@ Report Look(const gguf::File& file) {
                           : absl::StrCat("a model of architecture ", absl::Utf8SafeCEscape(arch));
     r.use = "can't be served: text files have the architecture gemma4, mmproj files clip";
   }
+  if (r.servable) r.placement = PlacementOf(file, r.kind == "mmproj");
   for (const gguf::Tensor& tensor : file.tensors()) {
     r.parameters += tensor.Elements();
     TypeShare& share = r.types[gguf::Info(tensor.type).name];
@@ -129,14 +133,6 @@ std::string Grouped(int64_t n) {
     out += digits[i];
   }
   return out;
-}
-
-std::string Size(uint64_t bytes) {
-  constexpr const char* kUnits[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
-  auto size = static_cast<double>(bytes);
-  int unit = 0;
-  for (; size >= 1024 && unit < 4; ++unit) size /= 1024;
-  return absl::StrFormat("%.*f %s", unit == 0 ? 0 : 1, size, kUnits[unit]);
 }
 
 std::string Count(int64_t n, absl::string_view noun) {
@@ -208,20 +204,22 @@ Lines Summary(const Report& r) {
       {"File", r.file.path()},
       {"What", absl::StrCat(r.what, name.empty() ? "" : ": ", absl::Utf8SafeCEscape(name))},
       {"Use", r.use},
-      {"Size", absl::StrCat(Size(r.file.file_bytes()), " (",
+      {"Size", absl::StrCat(BytesForPeople(r.file.file_bytes()), " (",
                             Grouped(static_cast<int64_t>(r.file.file_bytes())), " bytes in ",
                             Count(static_cast<int64_t>(r.file.parts()), "file"),
                             "), tensors aligned to ", r.file.alignment(), " bytes")},
       {"Parameters", Grouped(r.parameters)}};
   std::string label = "Types";
   for (const auto& [type, share] : r.types) {
-    lines.emplace_back(std::exchange(label, ""), absl::StrFormat("%-7s %6d tensors %12s", type,
-                                                                 share.tensors, Size(share.bytes)));
+    lines.emplace_back(
+        std::exchange(label, ""),
+        absl::StrFormat("%-7s %6d tensors %12s", type, share.tensors, BytesForPeople(share.bytes)));
   }
   const auto add = [&](const Lines& more) { lines.insert(lines.end(), more.begin(), more.end()); };
   if (r.text) add(TextLines(*r.text));
   if (r.vision) add(VisionLines(*r.vision));
   if (r.audio) add(AudioLines(*r.audio));
+  if (r.placement) add(PlacementLines(*r.placement));
   return lines;
 }
 
@@ -360,6 +358,7 @@ ordered_json ToJson(const Report& r) {
   if (r.text) json["text"] = TextJson(*r.text);
   if (r.vision) json["vision"] = VisionJson(*r.vision);
   if (r.audio) json["audio"] = AudioJson(*r.audio);
+  if (r.placement) json.update(PlacementJson(*r.placement));
   json["metadata"] = ordered_json::object();
   for (const auto& [key, value] : r.file.metadata()) {
     json["metadata"][key] = std::visit(JsonValue(), value);

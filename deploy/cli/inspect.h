@@ -1,4 +1,5 @@
-// `softsplice inspect FILE`: what a GGUF file holds and what it is good for.
+// `softsplice inspect FILE`: what a GGUF file holds, what it is good for and what it takes of a
+// GPU.
 #pragma once
 
 #include <ostream>

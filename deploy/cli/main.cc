@@ -19,7 +19,8 @@ namespace softsplice {
 namespace {
 
 void AddInspect(CLI::App& app, int& exit_code) {
-  auto* inspect = app.add_subcommand("inspect", "What a GGUF file holds and what it is good for");
+  auto* inspect = app.add_subcommand(
+      "inspect", "What a GGUF file holds, what it is good for, what it takes of a GPU");
   const auto file = std::make_shared<std::string>();
   const auto json = std::make_shared<bool>(false);
   inspect->add_option("file", *file, "The file; any part of a split one")

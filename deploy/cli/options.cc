@@ -39,6 +39,24 @@ CLI::Option* AddBudget(CLI::App& app, uint32_t& budget) {
       ->check(CLI::IsMember({70, 140, 280, 560, 1120}));
 }
 
+void AddBackend(CLI::App& app, ServicesOptions& services, CLI::Option* needs) {
+  auto* backend = app.add_option("--backend", services.backend,
+                                 "What both services run on: auto, cuda, cpu, ... as "
+                                 "softsplice-decoder --help explains (default: cpu)")
+                      ->option_text("NAME");
+  auto* devices =
+      app.add_option("--devices", services.devices,
+                     "GPUs by their indices, separated by commas: the first is the decoder's, the "
+                     "others are the encoder's; one is for both (default: 0)")
+          ->option_text("N,...")
+          ->delimiter(',')
+          ->allow_extra_args(false)
+          ->check(CLI::Range(0, 1023));
+  if (needs == nullptr) return;
+  backend->needs(needs);
+  devices->needs(needs);
+}
+
 HelpFormatter::HelpFormatter() { column_width(kColumn); }
 
 std::string HelpFormatter::make_option_desc(const CLI::Option* option) const {

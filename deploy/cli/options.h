@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <string>
 
+#include "deploy/cli/services.h"
+
 namespace softsplice {
 
 // --server: `address` is the decoder's; where it is not given, the default of client.h.
@@ -13,6 +15,10 @@ CLI::Option* AddServer(CLI::App& app, std::string& address);
 CLI::Option* AddEncoder(CLI::App& app, std::string& address);
 // --budget: rows per picture; 0 where it is not given.
 CLI::Option* AddBudget(CLI::App& app, uint32_t& budget);
+
+// --backend and --devices of the services that a command starts; where they go only with another
+// option, that is `needs`.
+void AddBackend(CLI::App& app, ServicesOptions& services, CLI::Option* needs = nullptr);
 
 // Breaks long descriptions into lines.
 class HelpFormatter : public CLI::Formatter {

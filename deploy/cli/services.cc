@@ -7,11 +7,13 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "common/status/macros.h"
 #include "deploy/cli/client.h"
 #include "deploy/cli/terminal.h"
+#include "softsplice/v1/decoder.grpc.pb.h"
 
 namespace softsplice {
 namespace {
@@ -47,6 +49,7 @@ absl::StatusOr<std::unique_ptr<Services>> Services::Start(const ServicesOptions&
                                  std::filesystem::path(options.model).filename().string()));
   RETURN_IF_ERROR(services->WaitUntilServing(services->encoder_));
   RETURN_IF_ERROR(services->WaitUntilServing(services->decoder_));
+  RETURN_IF_ERROR(services->WaitUntilPaired());
   return services;
 }
 
@@ -80,6 +83,16 @@ absl::Status Services::Launch(const ServicesOptions& options) {
     if (options.threads > 0) {
       arguments->insert(arguments->end(), {"--threads", absl::StrCat(options.threads)});
     }
+    if (!options.backend.empty()) {
+      arguments->insert(arguments->end(), {"--backend", options.backend});
+    }
+  }
+  if (!options.devices.empty()) {
+    const auto& devices = options.devices;
+    decoder.insert(decoder.end(), {"--device", absl::StrCat(devices.front())});
+    encoder.insert(
+        encoder.end(),
+        {"--devices", absl::StrJoin(devices.begin() + (devices.size() > 1), devices.end(), ",")});
   }
   if (options.context > 0) {
     decoder.insert(decoder.end(), {"--context", absl::StrCat(options.context)});
@@ -96,7 +109,25 @@ absl::Status Services::Run(Service& service, std::vector<std::string> arguments,
 }
 
 absl::Status Services::WaitUntilServing(const Service& service) {
-  while (CheckHealth(OpenChannel(service.address), absl::Seconds(1)) != Health::kServing) {
+  return WaitUntil([&] {
+    return CheckHealth(OpenChannel(service.address), absl::Seconds(1)) == Health::kServing;
+  });
+}
+
+// An encoder that loads for longer than the decoder is not there when that one looks first.
+absl::Status Services::WaitUntilPaired() {
+  const auto stub = v1::DecoderService::NewStub(OpenChannel(decoder_.address));
+  return WaitUntil([&] {
+    grpc::ClientContext context;
+    SetDeadline(context, absl::Seconds(1));
+    v1::GetDecoderInfoResponse info;
+    return stub->GetDecoderInfo(&context, {}, &info).ok() && info.encoders_size() > 0 &&
+           info.encoders(0).healthy();
+  });
+}
+
+absl::Status Services::WaitUntil(absl::FunctionRef<bool()> done) {
+  while (!done()) {
     RETURN_IF_ERROR(Check());
     if (interrupts_.raised()) return absl::CancelledError("interrupted");
     absl::SleepFor(absl::Milliseconds(30));

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "deploy/cli/process.h"
@@ -19,15 +20,19 @@ struct ServicesOptions {
   std::string listen;          // the decoder's address; empty: a socket of this run only
   std::string encoder_listen;  // the encoder's; empty: a socket of this run only
   int threads = 0;             // 0: the services' own choice
-  int context = 0;             // 0: the decoder's own choice
-  bool verbose = false;        // logs go to stderr instead of files
+  std::string backend;         // empty: the services' own choice
+  // GPUs: the decoder's, then the encoder's; one is for both. Empty: the services' own choice.
+  std::vector<int> devices;
+  int context = 0;       // 0: the decoder's own choice
+  bool verbose = false;  // logs go to stderr instead of files
 };
 
 // Not thread-safe.
 class Services {
  public:
-  // Starts both and returns when both are healthy. UNAVAILABLE: an address is taken, or a service
-  // ended; the message has the last lines of its log. CANCELLED: a signal came meanwhile.
+  // Starts both and returns when both are healthy and the decoder knows it. UNAVAILABLE: an address
+  // is taken, or a service ended; the message has the last lines of its log. CANCELLED: a signal
+  // came meanwhile.
   static absl::StatusOr<std::unique_ptr<Services>> Start(const ServicesOptions& options,
                                                          Interrupts& interrupts);
   // Stops both in order, the decoder first; a signal meanwhile ends them at once.
@@ -52,6 +57,8 @@ class Services {
   absl::Status Launch(const ServicesOptions& options);
   absl::Status Run(Service& service, std::vector<std::string> arguments, bool verbose);
   absl::Status WaitUntilServing(const Service& service);
+  absl::Status WaitUntilPaired();
+  absl::Status WaitUntil(absl::FunctionRef<bool()> done);
 
   Interrupts& interrupts_;
   std::string folder_;

@@ -8,6 +8,7 @@
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "deploy/cli/client.h"
+#include "deploy/cli/options.h"
 #include "deploy/cli/services.h"
 #include "deploy/cli/terminal.h"
 
@@ -79,6 +80,7 @@ void AddUp(CLI::App& app, Interrupts& interrupts, int& exit_code) {
   up->add_option("--encoder-listen", options->encoder_listen,
                  "The encoder's address (default: " + EncoderSocket() + ")")
       ->option_text("ADDR");
+  AddBackend(*up, *options);
   up->add_option("--threads", options->threads, "CPU threads of each service (default: all cores)")
       ->option_text("N")
       ->check(CLI::PositiveNumber);

@@ -37,6 +37,9 @@ class Conformer {
 
   const AudioConfig& config() const { return config_; }
 
+  // Takes the memory for passes up to this one now. RESOURCE_EXHAUSTED: memory is short.
+  absl::Status Reserve(absl::Span<const MelFrames> sounds);
+
   // Soft tokens of each sound, float32 [SoundTokenCount(frames), projection_dim]. Every sound has a
   // frame. The workspace grows to the largest pass seen. RESOURCE_EXHAUSTED: memory is short.
   absl::StatusOr<std::vector<std::vector<float>>> Encode(absl::Span<const MelFrames> sounds,
@@ -63,6 +66,7 @@ class Conformer {
   absl::StatusOr<Layer> LoadLayer(const gguf::File& file, int index) const;
   absl::Status LoadRelativeKeys(const gguf::File& file);
 
+  absl::StatusOr<Arena> Plan(absl::Span<const MelFrames> sounds);
   Mat Forward(Backend& b, Arena& a, absl::Span<const MelFrames> sounds,
               const ConformerTap& tap) const;
   void Subsample(Backend& b, Arena& a, absl::Span<const MelFrames> sounds, Mat x) const;

@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/status/macros.h"
 #include "encoder_svc/model/conformer.h"
-#include "encoder_svc/model/packer.h"
+#include "kernels/packer.h"
 
 namespace softsplice {
 namespace {

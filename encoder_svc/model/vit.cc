@@ -81,13 +81,10 @@ void Vit::Attend(Backend& b, Arena& a, const Layer& l, const Batch& batch, Mat x
   b.Matmul(q, h, l.q);
   b.Matmul(k, h, l.k);
   b.Matmul(v, h, l.v);
-  b.RmsNorm(q, q, &l.q_norm, config_.eps, head);
-  b.RmsNorm(k, k, &l.k_norm, config_.eps, head);
+  b.HeadNormRope(q, l.q_norm, config_.eps, batch.columns, by_column);
+  b.HeadNormRope(k, l.k_norm, config_.eps, batch.columns, by_column);
+  for (Mat rotated : {q, k}) b.Rope(rotated, batch.rows, by_row);
   b.RmsNorm(v, v, nullptr, config_.eps, head);
-  for (Mat rotated : {q, k}) {
-    b.Rope(rotated, batch.columns, by_column);
-    b.Rope(rotated, batch.rows, by_row);
-  }
   b.SelfAttention(h, q, k, v, batch.starts, config_.heads);
   b.Matmul(q, h, l.output);
   b.AddNorm(x, q, l.attention_post_norm, config_.eps);
@@ -147,10 +144,15 @@ Mat Vit::Forward(Backend& b, Arena& a, absl::Span<const Patches> pictures,
   return soft;
 }
 
+absl::StatusOr<Arena> Vit::Plan(absl::Span<const Patches> pictures) {
+  return workspace_.Plan([&](Backend& b, Arena& a) { Forward(b, a, pictures, {}); });
+}
+
+absl::Status Vit::Reserve(absl::Span<const Patches> pictures) { return Plan(pictures).status(); }
+
 absl::StatusOr<std::vector<std::vector<float>>> Vit::Encode(absl::Span<const Patches> pictures,
                                                             const VitTap& tap) {
-  ASSIGN_OR_RETURN(Arena arena,
-                   workspace_.Plan([&](Backend& b, Arena& a) { Forward(b, a, pictures, {}); }));
+  ASSIGN_OR_RETURN(Arena arena, Plan(pictures));
   const Mat soft = Forward(backend_, arena, pictures, tap);
   std::vector<int> rows;
   for (const Patches& picture : pictures) {

@@ -40,6 +40,9 @@ class Vit {
   // INVALID_ARGUMENT: the grid is longer than the position table.
   absl::Status CheckGrid(int columns, int rows) const;
 
+  // Takes the memory for passes up to this one now. RESOURCE_EXHAUSTED: memory is short.
+  absl::Status Reserve(absl::Span<const Patches> pictures);
+
   // Soft tokens of each picture, float32 [grid_rows / pool * grid_columns / pool, projection_dim].
   // The pictures passed CheckGrid and their grids' sides are multiples of config().pool. The
   // workspace grows to the largest pass seen. RESOURCE_EXHAUSTED: memory is short.
@@ -64,6 +67,7 @@ class Vit {
   absl::StatusOr<Layer> LoadLayer(const gguf::File& file, int index) const;
   absl::Status LoadStandardization(const gguf::File& file);
 
+  absl::StatusOr<Arena> Plan(absl::Span<const Patches> pictures);
   Mat Forward(Backend& b, Arena& a, absl::Span<const Patches> pictures, const VitTap& tap) const;
   Batch UploadBatch(Backend& b, Arena& a, absl::Span<const Patches> pictures) const;
   void EmbedPatches(Backend& b, Arena& a, absl::Span<const Patches> pictures, const Batch& batch,

@@ -3,8 +3,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status/macros.h"
-#include "encoder_svc/model/packer.h"
 #include "encoder_svc/model/vit.h"
+#include "kernels/packer.h"
 
 namespace softsplice {
 absl::StatusOr<std::unique_ptr<Vit>> Vit::Load(const gguf::File& file, Backend& backend,

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/server/call_service.h"
+#include "common/server/device_info.h"
 #include "common/server/duration.h"
 #include "common/text/utf8.h"
 #include "encoder_svc/server/encode_audio.h"
@@ -42,6 +43,7 @@ class GetInfoCall final : public AnswerCall<v1::GetEncoderInfoRequest, v1::GetEn
     out->set_decoding(load.decoding);
     out->set_parked(load.parked);
     SetDuration(load.expected_wait, out->mutable_expected_wait());
+    FillDevices(UseOf(info.devices, info.footprint), &response);
     Answer(std::move(response));
   }
 

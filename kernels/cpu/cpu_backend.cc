@@ -9,11 +9,13 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
 #include "kernels/cpu/attention_plan.h"
 #include "kernels/cpu/matmul/matmul.h"
 #include "kernels/cpu/thread_pool.h"
 #include "kernels/host_memory.h"
 #include "kernels/host_ops.h"
+#include "kernels/logits.h"
 
 namespace softsplice {
 namespace {
@@ -63,7 +65,8 @@ class CpuBackend final : public Backend {
         isa_(isa),
         exact_weights_(exact_weights),
         pool_(threads),
-        thread_scratch_(static_cast<size_t>(threads)) {}
+        thread_scratch_(static_cast<size_t>(threads)),
+        best_(static_cast<size_t>(threads)) {}
 
   std::string Name() const override {
     return absl::StrCat("cpu ", isa_, " ", pool_.threads(),
@@ -182,6 +185,22 @@ class CpuBackend final : public Backend {
   void Softcap(Mat x, float cap) override {
     ForTiles(x.rows, x.cols, [&](int row, int rows, int col, int cols) {
       ops_.softcap(x.Rows(row, rows).Cols(col, cols), cap);
+    });
+  }
+
+  void TopLogits(Mat ids, Mat values, Mat stats, Mat logits) override {
+    pool_.ForEach(logits.rows, [&](int thread, int r) {
+      const auto row = absl::MakeConstSpan(logits.Row<float>(r), logits.cols);
+      const float max = FiniteMax(row);
+      stats.Row<float>(r)[0] = max;
+      stats.Row<float>(r)[1] = static_cast<float>(max + std::log(SumExp(row, max, 1)));
+      if (std::isnan(max)) return;
+      std::vector<ScoredToken>& best = best_[static_cast<size_t>(thread)];
+      BestLogits(row, static_cast<size_t>(ids.cols), &best);
+      for (size_t i = 0; i < best.size(); ++i) {
+        ids.Row<int32_t>(r)[i] = best[i].token;
+        values.Row<float>(r)[i] = best[i].logit;
+      }
     });
   }
 
@@ -394,6 +413,7 @@ class CpuBackend final : public Backend {
   ThreadPool pool_;
   MatmulScratch matmul_scratch_;
   std::vector<HostBuffer> thread_scratch_;
+  std::vector<std::vector<ScoredToken>> best_;  // a thread's
   HostBuffer partials_;
   HostBuffer packed_;
   AttentionPlan attention_plan_;

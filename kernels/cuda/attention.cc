@@ -10,7 +10,7 @@ cudaError_t LaunchAttention(cudaStream_t stream, const AttentionCall& call,
                             const AttentionScratch& scratch, int multiprocessors) {
   if (!OnTensorCores(call)) return LaunchPlainAttention(stream, call);
   const cudaError_t error = LaunchDecodeAttention(stream, call, scratch, multiprocessors);
-  if (error != cudaSuccess || call.one_row_each) return error;
+  if (error != cudaSuccess || call.rows.one_row_each) return error;
   return LaunchPromptAttention(stream, call);
 }
 

@@ -25,9 +25,6 @@ struct AttentionCall {
   RowMap rows;
   KvPages pages;
   AttentionSpec spec;
-  // No sequence has more than one row in this step, which saves a launch. Rows of a sequence that
-  // has more are then not written: so many rows can pad a step.
-  bool one_row_each = false;
 };
 
 // Device memory to work in, of one stream. `counters` are zero before the first call; each call

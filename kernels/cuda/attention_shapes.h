@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/cuda/attention.h"
+#include "kernels/cuda/shapes.h"
 
 namespace softsplice::cuda {
 
@@ -17,9 +18,8 @@ inline constexpr int kPromptQueries = 64;
 // Queries of a block of self attention.
 inline constexpr int kSelfQueries = 128;
 
-// Bytes of shared memory: a block's on the smallest device that we build for (compute capability
-// 8.0), and a multiprocessor's on those that we tune for (9.0 and 10.0), less 1 KiB a block.
-inline constexpr size_t kSharedOfBlock = size_t{163} << 10;
+// Bytes of shared memory of a multiprocessor, on devices that we tune for (compute capability 9.0
+// and 10.0), less 1 KiB a block.
 inline constexpr size_t kSharedOfMultiprocessor = size_t{224} << 10;
 
 // Whether there is a kernel on tensor cores, also for addresses and strides as they are.

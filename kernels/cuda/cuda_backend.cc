@@ -3,17 +3,16 @@
 
 #include <cuda_runtime.h>
 
-#include <algorithm>
 #include <cmath>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
-#include "common/gguf/types.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
+#include "common/status/reasons.h"
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/embed.h"
@@ -21,41 +20,18 @@
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/memory.h"
 #include "kernels/cuda/norm.h"
-#include "kernels/cuda/pack.h"
+#include "kernels/cuda/recorder.h"
 #include "kernels/cuda/rope.h"
+#include "kernels/cuda/shapes.h"
 #include "kernels/cuda/sound.h"
+#include "kernels/cuda/top_logits.h"
+#include "kernels/cuda/weights.h"
+#include "kernels/devices.h"
 
 namespace softsplice {
 namespace {
 
 using namespace cuda;
-
-// Of a weight, packed on the host before they travel.
-constexpr size_t kPackBytes = size_t{32} << 20;
-
-// What the `packed` of a table points to; that of a vector points to its numbers.
-struct PackedTable {
-  Table table;
-  std::shared_ptr<void> memory;
-};
-const Table& TableOf(const Weight& w) {
-  return static_cast<const PackedTable*>(w.packed.get())->table;
-}
-const float* Vector(const Weight& w) { return static_cast<const float*>(w.packed.get()); }
-
-// Strips [first, end) by all cores.
-void PackByAll(uint8_t* to, const Tiles& tiles, const gguf::Tensor& tensor, int first, int end) {
-  const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  const int share = (end - first + cores - 1) / cores;
-  std::vector<std::thread> threads;
-  for (int begin = first; begin < end; begin += share) {
-    threads.emplace_back([=, &tiles, &tensor] {
-      PackStrips(to + static_cast<size_t>(begin - first) * tiles.StripBytes(), tiles, tensor, begin,
-                 std::min(end, begin + share));
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-}
 
 class CudaBackend final : public Backend {
  public:
@@ -64,7 +40,8 @@ class CudaBackend final : public Backend {
         device_(device.name),
         multiprocessors_(device.multiProcessorCount),
         stream_(stream),
-        staging_(stream) {}
+        staging_(stream),
+        recorder_(stream) {}
   ~CudaBackend() override {
     (void)cudaStreamSynchronize(stream_);
     (void)cudaStreamDestroy(stream_);
@@ -83,16 +60,14 @@ class CudaBackend final : public Backend {
     return memory;
   }
 
+  absl::StatusOr<std::shared_ptr<void>> AllocateStaging(size_t bytes) override {
+    RETURN_IF_ERROR(ToStatus("AllocateStaging", cudaSetDevice(options_.device)));
+    return AllocatePinned(bytes);
+  }
+
   absl::StatusOr<Weight> Pack(const gguf::Tensor& tensor, Use use) override {
-    switch (use) {
-      case Use::kLinear:
-        return PackLinear(tensor);
-      case Use::kTable:
-        return PackTable(tensor);
-      case Use::kVector:
-        return PackVector(tensor);
-    }
-    return absl::InternalError("no such use of a weight");
+    RETURN_IF_ERROR(ToStatus("Pack", cudaSetDevice(options_.device)));
+    return PackWeight(staging_, tensor, use);
   }
 
   void Upload(Mat dst, const void* host) override {
@@ -120,6 +95,13 @@ class CudaBackend final : public Backend {
     return std::exchange(status_, absl::OkStatus());
   }
 
+  // A part of what was recorded is worth nothing.
+  void Replay(uint64_t key, absl::FunctionRef<void()> ops) override {
+    if (options_.wait_after_ops) return ops();
+    Do("Replay", [&] { return recorder_.Run(key, ops); });
+    if (!status_.ok()) recorder_.Forget();
+  }
+
   void Embed(Mat y, Mat ids, const Weight& table, float scale) override {
     Do("Embed", [&] { return LaunchEmbed(stream_, y, ids, TableOf(table), scale); });
   }
@@ -142,26 +124,37 @@ class CudaBackend final : public Backend {
     Do("GatedMatmul",
        [&] { return LaunchGatedMatmul(stream_, y, x, gate, up, gelu, options_.exact); });
   }
+  void MatmulGelu(Mat y, Mat x, const Weight& w, Mat times, Gelu gelu) override {
+    Do("MatmulGelu",
+       [&] { return LaunchMatmulGelu(stream_, y, x, w, times, gelu, options_.exact); });
+  }
 
   void RmsNorm(Mat y, Mat x, const Weight* gain, float eps, int group) override {
-    Do("RmsNorm", [&] {
-      return LaunchRmsNorm(stream_, y, x, gain == nullptr ? nullptr : Vector(*gain), eps, group);
-    });
+    Do("RmsNorm", [&] { return LaunchRmsNorm(stream_, y, x, VectorOrNull(gain), eps, group); });
   }
   void AddNorm(Mat x, Mat h, const Weight& gain, float eps) override {
     Do("AddNorm", [&] { return LaunchAddNorm(stream_, x, h, Vector(gain), eps); });
+  }
+  void AddNormNorm(Mat y, Mat x, Mat h, const Weight& gain, const Weight* scale,
+                   const Weight& next_gain, float eps) override {
+    Do("AddNormNorm", [&] {
+      return LaunchAddNormNorm(stream_, y, x, h, Vector(gain), VectorOrNull(scale),
+                               Vector(next_gain), eps);
+    });
   }
   void LayerNorm(Mat y, Mat x, const Weight& gain, float eps) override {
     Do("LayerNorm", [&] { return LaunchLayerNorm(stream_, y, x, Vector(gain), eps); });
   }
 
   void Rope(Mat x, Mat positions, const RopeSpec& spec) override {
-    const float* frequencies = FrequenciesOf(spec);
-    if (frequencies == nullptr) return;
-    Do("Rope", [&] {
-      return LaunchRope(stream_, x, positions, spec, frequencies,
-                        spec.factors == nullptr ? nullptr : Vector(*spec.factors));
-    });
+    const RopeTables tables = TablesOf(spec);
+    Do("Rope", [&] { return LaunchRope(stream_, x, positions, spec, tables); });
+  }
+  void HeadNormRope(Mat x, const Weight& gain, float eps, Mat positions,
+                    const RopeSpec& rope) override {
+    const RopeTables tables = TablesOf(rope);
+    Do("HeadNormRope",
+       [&] { return LaunchHeadNormRope(stream_, x, Vector(gain), eps, positions, rope, tables); });
   }
 
   void GeluMul(Mat gate, Mat up, Gelu gelu) override {
@@ -179,10 +172,21 @@ class CudaBackend final : public Backend {
   void Softcap(Mat x, float cap) override {
     Do("Softcap", [&] { return LaunchSoftcap(stream_, x, cap); });
   }
+  void TopLogits(Mat ids, Mat values, Mat stats, Mat logits) override {
+    uint64_t* scratch = RoomFor<uint64_t>(keys_, TopLogitsScratch(logits));
+    Do("TopLogits", [&] { return LaunchTopLogits(stream_, ids, values, stats, logits, scratch); });
+  }
 
   void KvAppend(const KvLayer& kv, Mat k, Mat v, const RowMap& rows,
                 const KvPages& pages) override {
     Do("KvAppend", [&] { return LaunchKvAppend(stream_, kv, k, v, rows, pages); });
+  }
+  void NormAppend(const KvLayer& kv, Mat k, Mat v, const Weight& gain, float eps,
+                  const RopeSpec& rope, const RowMap& rows, const KvPages& pages) override {
+    const RopeTables tables = TablesOf(rope);
+    Do("NormAppend", [&] {
+      return LaunchNormAppend(stream_, kv, k, v, Vector(gain), eps, rope, tables, rows, pages);
+    });
   }
   void Attention(Mat y, Mat q, const KvLayer& kv, const RowMap& rows, const KvPages& pages,
                  const AttentionSpec& spec) override {
@@ -264,6 +268,7 @@ class CudaBackend final : public Backend {
   T* RoomFor(Scratch& scratch, size_t count) {
     if (count * sizeof(T) > scratch.bytes) {
       Note("growing", cudaStreamSynchronize(stream_));  // ops may still use it
+      recorder_.Forget();
       scratch = {};
       absl::StatusOr<std::shared_ptr<void>> memory = Allocate(count * sizeof(T));
       if (memory.ok()) {
@@ -275,53 +280,11 @@ class CudaBackend final : public Backend {
     return static_cast<T*>(scratch.memory.get());
   }
 
-  // The memory that holds `bytes` at `from`.
-  absl::StatusOr<std::shared_ptr<void>> ToDevice(const void* from, size_t bytes) {
-    RETURN_IF_ERROR(ToStatus("Pack", cudaSetDevice(options_.device)));
-    ASSIGN_OR_RETURN(std::shared_ptr<void> memory, AllocateDevice(bytes));
-    RETURN_IF_ERROR(ToStatus("Pack", staging_.Upload(memory.get(), bytes, from, bytes, 1)));
-    return memory;
+  RopeTables TablesOf(const RopeSpec& spec) {
+    return {FrequenciesOf(spec), VectorOrNull(spec.factors)};
   }
 
-  absl::StatusOr<Weight> PackLinear(const gguf::Tensor& tensor) {
-    Tiles tiles = TilesFor(tensor);
-    RETURN_IF_ERROR(ToStatus("Pack", cudaSetDevice(options_.device)));
-    ASSIGN_OR_RETURN(std::shared_ptr<void> memory, AllocateDevice(tiles.Bytes()));
-    tiles.data = static_cast<const uint8_t*>(memory.get());
-    const size_t strip = tiles.StripBytes();
-    const int at_once = std::clamp(static_cast<int>(kPackBytes / strip), 1, tiles.Strips());
-    std::vector<uint8_t> host(static_cast<size_t>(at_once) * strip);
-    for (int first = 0; first < tiles.Strips(); first += at_once) {
-      const int end = std::min(first + at_once, tiles.Strips());
-      const size_t bytes = static_cast<size_t>(end - first) * strip;
-      PackByAll(host.data(), tiles, tensor, first, end);
-      RETURN_IF_ERROR(ToStatus("Pack", staging_.Upload(static_cast<uint8_t*>(memory.get()) +
-                                                           static_cast<size_t>(first) * strip,
-                                                       bytes, host.data(), bytes, 1)));
-    }
-    return Weight{.rows = tiles.rows,
-                  .cols = tiles.cols,
-                  .packed = std::make_shared<PackedLinear>(PackedLinear{tiles, std::move(memory)})};
-  }
-
-  absl::StatusOr<Weight> PackTable(const gguf::Tensor& tensor) {
-    ASSIGN_OR_RETURN(std::shared_ptr<void> memory, ToDevice(tensor.data, tensor.bytes));
-    const Table table{tensor.type, static_cast<const uint8_t*>(memory.get()), tensor.RowBytes()};
-    return Weight{.rows = static_cast<int>(tensor.Rows()),
-                  .cols = static_cast<int>(tensor.Cols()),
-                  .packed = std::make_shared<PackedTable>(PackedTable{table, std::move(memory)})};
-  }
-
-  absl::StatusOr<Weight> PackVector(const gguf::Tensor& tensor) {
-    std::vector<float> numbers(static_cast<size_t>(tensor.Elements()));
-    gguf::Dequantize(tensor.type, tensor.data, numbers.data(), tensor.Elements());
-    ASSIGN_OR_RETURN(std::shared_ptr<void> memory,
-                     ToDevice(numbers.data(), numbers.size() * sizeof(float)));
-    return Weight{
-        .rows = 1, .cols = static_cast<int>(tensor.Elements()), .packed = std::move(memory)};
-  }
-
-  // Null where there is no memory for them.
+  // Null after an error, with which no op is enqueued.
   const float* FrequenciesOf(const RopeSpec& spec) {
     for (const Frequencies& f : frequencies_) {
       if (f.base == spec.base && f.count == spec.count) {
@@ -333,8 +296,9 @@ class CudaBackend final : public Backend {
       const float exponent = static_cast<float>(2 * i) / static_cast<float>(spec.count);
       values[i] = 1.0f / std::pow(spec.base, exponent);
     }
+    Note("Rope", cudaSetDevice(options_.device));
     absl::StatusOr<std::shared_ptr<void>> memory =
-        ToDevice(values.data(), values.size() * sizeof(float));
+        CopyToDevice(staging_, values.data(), values.size() * sizeof(float));
     if (!memory.ok()) {
       status_.Update(memory.status());
       return nullptr;
@@ -348,7 +312,9 @@ class CudaBackend final : public Backend {
   const int multiprocessors_;
   const cudaStream_t stream_;
   Staging staging_;
+  Recorder recorder_;
   Scratch partials_, counters_, halves_;  // of attention
+  Scratch keys_;                          // of TopLogits
   std::vector<Frequencies> frequencies_;
   const char* last_op_ = "nothing";
   absl::Status status_;  // since the last Wait()
@@ -357,24 +323,12 @@ class CudaBackend final : public Backend {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaOptions& options) {
-  int count = 0;
-  const cudaError_t error = cudaGetDeviceCount(&count);
-  if (error != cudaSuccess) {
-    return InvalidField("backend",
-                        absl::StrCat("this machine cannot run cuda: ", cudaGetErrorString(error)));
-  }
-  if (options.device < 0 || options.device >= count) {
-    return InvalidField("device",
-                        absl::StrCat("there is no device ", options.device, "; there are ", count));
-  }
+  ASSIGN_OR_RETURN(const std::vector<DeviceInfo> devices, Devices());
+  RETURN_IF_ERROR(CheckThere({options.device}, devices));
+  RETURN_IF_ERROR(CheckFit({options.device}, devices));
   RETURN_IF_ERROR(ToStatus("start", cudaSetDevice(options.device)));
   cudaDeviceProp properties;
   RETURN_IF_ERROR(ToStatus("start", cudaGetDeviceProperties(&properties, options.device)));
-  if (properties.major < 8) {
-    return InvalidField(
-        "device", absl::StrCat(properties.name, " has compute capability ", properties.major, ".",
-                               properties.minor, "; at least 8.0 is needed"));
-  }
   cudaStream_t stream = nullptr;
   RETURN_IF_ERROR(ToStatus("start", cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking)));
   return std::make_unique<CudaBackend>(options, properties, stream);

@@ -17,6 +17,7 @@ struct CudaOptions {
 };
 
 // INVALID_ARGUMENT: there is no such device here, no driver, or the program was built without CUDA.
+// FAILED_PRECONDITION (UNFIT_DEVICE): it cannot run all kernels.
 absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaOptions& options);
 
 }  // namespace softsplice

@@ -3,6 +3,7 @@
 
 #include <cuda_runtime.h>
 
+#include "kernels/cuda/rope.h"
 #include "kernels/specs.h"
 
 namespace softsplice::cuda {
@@ -10,5 +11,9 @@ namespace softsplice::cuda {
 // k and v: float32; the cache: float32 or float16, both of one type.
 cudaError_t LaunchKvAppend(cudaStream_t stream, const KvLayer& kv, Mat k, Mat v, const RowMap& rows,
                            const KvPages& pages);
+// As Backend::NormAppend; gain: on the device, [head_dim].
+cudaError_t LaunchNormAppend(cudaStream_t stream, const KvLayer& kv, Mat k, Mat v,
+                             const float* gain, float eps, const RopeSpec& spec,
+                             const RopeTables& tables, const RowMap& rows, const KvPages& pages);
 
 }  // namespace softsplice::cuda

@@ -36,11 +36,14 @@ bool CanDecode(const Mat& x, const Weight& w, bool exact) {
          !(exact && x.type == DType::kBF16);
 }
 
-cudaError_t LaunchProduct(cudaStream_t stream, Mat y, Mat x, const Weight& w, const Weight& up,
-                          Gate gate, bool exact) {
+Gate GateOf(Gelu gelu) { return gelu == Gelu::kTanh ? Gate::kTanh : Gate::kQuick; }
+
+// `up`: of a pair, or null. `times`: of one weight's gate.
+cudaError_t LaunchProduct(cudaStream_t stream, Mat y, Mat x, const Weight& w, const Weight* up,
+                          Gate gate, Mat times, bool exact) {
   if (y.rows == 0) return cudaSuccess;
   const Tiles& tiles = TilesOf(w);
-  const Product p{.strips = {tiles.data, TilesOf(up).data},
+  const Product p{.strips = {tiles.data, up == nullptr ? nullptr : TilesOf(*up).data},
                   .strip_bytes = tiles.StripBytes(),
                   .tiles_bytes = tiles.TilesBytes(),
                   .outs = tiles.rows,
@@ -51,12 +54,13 @@ cudaError_t LaunchProduct(cudaStream_t stream, Mat y, Mat x, const Weight& w, co
                   .y_is_bfloat16 = y.type == DType::kBF16,
                   .lo = w.out_lo,
                   .hi = w.out_hi,
-                  .gate = gate};
+                  .gate = gate,
+                  .times = ViewOf<const float>(times)};
   const Input input = exact                    ? Input::kExact
                       : x.type == DType::kBF16 ? Input::kBFloat16
                                                : Input::kFloat32;
   const MatmulShape shape =
-      MatmulShapeOf(x.rows, tiles.Strips(), gate != Gate::kNone, exact, CanDecode(x, w, exact));
+      MatmulShapeOf(x.rows, tiles.Strips(), up != nullptr, exact, CanDecode(x, w, exact));
   switch (tiles.format) {
     case Format::kF32:
       return LaunchFormat<Format::kF32>(stream, shape, p, input);
@@ -87,7 +91,12 @@ cudaError_t LaunchProduct(cudaStream_t stream, Mat y, Mat x, const Weight& w, co
 }  // namespace
 
 cudaError_t LaunchMatmul(cudaStream_t stream, Mat y, Mat x, const Weight& w, bool exact) {
-  return LaunchProduct(stream, y, x, w, w, Gate::kNone, exact);
+  return LaunchProduct(stream, y, x, w, nullptr, Gate::kNone, {}, exact);
+}
+
+cudaError_t LaunchMatmulGelu(cudaStream_t stream, Mat y, Mat x, const Weight& w, Mat times,
+                             Gelu gelu, bool exact) {
+  return LaunchProduct(stream, y, x, w, nullptr, GateOf(gelu), times, exact);
 }
 
 bool CanGate(const Weight& gate, const Weight& up) {
@@ -100,8 +109,7 @@ bool CanGate(const Weight& gate, const Weight& up) {
 
 cudaError_t LaunchGatedMatmul(cudaStream_t stream, Mat y, Mat x, const Weight& gate,
                               const Weight& up, Gelu gelu, bool exact) {
-  return LaunchProduct(stream, y, x, gate, up, gelu == Gelu::kTanh ? Gate::kTanh : Gate::kQuick,
-                       exact);
+  return LaunchProduct(stream, y, x, gate, &up, GateOf(gelu), {}, exact);
 }
 
 }  // namespace softsplice::cuda

@@ -22,6 +22,10 @@ struct PackedLinear {
 // y = clamp(clamp(x) W^T): x [rows, W.cols] and y [rows, W.rows], float32 or bfloat16.
 cudaError_t LaunchMatmul(cudaStream_t stream, Mat y, Mat x, const Weight& w, bool exact);
 
+// y = gelu(clamp(clamp(x) W^T)) * times, the same sums; times: float32, [rows, W.rows].
+cudaError_t LaunchMatmulGelu(cudaStream_t stream, Mat y, Mat x, const Weight& w, Mat times,
+                             Gelu gelu, bool exact);
+
 // Whether one launch can do both: weights of one shape and format, that clamp nothing.
 bool CanGate(const Weight& gate, const Weight& up);
 // y = gelu(x gate^T) * (x up^T), the same sums as LaunchMatmul's; CanGate(gate, up).

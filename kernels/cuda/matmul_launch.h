@@ -21,6 +21,7 @@ cudaError_t LaunchDecode(cudaStream_t stream, const MatmulShape& shape, const Pr
 
 template <Format kFormat, int kXParts>
 cudaError_t LaunchPrefill(cudaStream_t stream, const MatmulShape& shape, const Product& p) {
+  static_assert(sizeof(PrefillMemory<kXParts>) <= kSharedOfBlock);
   return Launch(stream, dim3(shape.blocks_x, shape.blocks_y), dim3(kMatmulThreads),
                 sizeof(PrefillMemory<kXParts>), PrefillMatmul<kFormat, kXParts>, p);
 }

@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(kMatmulThreads, 1) PrefillMatmul(Product p) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int pair = static_cast<int>(blockIdx.y) * 4 + warp % 4;  // of strips
   const int first_token = warp / 4 * 8 * kTokenTiles<kXParts>;
-  const bool live = (p.gate == Gate::kNone ? kPrefillStrips * pair : pair) <= p.LastStrip();
+  const bool live = (p.IsPair() ? pair : kPrefillStrips * pair) <= p.LastStrip();
   PrefillStrips<kFormat> strips(p, pair);
   WaitForPrevious();
   for (int chunk = 0; chunk < kRingChunks - 1; ++chunk) FillRing(memory, p, chunk);

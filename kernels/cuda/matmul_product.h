@@ -6,6 +6,7 @@
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/gelu.h"
 #include "kernels/cuda/tiles.h"
+#include "kernels/cuda/view.h"
 
 namespace softsplice::cuda {
 
@@ -22,9 +23,9 @@ struct Operand {
 
 enum class Gate : uint8_t { kNone, kTanh, kQuick };
 
-// y = clamp(x W^T), or gate(x W0^T) * (x W1^T).
+// y = clamp(x W^T), gate(clamp(x W^T)) * times, or gate(x W0^T) * (x W1^T).
 struct Product {
-  const uint8_t* strips[2];  // the weight, or gate and up
+  const uint8_t* strips[2];  // the weight and null, or gate and up
   size_t strip_bytes, tiles_bytes;
   int outs, chunks;  // of one weight
   Operand x;
@@ -33,7 +34,12 @@ struct Product {
   bool y_is_bfloat16;
   float lo, hi;
   Gate gate;
+  View<const float> times;  // what one weight's gate is for
 
+  __device__ bool IsPair() const { return strips[1] != nullptr; }
+  __device__ float Gated(float sum) const {
+    return gate == Gate::kTanh ? TanhGelu{}(sum) : QuickGelu{}(sum);
+  }
   __device__ int LastStrip() const { return (outs - 1) / kStripRows; }
   __device__ int FirstChunk(int slice) const { return chunks * slice / kSlices; }
 };
@@ -45,8 +51,8 @@ __device__ inline float Clamp(float x, float lo, float hi) { return x < lo ? lo 
 // one strip of each of two. `index` counts warps or blocks; past the last strip it is the last one.
 template <int kStrips>
 __device__ __forceinline__ const uint8_t* StripOf(const Product& p, int index, int strip) {
-  const int at = p.gate == Gate::kNone ? kStrips * index + strip : index;
-  const uint8_t* weight = p.gate == Gate::kNone || strip == 0 ? p.strips[0] : p.strips[1];
+  const int at = p.IsPair() ? index : kStrips * index + strip;
+  const uint8_t* weight = p.IsPair() && strip > 0 ? p.strips[1] : p.strips[0];
   return weight + static_cast<size_t>(min(at, p.LastStrip())) * p.strip_bytes;
 }
 
@@ -64,16 +70,17 @@ template <int kStrips>
 __device__ __forceinline__ void Finish(const Product& p, int index, int row, int token,
                                        const float (&sums)[kStrips]) {
   if (token >= p.x.rows) return;
-  if (p.gate != Gate::kNone) {
+  if (p.IsPair()) {
     const int out = index * kStripRows + row;
-    const float gated = p.gate == Gate::kTanh ? TanhGelu{}(sums[0]) : QuickGelu{}(sums[0]);
-    if (out < p.outs) Store(p, token, out, gated * sums[kStrips - 1]);
+    if (out < p.outs) Store(p, token, out, p.Gated(sums[0]) * sums[kStrips - 1]);
     return;
   }
 #pragma unroll
   for (int strip = 0; strip < kStrips; ++strip) {
     const int out = (kStrips * index + strip) * kStripRows + row;
-    if (out < p.outs) Store(p, token, out, Clamp(sums[strip], p.lo, p.hi));
+    if (out >= p.outs) continue;
+    const float sum = Clamp(sums[strip], p.lo, p.hi);
+    Store(p, token, out, p.gate == Gate::kNone ? sum : p.Gated(sum) * p.times.Row(token)[out]);
   }
 }
 

@@ -31,6 +31,18 @@ absl::StatusOr<std::shared_ptr<void>> AllocateDevice(size_t bytes) {
   return std::shared_ptr<void>(memory, [](void* p) { (void)cudaFree(p); });
 }
 
+absl::StatusOr<std::shared_ptr<void>> AllocatePinned(size_t bytes) {
+  void* memory = nullptr;
+  const cudaError_t error = cudaHostAlloc(&memory, bytes, cudaHostAllocDefault);
+  if (error == cudaErrorMemoryAllocation) {
+    (void)cudaGetLastError();
+    return OutOfMemory(absl::StrCat("the host lacks pinned memory: ", bytes, " bytes are needed"));
+  }
+  if (error != cudaSuccess) return ToStatus("AllocateStaging", error);
+  std::memset(memory, 0, bytes);
+  return std::shared_ptr<void>(memory, [](void* p) { (void)cudaFreeHost(p); });
+}
+
 Staging::~Staging() { (void)cudaFreeHost(memory_); }
 
 cudaError_t Staging::Upload(void* to, size_t pitch, const void* from, size_t row_bytes,

@@ -19,6 +19,9 @@ absl::Status ToStatus(const char* what, cudaError_t error);
 // is.
 absl::StatusOr<std::shared_ptr<void>> AllocateDevice(size_t bytes);
 
+// Pinned memory of the host, zeroed; otherwise as AllocateDevice.
+absl::StatusOr<std::shared_ptr<void>> AllocatePinned(size_t bytes);
+
 // Pinned memory, through which what lies in any other memory of the host is uploaded. Of one stream
 // and one thread.
 class Staging {

@@ -1,8 +1,9 @@
 // y = x / sqrt(mean(x^2) + eps) * gain over each group of columns; x += that of h; y = (x - mean) /
 // sqrt(variance + eps) * gain. float32. A group is a block of 32 or 256 threads, which reads it
-// twice (the second time from the cache): 8 bytes a number move, 12 where a sum is added to.
+// twice (the second time from the cache): 8 bytes a number move, 12 where a sum is added to, 16
+// where that one's norm follows.
 #include "kernels/cuda/norm.h"
-#include "kernels/cuda/reduce.h"
+#include "kernels/cuda/norm_group.h"
 #include "kernels/cuda/shapes.h"
 #include "kernels/cuda/view.h"
 
@@ -17,14 +18,28 @@ __global__ void __launch_bounds__(kThreads)
   const size_t first = static_cast<size_t>(blockIdx.y) * group;
   const float* from = x.Row(blockIdx.x) + first;
   float* to = y.Row(blockIdx.x) + first;
-  float sum = 0;
-  for (int i = threadIdx.x; i < group; i += kThreads) sum += from[i] * from[i];
-  sum = BlockSum<kThreads>(sum, of_warp);
-  const float factor = 1 / sqrtf(sum / static_cast<float>(group) + eps);
+  const float factor = NormFactor<kThreads>(from, group, eps, of_warp);
   for (int i = threadIdx.x; i < group; i += kThreads) {
-    const float normed = from[i] * factor * (gain == nullptr ? 1.0f : gain[i]);
+    const float normed = Normed(from[i], factor, gain, i);
     to[i] = kAdd ? to[i] + normed : normed;
   }
+}
+
+// y may be h: a thread reads and writes the same columns of all three.
+template <int kThreads>
+__global__ void __launch_bounds__(kThreads)
+    AddNormNorm(View<float> y, View<float> x, View<const float> h, const float* gain,
+                const float* scale, const float* next_gain, float eps) {
+  auto& of_warp = Shared<float[2][kThreads / 32]>();
+  WaitForPrevious();
+  const float* from = h.Row(blockIdx.x);
+  float* sum = x.Row(blockIdx.x);
+  const float times = scale == nullptr ? 1 : *scale;
+  const float factor = NormFactor<kThreads>(from, x.cols, eps, of_warp[0]);
+  for (int i = threadIdx.x; i < x.cols; i += kThreads) {
+    sum[i] = (sum[i] + Normed(from[i], factor, gain, i)) * times;
+  }
+  NormGroup<kThreads>(y.Row(blockIdx.x), sum, x.cols, next_gain, eps, of_warp[1]);
 }
 
 template <int kThreads>
@@ -64,6 +79,14 @@ cudaError_t LaunchRmsNorm(cudaStream_t stream, Mat y, Mat x, const float* gain, 
 
 cudaError_t LaunchAddNorm(cudaStream_t stream, Mat x, Mat h, const float* gain, float eps) {
   return LaunchRms<true>(stream, x, h, gain, eps, h.cols);
+}
+
+cudaError_t LaunchAddNormNorm(cudaStream_t stream, Mat y, Mat x, Mat h, const float* gain,
+                              const float* scale, const float* next_gain, float eps) {
+  const int threads = NormThreads(x.cols);
+  return Launch(stream, dim3(x.rows), dim3(threads), threads / 4,
+                threads == 32 ? AddNormNorm<32> : AddNormNorm<256>, ViewOf<float>(y),
+                ViewOf<float>(x), ViewOf<const float>(h), gain, scale, next_gain, eps);
 }
 
 cudaError_t LaunchLayerNorm(cudaStream_t stream, Mat y, Mat x, const float* gain, float eps) {

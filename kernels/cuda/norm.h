@@ -12,6 +12,9 @@ cudaError_t LaunchRmsNorm(cudaStream_t stream, Mat y, Mat x, const float* gain, 
                           int group);
 // x += norm(h) * gain. h is left as it is.
 cudaError_t LaunchAddNorm(cudaStream_t stream, Mat x, Mat h, const float* gain, float eps);
+// As Backend::AddNormNorm; y may be h, which else is left as it is. All weights are on the device.
+cudaError_t LaunchAddNormNorm(cudaStream_t stream, Mat y, Mat x, Mat h, const float* gain,
+                              const float* scale, const float* next_gain, float eps);
 cudaError_t LaunchLayerNorm(cudaStream_t stream, Mat y, Mat x, const float* gain, float eps);
 
 }  // namespace softsplice::cuda

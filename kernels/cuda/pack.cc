@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "common/gguf/half.h"
-#include "kernels/cuda/quant_types.h"
+#include "kernels/quant_decode.h"
 
 namespace softsplice::cuda {
 namespace {
@@ -79,7 +79,7 @@ class RowWriter {
   // Scales and minimums of 32 inputs from `col` on.
   void PutScales(int col, const QuantBlock& block) {
     uint8_t* scales = TileAt(col) + spec_.CodeWords() * 128 + row_ % 8 * spec_.ScaleWords() * 4;
-    const int group = col % kChunk / kQuantBlock, half = row_ / 8;
+    const int group = col % kChunk / kBlock, half = row_ / 8;
     const auto put_half = [&](int word, float value) {
       const uint16_t bits = FloatToHalf(value);
       std::memcpy(scales + 4 * word + 2 * half, &bits, sizeof(bits));
@@ -146,53 +146,14 @@ void PackFloats(RowWriter& to, Type type, const uint8_t* row, int cols) {
   }
 }
 
-// Block `index` of a row.
-void Decode(Type type, const uint8_t* row, int index, QuantBlock* to) {
-  const gguf::TypeInfo& info = gguf::Info(type);
-  const int blocks = info.block_elements / kQuantBlock;
-  const uint8_t* p =
-      row + static_cast<size_t>(index / blocks) * static_cast<size_t>(info.block_bytes);
-  const int block = index % blocks;
-  *to = {};
-  switch (type) {
-    case Type::kQ4_0:
-      return quant::Q4_0(p, to);
-    case Type::kQ4_1:
-      return quant::Q4_1(p, to);
-    case Type::kQ5_0:
-      return quant::Q5_0(p, to);
-    case Type::kQ5_1:
-      return quant::Q5_1(p, to);
-    case Type::kQ8_0:
-      return quant::Q8_0(p, to);
-    case Type::kIQ4_NL:
-      return quant::IQ4_NL(p, to);
-    case Type::kQ2_K:
-      return quant::Q2_K(p, block, to);
-    case Type::kQ3_K:
-      return quant::Q3_K(p, block, to);
-    case Type::kQ4_K:
-      return quant::Q4_K(p, block, to);
-    case Type::kQ5_K:
-      return quant::Q5_K(p, block, to);
-    case Type::kQ6_K:
-      return quant::Q6_K(p, block, to);
-    case Type::kIQ4_XS:
-      return quant::IQ4_XS(p, block, to);
-    case Type::kF32:
-    case Type::kF16:
-    case Type::kBF16:
-      return;
-  }
-}
-
 void PackCodes(RowWriter& to, const FormatSpec& spec, Type type, const uint8_t* row, int cols) {
-  // Where the format has another type's offset, or none, codes move.
-  const int shift = spec.offset - QuantOffset(type);
+  const QuantDecoder decode = DecoderOf(type);
   QuantBlock block;
-  for (int col = 0; col < cols; col += kQuantBlock) {
-    Decode(type, row, col / kQuantBlock, &block);
-    for (int i = 0; i < kQuantBlock; ++i) {
+  for (int col = 0; col < cols; col += kBlock) {
+    decode(row, col / kBlock, &block);
+    // Where the format has another type's offset, or none, codes move.
+    const int shift = spec.offset - block.offset;
+    for (int i = 0; i < kBlock; ++i) {
       to.PutCode(col + i, static_cast<uint8_t>(block.code[i] + shift));
     }
     to.PutScales(col, block);

@@ -1,45 +1,47 @@
-// (a, b) = (a cos - b sin, b cos + a sin) for dims i and i + count / 2 of each head, angle position
-// * frequency / factor rounded to float32, as transformers has it. 8 bytes a number.
+// See rope.h. Rope: 8 bytes a number. With the norm: the same, what lies between is in the cache.
 #include "kernels/cuda/for_each.h"
+#include "kernels/cuda/head_norm.h"
 #include "kernels/cuda/rope.h"
 
 namespace softsplice::cuda {
 namespace {
 
-struct Rotate {
+struct TurnPair {
   View<float> x;
-  View<const int> positions;
-  int head_dim, first, half;
-  const float* frequencies;
-  const float* factors;
+  Rotation rotation;
 
   // c counts the pairs of a row.
   __device__ void operator()(int r, int c) const {
-    const int i = c % half;
-    const float frequency = factors == nullptr ? frequencies[i] : frequencies[i] / factors[i];
-    const float angle = static_cast<float>(*positions.Row(r)) * frequency;
-    // Half turns, without the whole ones: exact to far below float32's rounding.
-    constexpr double kInversePi = 0.31830988618379067154;
-    double turns = static_cast<double>(angle) * kInversePi;
-    turns -= 2 * rint(turns / 2);
-    float sine, cosine;
-    sincospif(static_cast<float>(turns), &sine, &cosine);
-    float* a = x.Row(r) + c / half * head_dim + first + i;
-    float* b = a + half;
-    const float old = *a;
-    *a = old * cosine - *b * sine;
-    *b = *b * cosine + old * sine;
+    const int head = c / rotation.half;
+    rotation.Turn(x.Row(r) + head * rotation.head_dim, r, c - head * rotation.half);
   }
 };
+
+template <int kThreads>
+__global__ void __launch_bounds__(kThreads)
+    HeadNormRope(View<float> x, const float* gain, float eps, Rotation rotation) {
+  auto& of_warp = Shared<float[kThreads / 32]>();
+  WaitForPrevious();
+  const int r = blockIdx.x, dims = rotation.head_dim;
+  float* head = x.Row(r) + blockIdx.y * dims;
+  NormHead<kThreads>(head, dims, gain, eps, of_warp);
+  TurnHead<kThreads>(head, r, rotation);
+}
 
 }  // namespace
 
 cudaError_t LaunchRope(cudaStream_t stream, Mat x, Mat positions, const RopeSpec& spec,
-                       const float* frequencies, const float* factors) {
-  const int half = spec.count / 2;
-  return LaunchForEach(stream, x.rows, x.cols / spec.head_dim * half,
-                       Rotate{ViewOf<float>(x), ViewOf<const int>(positions), spec.head_dim,
-                              spec.first, half, frequencies, factors});
+                       const RopeTables& tables) {
+  return LaunchForEach(stream, x.rows, x.cols / spec.head_dim * (spec.count / 2),
+                       TurnPair{ViewOf<float>(x), RotationOf(spec, positions, tables)});
+}
+
+cudaError_t LaunchHeadNormRope(cudaStream_t stream, Mat x, const float* gain, float eps,
+                               Mat positions, const RopeSpec& spec, const RopeTables& tables) {
+  const int threads = NormThreads(spec.head_dim);
+  return Launch(stream, dim3(x.rows, x.cols / spec.head_dim), dim3(threads), threads / 8,
+                threads == 32 ? HeadNormRope<32> : HeadNormRope<256>, ViewOf<float>(x), gain, eps,
+                RotationOf(spec, positions, tables));
 }
 
 }  // namespace softsplice::cuda

@@ -42,6 +42,7 @@ struct SelfTile {
   alignas(16) uint16_t k[kStages][kKeys * kPitchOf<kDim>];
   alignas(16) uint16_t v[kStages][kKeys * kPitchOf<kDim>];
 };
+static_assert(sizeof(SelfTile<64>) <= kSharedOfBlock);
 
 // Queries of one run and one head. Registers of a query are [i][j]: query 16 i + 8 j + g of the
 // warp's 32.

@@ -1,7 +1,14 @@
 // How kernels are launched: pure functions of the shapes of their arguments.
 #pragma once
 
+#include <cstddef>
+
 namespace softsplice::cuda {
+
+// What kernels are built for: devices of this compute capability, whose blocks may have so many
+// bytes of shared memory.
+inline constexpr int kLeastCapability = 8;
+inline constexpr size_t kSharedOfBlock = size_t{163} << 10;
 
 // Threads for one row (or group of columns) of a norm of so many numbers.
 int NormThreads(int numbers);

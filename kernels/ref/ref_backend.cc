@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -185,6 +187,29 @@ class RefBackend final : public Backend {
         float& v = x.Row<float>(r)[c];
         v = cap * std::tanh(v / cap);
       }
+    }
+  }
+
+  void TopLogits(Mat ids, Mat values, Mat stats, Mat logits) override {
+    std::vector<int32_t> order(static_cast<size_t>(logits.cols));
+    for (int r = 0; r < logits.rows; ++r) {
+      const float* row = logits.Row<float>(r);
+      float* of_row = stats.Row<float>(r);
+      if (!std::all_of(row, row + logits.cols, [](float x) { return std::isfinite(x); })) {
+        of_row[0] = of_row[1] = std::numeric_limits<float>::quiet_NaN();
+        continue;
+      }
+      std::iota(order.begin(), order.end(), 0);
+      std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return row[a] > row[b]; });
+      const double max = row[order[0]];
+      double sum = 0;
+      for (int c = 0; c < logits.cols; ++c) sum += std::exp(row[c] - max);
+      for (int i = 0; i < ids.cols; ++i) {
+        ids.Row<int32_t>(r)[i] = order[static_cast<size_t>(i)];
+        values.Row<float>(r)[i] = row[order[static_cast<size_t>(i)]];
+      }
+      of_row[0] = static_cast<float>(max);
+      of_row[1] = static_cast<float>(max + std::log(sum));
     }
   }
 

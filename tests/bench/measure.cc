@@ -143,7 +143,9 @@ absl::StatusOr<Times> Best(Engine& engine, const Options& options, const Decodin
 }
 
 EngineOptions EngineOptionsFor(const Options& options) {
-  EngineOptions engine{.backend = options.backend, .max_wait = absl::InfiniteDuration()};
+  EngineOptions engine{.backend = options.backend,
+                       .stall_target = absl::Hours(1),  // prompts go in whole chunks
+                       .max_wait = absl::InfiniteDuration()};
   int longest = 512;
   for (const int depth : options.prefill) longest = std::max(longest, depth);
   for (const Decoding& d : options.decode) {

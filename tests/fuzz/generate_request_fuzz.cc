@@ -16,6 +16,7 @@
 #include "decoder_svc/engine/sampler.h"
 #include "decoder_svc/server/options.h"
 #include "decoder_svc/server/prompt.h"
+#include "tests/decoder_svc/engine/known_row.h"
 #include "tests/decoder_svc/server/fake_engine.h"
 
 namespace softsplice {
@@ -134,7 +135,7 @@ void SampleSome(const EngineRequest& request, const std::vector<int32_t>& prompt
   for (int draw = 0; draw < kDraws; ++draw) {
     std::vector<float> logits = Logits(random);
     const std::vector<float> before = logits;
-    const auto token = sampler.Sample(absl::MakeSpan(logits));
+    const auto token = sampler.Sample(KnownRow(logits).For(sampler));
     if (!token.ok() || logits != before) std::abort();
     if (token->chosen.token < 0 || token->chosen.token >= kVocabulary) std::abort();
     if (banned.contains(token->chosen.token)) std::abort();

@@ -107,7 +107,8 @@ absl::Status TextModel::Feed(Session& session, const std::vector<int32_t>& token
   if (run.stages) {
     tap = [&](absl::string_view stage, Mat x) { run.stages(stage, ToHost(*backend_, x)); };
   }
-  const Mat out = model_->Forward(*backend_, arena, step, session.cache, tap);
+  const Mat out = arena.New(static_cast<int>(tail.size()), model_->config().vocab);
+  model_->Forward(*backend_, arena, out, step, session.cache, tap);
   if (!tail.empty()) *logits = ToHost(*backend_, out);
   return backend_->Wait();
 }

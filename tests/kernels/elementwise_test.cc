@@ -223,27 +223,6 @@ TEST_P(ElementwiseTest, RmsNormInPlaceOfWideRows) {
   });
 }
 
-TEST_P(ElementwiseTest, AddNormIsItsDefinition) {
-  for (const int cols : {1, 7, 16, 33, 70, 2560}) {
-    const HostMat gain = HostMat::Normal(random_, 1, cols);
-    const HostMat h = HostMat::Normal(random_, 9, cols, 1);
-    const HostMat x = HostMat::Normal(random_, 9, cols, 2);
-    const auto add_norm = [&](bool fused) {
-      return RunOn(*backend_, [&](Device& on) {
-        const Mat y = on.Copy(x);
-        if (fused) {
-          on->AddNorm(y, on.Copy(h), on.Vector(gain), 1e-6f);
-        } else {
-          on->Backend::AddNorm(y, on.Copy(h), on.Vector(gain), 1e-6f);
-        }
-        return y;
-      });
-    };
-    // The fused form skips one rounding of the product, which is below 16 here.
-    ExpectNear(add_norm(true), add_norm(false), kEps, 16 * kEps, std::to_string(cols));
-  }
-}
-
 class RopeTest : public BackendTest {
  protected:
   // Both round the angle alike, so only sine and cosine (2 ulp of 1) and the two products differ.

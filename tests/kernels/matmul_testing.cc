@@ -3,11 +3,12 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/quant_blocks.h"
+
 namespace softsplice::testing {
 namespace {
 
 constexpr double kHalfUlp = 0x1p-24;  // of 1.0f
-constexpr int kBlock = 32;            // inputs with a scale of their own
 
 }  // namespace
 

@@ -4,38 +4,23 @@
 #include <cstring>
 
 #include "common/gguf/half.h"
+#include "tests/support/half_numbers.h"
 
 namespace softsplice::testing {
 namespace {
-
-// Where a block keeps its half-precision numbers.
-std::vector<size_t> HalfOffsets(Type type) {
-  switch (type) {
-    case Type::kQ4_1:
-    case Type::kQ5_1:
-    case Type::kQ4_K:
-    case Type::kQ5_K:
-      return {0, 2};
-    case Type::kQ2_K:
-      return {80, 82};
-    case Type::kQ3_K:
-      return {108};
-    case Type::kQ6_K:
-      return {208};
-    default:
-      return {0};
-  }
-}
 
 void FillBlocks(Type type, std::vector<uint8_t>& bytes, std::mt19937& random) {
   for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random());
   const size_t step = static_cast<size_t>(gguf::Info(type).block_bytes);
   std::uniform_real_distribution<float> scale(-0.02f, 0.02f);
+  const HalfNumbers halves = HalfNumbersOf(type);
+  const auto put = [&](size_t at) {
+    const uint16_t half = FloatToHalf(scale(random));
+    std::memcpy(&bytes[at], &half, sizeof half);
+  };
   for (size_t block = 0; block < bytes.size(); block += step) {
-    for (const size_t offset : HalfOffsets(type)) {
-      const uint16_t half = FloatToHalf(scale(random));
-      std::memcpy(&bytes[block + offset], &half, sizeof half);
-    }
+    put(block + halves.scale);
+    if (halves.centre != 0) put(block + halves.minimum);
   }
 }
 

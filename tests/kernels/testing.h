@@ -102,6 +102,16 @@ class BackendTest : public ::testing::TestWithParam<Candidate> {
     ExpectNear(got, RunOn(*ref_, ops), relative, absolute, what);
     EXPECT_TRUE(RunOn(*backend_, ops) == got) << what << ", again";
   }
+  // op(on, true) is a fusion, op(on, false) its definition: the same bits on one backend, and the
+  // oracle's result within a bound.
+  void ExpectItsDefinition(float relative, float absolute, const std::string& what,
+                           absl::FunctionRef<Mat(Device& on, bool fused)> op) {
+    const auto fused = [&](Device& on) { return op(on, true); };
+    ExpectLikeRef(relative, absolute, what, fused);
+    EXPECT_TRUE(RunOn(*backend_, fused) ==
+                RunOn(*backend_, [&](Device& on) { return op(on, false); }))
+        << what << ", by its definition";
+  }
   // ops(on, first, rows, starts) works on the rows [first, first + rows), cut into runs at
   // `starts`. All runs at once give what the oracle gives, and, to the bit, what each run gives
   // alone on one thread.

@@ -8,6 +8,7 @@
 #include <random>
 
 #include "common/gguf/half.h"
+#include "tests/support/half_numbers.h"
 
 namespace softsplice::random_model {
 namespace {
@@ -16,35 +17,6 @@ using gguf::Type;
 
 constexpr size_t kPicks = 4096;  // encoded floats to pick from; a power of two
 constexpr size_t kScales = 16;   // a block's scale is one of so many near the wanted one; the same
-
-// Where a block has the half-precision factor of its codes, and where that of its minimum: `centre`
-// times as large it moves the mean of all codes to 0.
-struct Layout {
-  size_t scale = 0;
-  size_t minimum = 0;
-  float centre = 0;  // 0: there is no minimum
-};
-
-Layout LayoutOf(Type type) {
-  switch (type) {
-    case Type::kQ4_1:
-      return {0, 2, -7.5f};
-    case Type::kQ5_1:
-      return {0, 2, -15.5f};
-    case Type::kQ2_K:
-      return {80, 82, 1.5f};
-    case Type::kQ3_K:
-      return {.scale = 108};
-    case Type::kQ4_K:
-      return {0, 2, 7.5f};
-    case Type::kQ5_K:
-      return {0, 2, 15.5f};
-    case Type::kQ6_K:
-      return {.scale = 208};
-    default:
-      return {};
-  }
-}
 
 bool IsFloat(Type type) { return gguf::Info(type).block_elements == 1; }
 
@@ -102,19 +74,19 @@ void Blocks::FillCodes(absl::Span<uint8_t> bytes, uint64_t seed) const {
     const uint64_t word = random();
     std::memcpy(&bytes[i], &word, std::min(sizeof word, bytes.size() - i));
   }
-  const Layout layout = LayoutOf(type_);
+  const HalfNumbers halves = HalfNumbersOf(type_);
   uint16_t scales[kScales], minimums[kScales];
   for (size_t i = 0; i < kScales; ++i) {
     const float scale = scale_ * (0.85f + 0.02f * static_cast<float>(i));
     scales[i] = FloatToHalf(scale);
-    minimums[i] = FloatToHalf(scale * layout.centre);
+    minimums[i] = FloatToHalf(scale * halves.centre);
   }
   const size_t step = static_cast<size_t>(gguf::Info(type_).block_bytes);
   for (size_t block = 0; block < bytes.size(); block += step) {
-    const size_t pick = bytes[block + layout.scale] % kScales;
-    std::memcpy(&bytes[block + layout.scale], &scales[pick], sizeof scales[pick]);
-    if (layout.centre == 0) continue;
-    std::memcpy(&bytes[block + layout.minimum], &minimums[pick], sizeof minimums[pick]);
+    const size_t pick = bytes[block + halves.scale] % kScales;
+    std::memcpy(&bytes[block + halves.scale], &scales[pick], sizeof scales[pick]);
+    if (halves.centre == 0) continue;
+    std::memcpy(&bytes[block + halves.minimum], &minimums[pick], sizeof minimums[pick]);
   }
 }
 

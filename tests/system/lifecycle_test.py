@@ -225,6 +225,31 @@ def test_cancel_frees_the_engine(tmp_path):
         assert client.ask("What is two plus three?") == "Five."
 
 
+def test_several_requests_run_at_once(tmp_path):
+    flags = ("--max-sequences", 2, "--context", 2048)
+    with start_decoder(tmp_path, None, *flags) as decoder, Client(decoder) as client:
+
+        def load():
+            load = client.info(DECODER).load
+            return load.running, load.queued
+
+        assert client.info(DECODER).max_sequences == 2
+        calls = [client.start(slow_request(client)) for _ in range(3)]
+        wait_until(lambda: load() == (2, 1))
+        calls[0].cancel()
+        wait_until(lambda: load() == (2, 0))
+        for call in calls[1:]:
+            call.cancel()
+        wait_until(lambda: load() == (0, 0))
+        assert client.info(DECODER).load.kv_bytes_used == 0
+
+
+def test_too_little_memory_for_keys_and_values(tmp_path):
+    flags = ("--model", MODEL, "--listen", f"unix:{tmp_path}/d", "--kv-memory", 1000)
+    line = fails_to_start("softsplice-decoder", *flags)
+    assert re.search(r"at least \d+ bytes; there are 1000: raise --kv-memory", line), line
+
+
 def test_drain_lets_calls_end(tmp_path):
     flags = ("--drain-seconds", PATIENCE)
     with start_decoder(tmp_path, None, *flags) as decoder, Client(decoder) as client:
@@ -384,7 +409,8 @@ def test_two_encoders_share_and_replace_each_other(tmp_path):
 
 
 def test_a_full_queue_is_told(tmp_path):
-    with start_decoder(tmp_path, None, "--max-queue", 1) as decoder, Client(decoder) as client:
+    flags = ("--max-queue", 1, "--max-sequences", 1)
+    with start_decoder(tmp_path, None, *flags) as decoder, Client(decoder) as client:
         request = slow_request(client)
         running = client.start(request)
         next(running)

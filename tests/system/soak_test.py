@@ -15,7 +15,6 @@ from services import DECODER, ENCODER, Client, error, sample, start_decoder, sta
 from sounds import noise, wav
 from support import (
     BIN,
-    PATIENCE,
     SAMPLES,
     decoder_pb2,
     encoder_pb2,
@@ -34,6 +33,9 @@ RSS_MARGIN = 64 << 20
 THREADS_MARGIN = 4
 # Idle services give freed memory back after seconds.
 SETTLE = 5
+# For one request: it shares the machine with fifteen others, and with whatever else runs there. Twelve
+# times slower than idle, some wait two minutes; only what hangs waits longer than this.
+LIMIT = 600
 SANITIZED = b"__asan_init" in (BIN / "softsplice-encoder").read_bytes()
 
 CALLS = {
@@ -126,6 +128,7 @@ def catalogue(client):
         generate(soft[1], "Transcribe the audio.", logprobs=3),
         generate(soft[0], soft[1], sample("small.png"), "What is in this picture?"),
         generate("Count from one to nine.", stop=["five"]),
+        generate("Count from one to nine.", priority=decoder_pb2.PRIORITY_BATCH),
         coarse(*[sample("small.png")] * 6, "What is in this picture?"),
         generate(wav(noise(35)), "Transcribe the audio."),
         count("What is two plus three?"),
@@ -159,7 +162,7 @@ class Caller:
         for channel in self.channels.values():
             channel.close()
 
-    def start(self, request, timeout=PATIENCE):
+    def start(self, request, timeout=LIMIT):
         name, message = request
         service, kind = CALLS[name]
         return self.channels[service].unary_stream(
@@ -305,7 +308,8 @@ def level(service):
 
 
 def test_nothing_stays_behind(tmp_path):
-    with start_encoder(tmp_path) as encoder, start_decoder(tmp_path, encoder) as decoder:
+    limits = ("--encode-limit-seconds", LIMIT)
+    with start_encoder(tmp_path) as encoder, start_decoder(tmp_path, encoder, *limits) as decoder:
         soak = Soak(encoder, decoder)
         assert soak.round("warm-up", WARM_UP) == []
         soak.wait_idle()

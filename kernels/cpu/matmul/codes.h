@@ -1,4 +1,4 @@
-// Quantised blocks taken apart and put into a panel: what the packer needs to know of a GGUF type.
+// How the CPU packs each quantised type: its layout, and from blocks taken apart to a panel.
 #pragma once
 
 #include <cstdint>
@@ -7,19 +7,6 @@
 #include "kernels/cpu/matmul/kernels.h"
 
 namespace softsplice {
-
-// kBlock weights. Codes are as the layout wants them. Layouts with float scales use `scale` and
-// `min` (of the halves; layouts with one of each use the first); those with integer ones use `d`,
-// `dmin` of the super block, and `part`, `part_min`.
-struct Codes {
-  uint8_t code[kBlock];
-  float scale[2];
-  float min[2];
-  float d;
-  float dmin;
-  uint8_t part[2];
-  uint8_t part_min;
-};
 
 // The rows of a tensor that one panel holds.
 struct PanelSource {

@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/quant_blocks.h"
+
 namespace softsplice {
 
 // How a packed weight lies in a panel. Floats: [k][panel]. Quantised types: unit by unit (kBlock or
@@ -41,8 +43,6 @@ enum class Layout : uint8_t {
   kCount,
 };
 
-constexpr int kBlock = 32;  // inputs per quantised block, of weights and of activations
-constexpr int kSuperBlock = 256;
 constexpr int kDepthChunk = 8;  // float panels: inputs are padded to a multiple of this
 
 // 32 activations of one row: x = scale * q, |q| <= 127. A row with a number that is not finite has

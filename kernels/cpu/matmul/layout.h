@@ -6,7 +6,6 @@
 #include <cstring>
 
 #include "common/gguf/half.h"
-#include "kernels/cpu/matmul/codes.h"
 #include "kernels/cpu/matmul/kernels.h"
 
 namespace softsplice {
@@ -30,15 +29,15 @@ class PanelWriter {
   void Float(float value) { Put(value); }
   void Byte(uint8_t value) { Put(value); }
 
-  void Bytes(const uint8_t* code) {
+  void Bytes(const int8_t* code) {
     for (int k = 0; k < kBlock; k += 4) Put(Four(code + k));
   }
-  void Nibbles(const uint8_t* code) {
+  void Nibbles(const int8_t* code) {
     for (int k = 0; k < kBlock / 2; k += 4) {
       Put((Four(code + k) & 0x0f0f0f0f) | (Four(code + k + kBlock / 2) & 0x0f0f0f0f) << 4);
     }
   }
-  void HighPairs(const uint8_t* code) {
+  void HighPairs(const int8_t* code) {
     for (int k = 0; k < kBlock; k += kBlock / 2) {
       uint32_t four = 0;
       for (int i = 0; i < 4; ++i) four |= (Four(code + k + 4 * i) >> 4 & 0x03030303) << 2 * i;
@@ -47,7 +46,7 @@ class PanelWriter {
   }
 
  private:
-  static uint32_t Four(const uint8_t* code) {
+  static uint32_t Four(const int8_t* code) {
     uint32_t four;
     std::memcpy(&four, code, sizeof four);
     return four;
@@ -65,46 +64,55 @@ class PanelWriter {
   int o_;
 };
 
+// As layouts with floats hold a half of a block: codes times a scale, plus a minimum.
+inline float ScaleOf(const QuantBlock& block, int half) {
+  return block.d * static_cast<float>(block.scale[half]);
+}
+inline float MinOf(const QuantBlock& block, int half) {
+  if (block.offset != 0) return static_cast<float>(-block.offset) * ScaleOf(block, half);
+  return -(block.dmin * static_cast<float>(block.min[half]));
+}
+
 // Writes output `o` of a panel of `panel` outputs: its numbers of the unit that starts at `header`,
 // and of the unit's block that starts at `body`. Quantised layouts.
 template <Layout kLayout>
-void StoreCodes(char* header_at, char* body_at, int panel, int o, const Codes& codes) {
+void StoreBlock(char* header_at, char* body_at, int panel, int o, const QuantBlock& block) {
   PanelWriter header(header_at, panel, o);
   PanelWriter body(body_at, panel, o);
   if constexpr (kLayout == Layout::kNibbleCentred) {
-    body.Half(codes.scale[0]);
-    body.Nibbles(codes.code);
+    body.Half(ScaleOf(block, 0));
+    body.Nibbles(block.code);
   } else if constexpr (kLayout == Layout::kNibbleMin) {
-    body.Half(codes.scale[0]);
-    body.Half(codes.min[0]);
-    body.Nibbles(codes.code);
+    body.Half(ScaleOf(block, 0));
+    body.Half(MinOf(block, 0));
+    body.Nibbles(block.code);
   } else if constexpr (kLayout == Layout::kNibbleSuper) {
-    header.Half(codes.d);
-    header.Half(codes.dmin);
-    body.Byte(codes.part[0]);
-    body.Byte(codes.part_min);
-    body.Nibbles(codes.code);
+    header.Half(block.d);
+    header.Half(block.dmin);
+    body.Byte(static_cast<uint8_t>(block.scale[0]));
+    body.Byte(static_cast<uint8_t>(block.min[0]));
+    body.Nibbles(block.code);
   } else if constexpr (kLayout == Layout::kSix) {
-    header.Half(codes.d);
-    body.Byte(codes.part[0]);
-    body.Byte(codes.part[1]);
-    body.Nibbles(codes.code);
-    body.HighPairs(codes.code);
+    header.Half(block.d);
+    body.Byte(static_cast<uint8_t>(block.scale[0]));
+    body.Byte(static_cast<uint8_t>(block.scale[1]));
+    body.Nibbles(block.code);
+    body.HighPairs(block.code);
   } else if constexpr (kLayout == Layout::kByteMin) {
-    body.Float(codes.scale[0]);
-    body.Float(codes.min[0]);
-    body.Bytes(codes.code);
+    body.Float(ScaleOf(block, 0));
+    body.Float(MinOf(block, 0));
+    body.Bytes(block.code);
   } else if constexpr (kLayout == Layout::kByteMinHalves) {
-    for (const float scale : codes.scale) body.Float(scale);
-    for (const float min : codes.min) body.Float(min);
-    body.Bytes(codes.code);
+    for (int half = 0; half < 2; ++half) body.Float(ScaleOf(block, half));
+    for (int half = 0; half < 2; ++half) body.Float(MinOf(block, half));
+    body.Bytes(block.code);
   } else if constexpr (kLayout == Layout::kSignedHalf) {
-    body.Half(codes.scale[0]);
-    body.Bytes(codes.code);
+    body.Half(ScaleOf(block, 0));
+    body.Bytes(block.code);
   } else {
     static_assert(kLayout == Layout::kSignedFloat);
-    body.Float(codes.scale[0]);
-    body.Bytes(codes.code);
+    body.Float(ScaleOf(block, 0));
+    body.Bytes(block.code);
   }
 }
 

@@ -24,5 +24,15 @@ TEST(Traceparent, IsW3C) {
   EXPECT_FALSE(IsSaneTraceparent("00-4bf92f3577b34da6a3ce929d0e0e4736000f067aa0ba902b7-01"));
 }
 
+TEST(HostOf, LeavesThePortOut) {
+  EXPECT_EQ(HostOf("ipv4:10.0.0.7:5123"), "10.0.0.7");
+  EXPECT_EQ(HostOf("ipv6:%5B2001:db8::1%5D:5123"), "%5B2001:db8::1%5D");
+  EXPECT_EQ(HostOf("unix:"), "unix");
+  EXPECT_EQ(HostOf("unix:/run/client:1.sock"), "unix");
+  EXPECT_EQ(HostOf("unknown"), "unknown");
+  EXPECT_EQ(HostOf("fd:7"), "fd:7");
+  EXPECT_EQ(HostOf(""), "");
+}
+
 }  // namespace
 }  // namespace softsplice

@@ -17,6 +17,7 @@
 #include "common/server/status.h"
 #include "common/status/error.h"
 #include "grpc/health/v1/health.grpc.pb.h"
+#include "tests/support/event.h"
 
 namespace softsplice {
 namespace {
@@ -35,6 +36,7 @@ struct Script {
   std::condition_variable changed;
   int stopped = 0;
   int began = 0;
+  std::string host;  // of a stream that began
 
   bool WaitFor(int Script::*count, int value) {
     std::unique_lock lock(mutex);
@@ -71,6 +73,7 @@ class WatchCall final : public StreamCall<HealthCheckRequest, HealthCheckRespons
  private:
   void Begin(const HealthCheckRequest& request) override {
     script_.begin(request);
+    script_.host = call().host();
     std::unique_lock lock(mutex_);
     left_ = script_.messages;
     if (!script_.waits) Working();
@@ -258,6 +261,24 @@ TEST_F(StreamCallTest, AClientThatIsGoneStopsTheWork) {
   EXPECT_TRUE(script_.WaitFor(&Script::stopped, 1));
   EXPECT_TRUE(Idle());
   reader->Finish();
+}
+
+// gRPC's context is gone by then.
+TEST_F(StreamCallTest, ACallWhoseWorkOutlivesItKnowsItsHost) {
+  Event entered;
+  script_.begin = [&](const HealthCheckRequest&) {
+    entered.Notify();
+    while (border_->live_calls() > 0) absl::SleepFor(absl::Milliseconds(1));
+  };
+  Start({});
+  grpc::ClientContext context;
+  auto reader = stub_->Watch(&context, {});
+  entered.WaitForNotification();
+  context.TryCancel();
+  reader->Finish();
+  ASSERT_TRUE(script_.WaitFor(&Script::began, 1));
+  EXPECT_THAT(script_.host, testing::AnyOf("127.0.0.1", "%5B::1%5D"));
+  EXPECT_TRUE(Idle());
 }
 
 TEST_F(StreamCallTest, ADrainEndsWhatWaitsAtOnceAndWhatRunsAtItsDeadline) {

@@ -33,14 +33,12 @@ struct Faults {
   bool short_of_memory = false;          // for want of memory
 };
 
-// Computes nothing: whatever is read back is zero.
+// Computes nothing: whatever is read back is zero, or no number.
 class FaultyBackend final : public NullBackend {
  public:
   explicit FaultyBackend(Faults& faults) : faults_(faults) {}
   void Download(void* host, Mat src) override {
-    float* numbers = static_cast<float*>(host);
-    std::fill_n(numbers, src.rows * src.cols, 0.0f);
-    if (faults_.not_finite) numbers[3] = kNaN;
+    std::fill_n(static_cast<float*>(host), src.rows * src.cols, faults_.not_finite ? kNaN : 0.0f);
   }
   absl::Status Wait() override {
     if (faults_.failing_waits == 0) return absl::OkStatus();
@@ -56,14 +54,17 @@ class FaultyBackend final : public NullBackend {
 
 class EngineHealthTest : public ::testing::Test {
  protected:
-  EngineHealthTest() {
+  EngineHealthTest() { Start({.max_sequences = 1}); }
+  void Start(const EngineOptions& options) {
     auto backend = std::make_unique<FaultyBackend>(faults_);
     auto runner =
         *Runner::Make(*file_, *backend, {.context_length = 64, .chunk = 16, .max_rows = 16});
     const TextConfig& config = runner->model().config();
     const ModelInfo info{.dim = config.dim, .vocabulary_size = config.vocab, .context_length = 64};
-    engine_ = std::make_unique<EngineImpl>(std::move(backend), std::move(runner), info,
-                                           EngineOptions{}, SpecialTokens{});
+    auto engine = std::make_unique<EngineImpl>(std::move(backend), std::move(runner), info, options,
+                                               SpecialTokens{});
+    engine->Start();
+    engine_ = std::move(engine);
   }
 
   static EngineRequest Request() {
@@ -128,6 +129,14 @@ TEST_F(EngineHealthTest, ShortMemoryPasses) {
   }
   EXPECT_EQ(Run(), "OK");
   EXPECT_TRUE(engine_->health().ok());
+}
+
+// A plan without a row is a bug: it ends requests instead of going round for ever.
+TEST_F(EngineHealthTest, PlansThatGiveNothingAreAnError) {
+  Start({.chunk = 0, .max_sequences = 1});
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(Run(), "INTERNAL");
+  EXPECT_EQ(GetErrorDetail(engine_->health()).reason, "INTERNAL");
+  EXPECT_EQ(Run(), "refused: DRAINING");
 }
 
 // Finite numbers that overflow on their way are the client's; others go on being served.

@@ -4,14 +4,17 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <functional>
 #include <limits>
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "common/status/error.h"
 #include "common/time/steady.h"
 #include "tests/decoder_svc/engine/sink.h"
@@ -35,7 +38,11 @@ class EngineTest : public testing::Test {
     engine_ = *std::move(engine);
   }
   static EngineOptions Options() {
-    return {.backend = {.threads = 1}, .context_length = 512, .chunk = 64, .kv_f32 = true};
+    return {.backend = {.threads = 1},
+            .context_length = 512,
+            .chunk = 64,
+            .kv_f32 = true,
+            .max_sequences = 1};
   }
   static EngineRequest Greedy(std::vector<int32_t> prompt, int max_tokens) {
     EngineRequest request;
@@ -44,9 +51,10 @@ class EngineTest : public testing::Test {
     request.max_tokens = max_tokens;
     return request;
   }
-  std::shared_ptr<Sink> Submit(EngineRequest request, std::shared_ptr<Sink> sink = nullptr) {
+  std::shared_ptr<Sink> Submit(EngineRequest request, std::shared_ptr<Sink> sink = nullptr,
+                               Priority priority = Priority::kNormal) {
     if (sink == nullptr) sink = std::make_shared<Sink>();
-    const auto handle = engine_->Submit(*engine_->Reserve(), std::move(request), sink);
+    const auto handle = engine_->Submit(*engine_->Reserve(priority), std::move(request), sink);
     EXPECT_TRUE(handle.ok()) << handle.status();
     if (handle.ok()) handle_ = *handle;
     return sink;
@@ -80,6 +88,7 @@ class EngineTest : public testing::Test {
 
   Goldens text_{"tests/data/model/tiny-text.bin"};
   std::unique_ptr<gguf::File> file_;
+  std::atomic<bool> later_ = false;  // for a clock that leaps
   std::unique_ptr<Engine> engine_;
   Engine::Handle handle_ = 0;
 };
@@ -168,6 +177,72 @@ TEST_F(EngineTest, SeveralAtOnceAnswerAsOneByOne) {
     EXPECT_EQ(sink->tokens, text_.Ints(prompt + ".greedy")) << prompt;
   }
   ExpectIdle();
+}
+
+TEST_F(EngineTest, SeedsSurviveCompanyAndChunks) {
+  const auto sampled = [&](const std::string& prompt, uint64_t seed) {
+    EngineRequest request = Greedy(text_.Ints(prompt + ".tokens"), 24);
+    request.client = prompt;
+    request.sampling = {.temperature = 1.5f, .seed = seed};
+    return Submit(std::move(request));
+  };
+  Start(Options());
+  const auto alone = sampled("long", 7);
+  alone->Wait();
+  EngineOptions options = Options();
+  options.max_sequences = 4;
+  options.chunk = 16;
+  options.stall_target = absl::ZeroDuration();
+  Start(options);
+  std::vector<std::shared_ptr<Sink>> others = {sampled("short", 1), sampled("medium", 2)};
+  const auto together = sampled("long", 7);
+  others.push_back(sampled("long", 8));
+  ASSERT_TRUE(together->Wait().ok()) << together->Wait().status();
+  EXPECT_EQ(together->tokens, alone->tokens);
+  for (const auto& sink : others) EXPECT_TRUE(sink->Wait().ok());
+  EXPECT_NE(others.back()->tokens, alone->tokens);
+  ExpectIdle();
+}
+
+// One ends while it writes, one while it reads, one while it waits; whoever is beside them goes on
+// as if nothing had happened.
+TEST_F(EngineTest, EndsSomeOfSeveral) {
+  for (const bool by_deadline : {false, true}) {
+    EngineOptions options = Options();
+    options.max_sequences = 3;
+    options.chunk = 8;
+    Start(options);
+    const auto stays = std::make_shared<Sink>(), writes = std::make_shared<Sink>(),
+               reads = std::make_shared<Sink>(), waits = std::make_shared<Sink>();
+    Event all_here;
+    std::vector<Engine::Handle> handles;
+    stays->on_prefill = [&](int) { all_here.WaitForNotification(); };
+    reads->on_prefill = [&](int) {
+      if (writes->tokens.empty() || handles.empty()) return;
+      for (const Engine::Handle handle : std::exchange(handles, {})) engine_->Cancel(handle);
+    };
+    Submit(Greedy(text_.Ints("medium.tokens"), 24), stays);
+    for (const auto& [prompt, sink] :
+         {std::pair("short", writes), std::pair("long", reads), std::pair("short", waits)}) {
+      EngineRequest request = Greedy(text_.Ints(absl::StrCat(prompt, ".tokens")), 0);
+      if (by_deadline) request.time_limit = absl::Milliseconds(20);
+      Submit(std::move(request), sink);
+      if (!by_deadline) handles.push_back(handle_);
+    }
+    all_here.Notify();
+    const auto code =
+        by_deadline ? absl::StatusCode::kDeadlineExceeded : absl::StatusCode::kCancelled;
+    for (const auto& sink : {writes, reads, waits}) EXPECT_EQ(sink->Wait().status().code(), code);
+    if (!by_deadline) {
+      EXPECT_FALSE(writes->tokens.empty());
+      EXPECT_FALSE(reads->prefill.empty());
+      EXPECT_TRUE(reads->tokens.empty());
+      EXPECT_TRUE(waits->prefill.empty());
+    }
+    ASSERT_TRUE(stays->Wait().ok()) << stays->Wait().status();
+    EXPECT_EQ(stays->tokens, text_.Ints("medium.greedy"));
+    ExpectIdle();
+  }
 }
 
 TEST_F(EngineTest, StopsAtAStopToken) {
@@ -337,6 +412,61 @@ TEST_F(EngineTest, DeadlinesEndRequests) {
   ExpectIdle();
 }
 
+// Held in the middle of its answer, while another one is answered.
+TEST_F(EngineTest, HoldsWhoHasNoRoom) {
+  EngineOptions options = Options();
+  options.max_sequences = 2;
+  Start(options);
+  const auto slow = std::make_shared<Sink>();
+  slow->on_token = [&](const SampledToken&) {
+    slow->has_room = slow->tokens.size() != 5;
+    return true;
+  };
+  Submit(Greedy(text_.Ints("medium.tokens"), 24), slow);
+  const auto other = Submit(Greedy(text_.Ints("short.tokens"), 24));
+  ASSERT_TRUE(other->Wait().ok());
+  EXPECT_EQ(other->tokens, text_.Ints("short.greedy"));
+  while (engine_->load().held == 0) absl::SleepFor(absl::Milliseconds(1));
+  const EngineLoad load = engine_->load();
+  EXPECT_EQ(load.running, 1);
+  EXPECT_GT(load.kv_bytes_used, 0u);
+  const absl::Duration beat = engine_->last_step();
+  while (engine_->last_step() == beat) absl::SleepFor(absl::Milliseconds(1));
+  EXPECT_EQ(slow->tokens.size(), 5u);
+  EXPECT_TRUE(Submit(Greedy({2, 5}, 2))->Wait().ok()) << "there is a place left";
+  slow->has_room = true;
+  ASSERT_TRUE(slow->Wait().ok()) << slow->Wait().status();
+  EXPECT_EQ(slow->tokens, text_.Ints("medium.greedy"));
+  ExpectIdle();
+}
+
+TEST_F(EngineTest, EndsWhoIsHeld) {
+  enum class By { kLimit, kCancel, kDeadline, kShutdown };
+  for (const By by : {By::kLimit, By::kCancel, By::kDeadline, By::kShutdown}) {
+    later_ = false;
+    EngineOptions options = Options();
+    options.clock = [&] { return SteadyNow() + (later_ ? absl::Hours(1) : absl::ZeroDuration()); };
+    Start(options);
+    const auto held = std::make_shared<Sink>();
+    held->has_room = false;
+    EngineRequest request = Greedy({2, 5}, 0);
+    if (by == By::kDeadline) request.time_limit = absl::Minutes(30);
+    Submit(std::move(request), held);
+    while (engine_->load().held == 0) absl::SleepFor(absl::Milliseconds(1));
+    if (by == By::kLimit || by == By::kDeadline) later_ = true;
+    if (by == By::kCancel) engine_->Cancel(handle_);
+    if (by == By::kShutdown) engine_->Shutdown();
+    const std::string reason = GetErrorDetail(held->Wait().status()).reason;
+    EXPECT_EQ(reason, by == By::kLimit      ? "CLIENT_TOO_SLOW"
+                      : by == By::kCancel   ? "CANCELLED"
+                      : by == By::kDeadline ? "DEADLINE_EXCEEDED"
+                                            : "DRAIN_DEADLINE");
+    EXPECT_EQ(held->tokens.size(), 1u) << "the prompt's last row gives one";
+    ExpectIdle();
+    EXPECT_EQ(engine_->load().held, 0);
+  }
+}
+
 TEST_F(EngineTest, RefusesWhenTheQueueIsFull) {
   EngineOptions options = Options();
   options.max_queue = 2;
@@ -398,6 +528,33 @@ TEST_F(EngineTest, TellsWhoIsBefore) {
   EXPECT_EQ(engine_->Position(handle_), 0);
 }
 
+TEST_F(EngineTest, BatchRequestsWaitForNormalOnes) {
+  EngineOptions options = Options();
+  options.max_queue = 3;
+  Start(options);
+  ASSERT_TRUE(Submit(Greedy({2, 5}, 4))->Wait().ok());  // measured
+  Event gate;
+  const auto running = Block(gate);
+  const absl::Duration wait = engine_->load().expected_wait;
+  const auto batch = std::make_shared<Sink>(), normal = std::make_shared<Sink>();
+  normal->on_token = [&](const SampledToken&) { return batch->prefill.empty(); };
+  Submit(Greedy({2, 5}, 4), batch, Priority::kBatch);
+  const Engine::Handle first = handle_;
+  EXPECT_EQ(engine_->Position(first), 1);
+  EXPECT_EQ(engine_->load().expected_wait, wait) << "of a normal request";
+  EXPECT_TRUE(engine_->Reserve(Priority::kBatch).ok()) << "given back at once";
+  Submit(Greedy({2, 5}, 4), normal);
+  EXPECT_EQ(engine_->Position(handle_), 1);
+  EXPECT_EQ(engine_->Position(first), 2);
+  EXPECT_GT(engine_->load().expected_wait, wait);
+  EXPECT_EQ(GetErrorDetail(engine_->Reserve(Priority::kBatch).status()).reason, "QUEUE_FULL");
+  EXPECT_TRUE(engine_->Reserve().ok());
+  gate.Notify();
+  EXPECT_EQ(normal->Wait()->completion_tokens, 4);
+  EXPECT_EQ(batch->Wait()->completion_tokens, 4);
+  ExpectIdle();
+}
+
 TEST_F(EngineTest, RefusesWhoWouldWaitTooLong) {
   EngineOptions options = Options();
   options.max_wait = absl::ZeroDuration();
@@ -420,8 +577,9 @@ TEST_F(EngineTest, RefusesWhoWouldWaitTooLong) {
   ASSERT_TRUE(Submit(Greedy({2, 5}, 4))->Wait().ok());
   Event second_gate;
   const auto second = Block(second_gate);
-  EXPECT_FALSE(engine_->Reserve(absl::Nanoseconds(1)).ok()) << "its own patience counts, too";
-  EXPECT_TRUE(engine_->Reserve(absl::Hours(1)).ok());
+  EXPECT_FALSE(engine_->Reserve(Priority::kNormal, absl::Nanoseconds(1)).ok())
+      << "its own patience counts, too";
+  EXPECT_TRUE(engine_->Reserve(Priority::kNormal, absl::Hours(1)).ok());
   second_gate.Notify();
   second->Wait();
 }

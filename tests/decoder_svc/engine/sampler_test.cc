@@ -7,10 +7,12 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <numeric>
 #include <set>
 #include <vector>
 
 #include "common/status/error.h"
+#include "tests/decoder_svc/engine/known_row.h"
 
 namespace softsplice {
 namespace {
@@ -33,9 +35,10 @@ std::vector<float> Logs(std::vector<double> probabilities) {
 std::map<int32_t, int> Counts(const SamplingOptions& options, std::vector<float> logits, int draws,
                               const std::vector<int32_t>& banned = {}) {
   Sampler sampler(options, banned, {}, 0);
+  const KnownRow row(logits);
   std::map<int32_t, int> counts;
   for (int i = 0; i < draws; ++i) {
-    const auto token = sampler.Sample(absl::MakeSpan(logits));
+    const auto token = sampler.Sample(row.For(sampler));
     EXPECT_TRUE(token.ok()) << token.status();
     ++counts[token->chosen.token];
   }
@@ -52,7 +55,8 @@ std::set<int32_t> Tokens(const SamplingOptions& options, const std::vector<float
 int32_t Greedy(SamplingOptions options, std::vector<float> logits,
                const std::vector<int32_t>& prompt = {}) {
   options.temperature = 0;
-  return Sampler(options, {}, prompt, 0).Sample(absl::MakeSpan(logits))->chosen.token;
+  Sampler sampler(options, {}, prompt, 0);
+  return sampler.Sample(KnownRow(logits).For(sampler))->chosen.token;
 }
 
 // Pearson's chi-square of `counts` against `probabilities`.
@@ -168,7 +172,7 @@ TEST(SamplerTest, FrequencyAndPresenceCountTheAnswerOnly) {
   std::vector<float> logits = {3, 1.6f, 1.1f};
   std::vector<int32_t> tokens;
   for (int i = 0; i < 5; ++i) {
-    tokens.push_back(sampler.Sample(absl::MakeSpan(logits))->chosen.token);
+    tokens.push_back(sampler.Sample(KnownRow(logits).For(sampler))->chosen.token);
   }
   // 3; then 3 - 1.5 < 1.6; then 1.5 beats 1.6 - 1.5 and 1.1; then 3 - 2 = 1 loses to 1.1.
   EXPECT_THAT(tokens, ElementsAre(0, 1, 0, 2, 0));
@@ -179,7 +183,7 @@ TEST(SamplerTest, LogprobsAreOfTheUnmodifiedLogits) {
   std::vector<float> logits = Logs(kFour);
   const std::vector<float> before = logits;
   Sampler sampler(options, {}, {}, 4);
-  const auto sampled = sampler.Sample(absl::MakeSpan(logits));
+  const auto sampled = sampler.Sample(KnownRow(logits).For(sampler));
   ASSERT_TRUE(sampled.ok());
   EXPECT_EQ(sampled->chosen.token, 3);
   EXPECT_NEAR(sampled->chosen.logprob, std::log(0.3), 1e-6);
@@ -203,13 +207,77 @@ TEST(SamplerTest, SeedsDecide) {
     std::vector<float> copy = logits;
     std::vector<int32_t> tokens;
     for (int i = 0; i < 16; ++i) {
-      tokens.push_back(sampler.Sample(absl::MakeSpan(copy))->chosen.token);
+      tokens.push_back(sampler.Sample(KnownRow(copy).For(sampler))->chosen.token);
     }
     return tokens;
   };
   EXPECT_EQ(draw(5), draw(5));
   EXPECT_NE(draw(5), draw(6));
-  EXPECT_NE(draw(DrawSeed()), draw(DrawSeed()));
+  EXPECT_NE(draw(5), draw(5 + (uint64_t{1} << 32))) << "all of its bits";
+}
+
+// Filters that keep what is drawn change nothing, whichever way the candidates are found.
+TEST(SamplerTest, DrawsTheSameThroughEveryFilter) {
+  const auto draw = [&](int top_k, float top_p, float min_p) {
+    SamplingOptions options = Plain();
+    options.top_k = top_k;
+    options.top_p = top_p;
+    options.min_p = min_p;
+    Sampler sampler(options, {}, {}, 0);
+    std::vector<float> logits = Logs(kFour);
+    std::vector<int32_t> tokens;
+    for (int i = 0; i < 100; ++i) {
+      tokens.push_back(sampler.Sample(KnownRow(logits).For(sampler))->chosen.token);
+    }
+    return tokens;
+  };
+  const std::vector<int32_t> plain = draw(0, 1, 0);
+  EXPECT_EQ(draw(4, 1, 0), plain);
+  EXPECT_EQ(draw(4, 0.99f, 0), plain);
+  EXPECT_EQ(draw(0, 0.99f, 0), plain);
+  EXPECT_EQ(draw(0, 1, 0.01f), plain);
+  EXPECT_NE(draw(3, 1, 0), plain);
+}
+
+TEST(SamplerTest, TakesFromTheBestLogitsWhatItWouldTakeFromAll) {
+  std::vector<float> logits;
+  for (int i = 0; i < 3000; ++i) logits.push_back(static_cast<float>(i * 7919 % 3001) / 150);
+  const KnownRow row(logits);
+  const std::vector<int32_t> banned = {row.Best().ids[0], row.Best().ids[5], 12};
+  for (SamplingOptions options :
+       {SamplingOptions{.temperature = 0}, SamplingOptions{.temperature = 0, .top_k = 0},
+        SamplingOptions{}, SamplingOptions{.top_k = 253, .top_p = 1, .min_p = 0.001f},
+        SamplingOptions{.temperature = 9, .top_k = 200, .logit_bias = {{7, kBan}}}}) {
+    options.seed = 3;
+    Sampler best(options, banned, {}, 20), all(options, banned, {}, 20);
+    ASSERT_FALSE(best.needs_all());
+    for (int i = 0; i < 50; ++i) {
+      const SampledToken a = *best.Sample(row.Best()), b = *all.Sample(row.All());
+      EXPECT_EQ(a.chosen.token, b.chosen.token);
+      EXPECT_EQ(a.chosen.logprob, b.chosen.logprob);
+      ASSERT_EQ(a.alternatives.size(), 20u);
+      for (size_t j = 0; j < 20; ++j) {
+        EXPECT_EQ(a.alternatives[j].token, b.alternatives[j].token) << "bans do not count";
+      }
+    }
+  }
+}
+
+TEST(SamplerTest, NeedsAllLogitsWhenTheBestDoNotSuffice) {
+  const auto needs = [](const SamplingOptions& options, int banned) {
+    std::vector<int32_t> tokens(banned);
+    std::iota(tokens.begin(), tokens.end(), 0);
+    return Sampler(options, tokens, {}, 0).needs_all();
+  };
+  EXPECT_FALSE(needs({.top_k = 250}, 6));
+  EXPECT_TRUE(needs({.top_k = 250}, 7));
+  EXPECT_TRUE(needs({.top_k = 0}, 0));
+  EXPECT_FALSE(needs({.temperature = 0, .top_k = 0}, 255));
+  EXPECT_TRUE(needs({.temperature = 0, .top_k = 0}, 256));
+  EXPECT_TRUE(needs({.repetition_penalty = 1.1f}, 0));
+  EXPECT_TRUE(needs({.presence_penalty = 1}, 0));
+  EXPECT_TRUE(needs({.logit_bias = {{3, 1}}}, 0));
+  EXPECT_FALSE(needs({.logit_bias = {{3, kBan}}}, 0));
 }
 
 TEST(SamplerTest, BiasesOfOneTokenAddUp) {
@@ -261,7 +329,7 @@ TEST(SamplerTest, SaysWhenNoTokenIsLeft) {
       options.logit_bias = {{0, kBan}, {1, kBan}};
       std::vector<float> logits = {1, 2, 3};
       Sampler sampler(options, std::vector<int32_t>{2}, {}, 0);
-      const absl::Status status = sampler.Sample(absl::MakeSpan(logits)).status();
+      const absl::Status status = sampler.Sample(KnownRow(logits).For(sampler)).status();
       EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
       EXPECT_EQ(GetErrorDetail(status).reason, "NO_TOKEN_LEFT");
       EXPECT_THAT(logits, ElementsAre(1, 2, 3)) << "restored";
@@ -279,14 +347,14 @@ TEST(SamplerTest, FoldsToOneEntryAToken) {
 }
 
 TEST(SamplerTest, RefusesLogitsThatAreNotFinite) {
-  for (float bad :
-       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), kBan}) {
-    std::vector<float> logits = {1, bad, 2};
-    for (float temperature : {0.0f, 1.0f}) {
-      Sampler sampler({.temperature = temperature}, {}, {}, 0);
-      EXPECT_EQ(sampler.Sample(absl::MakeSpan(logits)).status().code(),
-                absl::StatusCode::kInternal);
-    }
+  std::vector<float> logits = {1, 2};
+  RowLogits bad = KnownRow(logits).Best();
+  bad.max = bad.log_sum = std::numeric_limits<float>::quiet_NaN();
+  for (float temperature : {0.0f, 1.0f}) {
+    const absl::Status status =
+        Sampler({.temperature = temperature}, {}, {}, 0).Sample(bad).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+    EXPECT_EQ(GetErrorDetail(status).reason, "MODEL_NOT_FINITE");
   }
 }
 

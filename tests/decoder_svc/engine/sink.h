@@ -1,6 +1,7 @@
 // A sink that keeps all it hears.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <vector>
 
@@ -13,11 +14,13 @@ class Sink : public TokenSink {
  public:
   std::function<void(int read)> on_prefill;
   std::function<bool(const SampledToken&)> on_token;
+  std::atomic<bool> has_room = true;
 
   void OnPrefill(int read, int) override {
     prefill.push_back(read);
     if (on_prefill) on_prefill(read);
   }
+  bool HasRoom() override { return has_room; }
   bool OnToken(const SampledToken& token) override {
     tokens.push_back(token.chosen.token);
     sampled.push_back(token);

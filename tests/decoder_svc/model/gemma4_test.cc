@@ -40,10 +40,16 @@ class Trunk {
 
   std::vector<float> Run(int first, absl::Span<const int32_t> tokens, int logit_rows,
                          absl::Span<const SoftRun> soft = {}, const Tap& tap = {}) {
-    const StepPart part{.first = first, .tokens = tokens, .soft = soft, .logit_rows = logit_rows};
-    auto logits = runner_->Run({part}, tap);
-    EXPECT_TRUE(logits.ok()) << logits.status();
-    return {logits->begin(), logits->end()};
+    const auto rows = runner_->Run({{.first = first,
+                                     .tokens = tokens,
+                                     .soft = soft,
+                                     .logit_rows = logit_rows,
+                                     .all_logits = true}},
+                                   tap);
+    EXPECT_TRUE(rows.ok()) << rows.status();
+    std::vector<float> logits;
+    for (const RowLogits& row : *rows) logits.insert(logits.end(), row.all.begin(), row.all.end());
+    return logits;
   }
 
   // Runs the whole prompt and goes on greedily.

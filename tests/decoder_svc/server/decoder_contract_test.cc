@@ -29,7 +29,9 @@ TEST_F(DecoderContract, RefusesWhatItDoesNotServe) {
   };
   refused("session_id: 'x'", "session_id");
   refused("json_schema: '{}'", "json_schema");
-  refused("priority: PRIORITY_BATCH", "priority");
+  v1::GenerateRequest urgent = Hello();
+  urgent.set_priority(static_cast<v1::Priority>(3));
+  ExpectError(urgent, absl::StatusCode::kUnimplemented, "priority");
   refused("chat { tools { name: 'x' } }", "chat.tools");
   refused("chat { tool_choice { mode: TOOL_CHOICE_MODE_NONE } }", "chat.tool_choice");
   refused("chat { parallel_tool_calls: false }", "chat.parallel_tool_calls");
@@ -38,6 +40,18 @@ TEST_F(DecoderContract, RefusesWhatItDoesNotServe) {
   v1::GenerateRequest normal = Hello();
   normal.MergeFrom(Parse("priority: PRIORITY_NORMAL no_prefix_cache: true cache_salt: 'x'"));
   EXPECT_TRUE(Generate(normal).status.ok());
+}
+
+TEST_F(DecoderContract, HandsOverThePriority) {
+  engine_.script = {10};
+  v1::GenerateRequest request = Hello();
+  for (const auto& [asked, told] : {std::pair(v1::PRIORITY_BATCH, Priority::kBatch),
+                                    std::pair(v1::PRIORITY_NORMAL, Priority::kNormal),
+                                    std::pair(v1::PRIORITY_UNSPECIFIED, Priority::kNormal)}) {
+    request.set_priority(asked);
+    EXPECT_TRUE(Generate(request).status.ok());
+    EXPECT_EQ(engine_.last_priority(), told);
+  }
 }
 
 // Three texts of 16 MiB stopped all RPCs for 14 s.
@@ -122,27 +136,55 @@ TEST_F(DecoderContract, TellsProgressWhileItsMediaAreEncoded) {
   EXPECT_TRUE(reader->Finish().ok());
 }
 
-// It costs its memory until then; the engine does not wait for it.
-TEST_F(DecoderContract, LeavesAClientThatReadsNothing) {
-  engine_.script.assign(200'000, 10);
-  engine_.endless = true;
-  v1::GenerateRequest request = Hello();
-  request.set_logprobs(20);
-  // One that takes no more than it reads.
-  grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
-  const auto stub = v1::DecoderService::NewStub(
-      grpc::CreateCustomChannel(server_->address(), grpc::InsecureChannelCredentials(), arguments));
-  grpc::ClientContext context;
-  auto reader = stub->Generate(&context, request);
-  bool ran = false;
-  for (int i = 0; i < 6000 && (!ran || engine_.load().running > 0); ++i) {
-    ran = ran || engine_.load().running > 0;
-    EXPECT_LT(border_.live_bytes(), 8u << 20);
-    absl::SleepFor(absl::Milliseconds(10));
+// Clients that take no more than they read, of an answer whose tokens are about 360 bytes each.
+class SlowReader : public DecoderContract {
+ protected:
+  SlowReader() {
+    request_.set_logprobs(20);
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+    stub_ = v1::DecoderService::NewStub(grpc::CreateCustomChannel(
+        server_->address(), grpc::InsecureChannelCredentials(), arguments));
   }
-  EXPECT_TRUE(ran);
-  EXPECT_EQ(engine_.load().running, 0);
+  template <class Condition>
+  void WaitFor(Condition condition) {
+    while (!condition()) {
+      // What the answer may hold and the token after, what is being written, and the request.
+      EXPECT_LT(border_.live_bytes(), (1u << 20) + (256u << 10));
+      absl::SleepFor(absl::Milliseconds(5));
+    }
+  }
+
+  v1::GenerateRequest request_ = Hello();
+  grpc::ClientContext client_;
+};
+
+TEST_F(SlowReader, IsHeldAndGoesOn) {
+  for (int i = 0; i < 12'000; ++i) engine_.script.push_back(10 + i % 50);
+  auto reader = stub_->Generate(&client_, request_);
+  WaitFor([&] { return engine_.holds > 0; });
+  Answer answer;
+  uint64_t bytes = 0;
+  for (v1::GenerateResponse message; reader->Read(&message);) {
+    bytes += message.ByteSizeLong();
+    answer.messages.push_back(message);
+  }
+  ASSERT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(answer.tokens(), std::vector<uint32_t>(engine_.script.begin(), engine_.script.end()));
+  EXPECT_EQ(answer.finished().usage().completion_tokens(), 12'000u);
+  EXPECT_LT(answer.messages.size(), 10'000u) << "what waits is merged";
+  // From one time to the next much has to be read.
+  EXPECT_GT(bytes, 3u << 20);
+  EXPECT_LE(engine_.holds, static_cast<int>(1 + bytes / (768 << 10)));
+}
+
+// It costs its memory until then.
+TEST_F(SlowReader, IsLeftIfItReadsNothing) {
+  engine_.script = {10};
+  engine_.endless = true;
+  engine_.max_hold = absl::Milliseconds(100);
+  auto reader = stub_->Generate(&client_, request_);
+  WaitFor([&] { return engine_.holds > 0 && engine_.load().running == 0; });
   v1::GenerateResponse message;
   while (reader->Read(&message)) continue;
   EXPECT_EQ(GetErrorDetail(FromGrpcStatus(reader->Finish())).reason, "CLIENT_TOO_SLOW");

@@ -134,7 +134,8 @@ class DecoderService : public testing::Test {
                       .backend = "none",
                       .dim = 4,
                       .vocabulary_size = tokenizer_.size(),
-                      .context_length = kContext}};
+                      .context_length = kContext,
+                      .max_sequences = 3}};
   Workers workers_{2};
   const std::string encoder_address_ = TestAddress("encoder");
   FakeEncoderService encoder_;

@@ -268,9 +268,10 @@ TEST_F(DecoderService, CancelWhileEncodingReachesTheEncoder) {
   EXPECT_TRUE(cancelled);
 }
 
+// What is kept for a client holds most answers; SlowReader has one that it does not.
 TEST_F(DecoderService, ASlowClientDoesNotHoldTheEngine) {
-  // More than any window between client and server takes.
-  engine_.script.assign(20'000, tokenizer_.Encode("word", false).at(0));
+  // More than the first window between client and server takes, less than a mebibyte.
+  engine_.script.assign(2'500, tokenizer_.Encode("word", false).at(0));
   v1::GenerateRequest request = Hello();
   request.set_logprobs(20);
   grpc::ClientContext context;
@@ -281,10 +282,15 @@ TEST_F(DecoderService, ASlowClientDoesNotHoldTheEngine) {
     absl::SleepFor(absl::Milliseconds(5));
   }
   EXPECT_EQ(engine_.load().running, 0);
-  size_t tokens = 0;
-  while (reader->Read(&message)) tokens += message.delta().token_ids_size();
+  EXPECT_EQ(engine_.holds, 0);
+  size_t tokens = 0, bytes = 0;
+  while (reader->Read(&message)) {
+    tokens += message.delta().token_ids_size();
+    bytes += message.ByteSizeLong();
+  }
   EXPECT_TRUE(reader->Finish().ok());
-  EXPECT_EQ(tokens, 20'000u);
+  EXPECT_EQ(tokens, 2'500u);
+  EXPECT_GT(bytes, 512u << 10);
 }
 
 TEST_F(DecoderService, CountsTokensWithoutEncoding) {
@@ -332,6 +338,7 @@ TEST_F(DecoderService, TellsWhatItIs) {
   EXPECT_EQ(info.model_name(), "fake");
   EXPECT_EQ(info.dim(), 4u);
   EXPECT_EQ(info.context_length(), 200u);
+  EXPECT_EQ(info.max_sequences(), 3u);
   EXPECT_EQ(info.encoder_fingerprint(), encoder_.fingerprint);
   ASSERT_EQ(info.encoders_size(), 1);
   EXPECT_EQ(info.encoders(0).address(), encoder_address_);

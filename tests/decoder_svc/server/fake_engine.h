@@ -1,7 +1,7 @@
 // An engine that says what the test tells it to.
 #pragma once
 
-#include <condition_variable>
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "absl/time/clock.h"
+#include "common/status/error.h"
+#include "common/status/reasons.h"
 #include "common/time/steady.h"
 #include "decoder_svc/engine/engine.h"
 
@@ -26,9 +28,11 @@ class FakeEngine final : public Engine {
   // Tokens of every answer; then the stop token, or CANCELLED once `endless` and cancelled.
   std::vector<int32_t> script;
   bool endless = false;
+  absl::Duration max_hold = absl::InfiniteDuration();
   absl::Status reserve_error;
   absl::Status submit_error;
   absl::Status result_error;
+  std::atomic<int> holds = 0;  // how often it waited for room
   EngineFinish finish = EngineFinish::kStopToken;
   int32_t stop_token = 1;
 
@@ -37,17 +41,23 @@ class FakeEngine final : public Engine {
     return last_;
   }
 
-  absl::StatusOr<Place> Reserve(absl::Duration /*patience*/) override {
+  Priority last_priority() const {
+    const std::lock_guard lock(mutex_);
+    return last_priority_;
+  }
+
+  absl::StatusOr<Place> Reserve(Priority priority, absl::Duration /*patience*/) override {
     if (!reserve_error.ok()) return reserve_error;
     const std::lock_guard lock(mutex_);
     ++load_.reserved;
-    return MakePlace();
+    return MakePlace(priority);
   }
-  absl::StatusOr<Handle> Submit(Place /*place*/, EngineRequest request,
+  absl::StatusOr<Handle> Submit(Place place, EngineRequest request,
                                 std::shared_ptr<TokenSink> sink) override {
     if (!submit_error.ok()) return submit_error;
     const std::lock_guard lock(mutex_);
     last_ = request;
+    last_priority_ = place.priority();
     const Handle handle = ++handles_;
     cancelled_[handle] = false;
     ++load_.running;
@@ -76,7 +86,7 @@ class FakeEngine final : public Engine {
   void Shutdown() override {}
 
  private:
-  void GiveBack() override {
+  void GiveBack(Priority /*priority*/) override {
     const std::lock_guard lock(mutex_);
     --load_.reserved;
   }
@@ -87,7 +97,8 @@ class FakeEngine final : public Engine {
                       .time_to_first_token = absl::Milliseconds(25),
                       .total = absl::Milliseconds(100)};
     for (size_t i = 0; endless || i < script.size(); ++i) {
-      if (IsCancelled(handle)) return absl::CancelledError("cancelled");
+      const absl::Status status = WaitForRoom(handle, sink);
+      if (!status.ok()) return status;
       SampledToken token{.chosen = {script[i % script.size()], -0.5f}};
       for (int k = 0; k < alternatives; ++k) token.alternatives.push_back({k + 10, -1.f - k});
       ++result.completion_tokens;
@@ -100,6 +111,18 @@ class FakeEngine final : public Engine {
     if (!result_error.ok()) return result_error;
     return result;
   }
+  absl::Status WaitForRoom(Handle handle, TokenSink& sink) {
+    const absl::Duration give_up = SteadyNow() + max_hold;
+    bool held = false;
+    while (!IsCancelled(handle) && !sink.HasRoom() && SteadyNow() < give_up) {
+      if (!std::exchange(held, true)) ++holds;
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+    if (IsCancelled(handle)) return absl::CancelledError("cancelled");
+    if (SteadyNow() < give_up) return absl::OkStatus();
+    return MakeError(absl::StatusCode::kResourceExhausted, "held",
+                     {.reason = reason::kClientTooSlow});
+  }
   bool IsCancelled(Handle handle) const {
     const std::lock_guard lock(mutex_);
     return cancelled_.at(handle);
@@ -108,6 +131,7 @@ class FakeEngine final : public Engine {
   const ModelInfo info_;
   mutable std::mutex mutex_;
   EngineRequest last_;
+  Priority last_priority_ = Priority::kNormal;
   EngineLoad load_;
   Handle handles_ = 0;
   std::map<Handle, bool> cancelled_;

@@ -153,7 +153,7 @@ HostMat AttentionStep::Reference(Backend& ref, bool of_absolutes) const {
 HostMat AttentionStep::Run(Backend& device, bool one_row_each) const {
   Device on(device);
   AttentionCall call = CallOn(on, v);
-  call.one_row_each = one_row_each;
+  call.rows.one_row_each = one_row_each;
   const AttentionScratchSize size = ScratchFor(call);
   const Filled<float> partials(size.partials, 0xff);
   const Filled<unsigned> counters(size.counters, 0);

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/cuda/elementwise.h"
 #include "tests/kernels/cuda/matmul_testing.h"
 
 namespace softsplice::cuda {
@@ -223,6 +224,31 @@ TEST(GatedMatmul, IsTheGeluOfOneProductTimesAnother) {
           ASSERT_NEAR(got[i], want, 12 * 0x1p-24 * std::fabs(1.0 * gates[i] * ups[i])) << i;
           ASSERT_EQ(got_rounded[i], BF16ToFloat(FloatToBF16(got[i]))) << i;
         }
+      }
+    }
+  }
+}
+
+TEST(MatmulGelu, IsTheGeluOfTheProductTimesNumbers) {
+  std::mt19937 random(31);
+  for (const Type type : {Type::kF16, Type::kQ4_0, Type::kQ4_K, Type::kQ6_K}) {
+    constexpr size_t kOuts = 72, kCols = 256;
+    Weight w = PackedOnDevice(TestWeight(type, kOuts, kCols, random));
+    if (type == Type::kQ4_0) w.out_hi = 0.25f;
+    for (const size_t rows : {1, 9, 64, 100}) {
+      for (const Way& way : kWays) {
+        SCOPED_TRACE(absl::StrCat(softsplice::testing::Name(type), " ", way.name, " ", rows));
+        const Gelu gelu = rows == 9 ? Gelu::kQuick : Gelu::kTanh;
+        const std::vector<float> x = Normals(rows * kCols, 19);
+        const DeviceRows on_device(x, kCols, way.type, 8);
+        const DeviceRows times(Normals(rows * kOuts, 23), kOuts, DType::kF32, 1);
+        const DeviceRows y(static_cast<int>(rows), kOuts, DType::kF32, 3);
+        ASSERT_EQ(
+            LaunchMatmulGelu(nullptr, y.mat(), on_device.mat(), w, times.mat(), gelu, way.exact),
+            cudaSuccess);
+        const DeviceRows apart(Multiply(x, w, way), kOuts, DType::kF32);
+        ASSERT_EQ(LaunchGeluMul(nullptr, apart.mat(), times.mat(), gelu), cudaSuccess);
+        EXPECT_EQ(y.Read(), apart.Read());
       }
     }
   }

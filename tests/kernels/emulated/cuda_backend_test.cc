@@ -2,6 +2,7 @@
 // tells errors. What its ops compute is tested with all other backends'.
 #include "kernels/cuda/cuda_backend.h"
 
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -146,7 +147,88 @@ TEST_F(CudaBackendTest, NeedsADriverAndTheDevice) {
   emulation::faults.devices = cudaErrorInsufficientDriver;
   const absl::Status status = MakeCudaBackend({}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(status.message(), HasSubstr("driver version is insufficient"));
+  EXPECT_THAT(status.message(), HasSubstr("there is no driver"));
+}
+
+TEST_F(CudaBackendTest, ReplaysWhatItRecorded) {
+  const auto backend = Make();
+  const Owned x(*backend, 2, 3), y(*backend, 2, 3), z(*backend, 2, 3);
+  int calls = 0;
+  std::vector<float> sum(6, 0);
+  for (int step = 1; step <= 5; ++step) {
+    const std::vector<float> host(6, static_cast<float>(step));
+    backend->Upload(y.mat, host.data());
+    backend->Replay(7, [&] {
+      ++calls;
+      backend->Add(x.mat, y.mat);
+      backend->Scale(x.mat, 0.5f);
+    });
+    backend->Replay(8, [&] { backend->Add(z.mat, y.mat); });
+    for (float& value : sum) value = (value + static_cast<float>(step)) * 0.5f;
+    EXPECT_EQ(Read(*backend, x.mat), sum) << "step " << step;
+  }
+  EXPECT_EQ(calls, 2) << "once as it is, once to record it";
+  EXPECT_EQ(Read(*backend, z.mat), std::vector<float>(6, 1 + 2 + 3 + 4 + 5));
+}
+
+// What was recorded has the addresses of memory that an op in between took anew. A run that takes
+// memory itself does not count as the first.
+TEST_F(CudaBackendTest, RecordsAgainWhenMemoryHasMoved) {
+  const auto backend = Make();
+  const Owned logits(*backend, 1, 4), many(*backend, 4, 9000), ids(*backend, 4, 2),
+      values(*backend, 4, 2), stats(*backend, 4, 2);
+  const auto top = [&](Mat of) {
+    Mat tokens = ids.mat.Rows(0, of.rows);
+    tokens.type = DType::kI32;
+    backend->TopLogits(tokens, values.mat.Rows(0, of.rows), stats.mat.Rows(0, of.rows), of);
+  };
+  int calls = 0;
+  for (int step = 0; step < 8; ++step) {
+    if (step == 4) top(many.mat);
+    const std::vector<float> host = {0, static_cast<float>(step), -1, 0.5f};
+    backend->Upload(logits.mat, host.data());
+    backend->Replay(1, [&] {
+      ++calls;
+      top(logits.mat);
+    });
+    EXPECT_EQ(Read(*backend, values.mat.Rows(0, 1)),
+              (std::vector<float>{std::max(host[1], 0.5f), step == 0 ? 0 : 0.5f}))
+        << "step " << step;
+  }
+  EXPECT_EQ(calls, 3 + 2);
+}
+
+TEST_F(CudaBackendTest, KeepsNoRecordOfWhatFailed) {
+  const auto backend = Make();
+  const Owned logits(*backend, 1, 4), values(*backend, 1, 2), stats(*backend, 1, 2);
+  const std::vector<float> host = {0, 3, -1, 0.5f};
+  backend->Upload(logits.mat, host.data());
+  const Owned room(*backend, 1, 2);
+  Mat ids = room.mat;
+  ids.type = DType::kI32;
+  const auto top = [&] { backend->TopLogits(ids, values.mat, stats.mat, logits.mat); };
+  emulation::faults.allocation = 1;
+  backend->Replay(1, top);
+  EXPECT_EQ(backend->Wait().code(), absl::StatusCode::kResourceExhausted);
+  for (int step = 0; step < 3; ++step) {
+    backend->Replay(1, top);
+    EXPECT_EQ(Read(*backend, values.mat), (std::vector<float>{3, 0.5f}));
+  }
+}
+
+TEST_F(CudaBackendTest, NeedsADeviceThatRunsAllKernels) {
+  const auto refusal = [] {
+    const absl::Status status = MakeCudaBackend({}).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_EQ(GetErrorDetail(status).reason, reason::kUnfitDevice);
+    return std::string(status.message());
+  };
+  emulation::faults.shared = 99 << 10;
+  EXPECT_EQ(
+      refusal(),
+      "device 0 (emulation) has 101376 bytes of shared memory for a block; 166912 are needed");
+  emulation::faults.major = 7;
+  EXPECT_EQ(refusal(), "device 0 (emulation) has compute capability 7.0; at least 8.0 is needed");
 }
 
 }  // namespace

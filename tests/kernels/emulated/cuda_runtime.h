@@ -38,6 +38,7 @@ enum cudaError_t {  // CUDA's numbers
   cudaErrorInsufficientDriver = 35,
   cudaErrorNoDevice = 100,
   cudaErrorInvalidDevice = 101,
+  cudaErrorInvalidResourceHandle = 400,
   cudaErrorLaunchFailure = 719,
   cudaErrorStreamCaptureUnsupported = 900,
 };
@@ -111,7 +112,10 @@ struct Faults {
   int launch = 0;                     // the n-th kernel to run from now fails, and the device
                                       // with it: every call returns that error from then on
   cudaError_t devices = cudaSuccess;  // what cudaGetDeviceCount returns
-  size_t memory = size_t{16} << 30;   // bytes of the device
+  int device_count = 1;               // and how many it finds; the current one is the thread's own
+  size_t memory = size_t{16} << 30;   // bytes of each device
+  int major = 9;                      // of their compute capability
+  size_t shared = kMostShared;        // bytes a block, as its properties say
 };
 extern Faults faults;
 

@@ -1,4 +1,4 @@
-// See cuda_runtime.h. One lock is the device: one call, or one stream's work, at a time.
+// See cuda_runtime.h. One lock is all devices: one call, or one stream's work, at a time.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -24,6 +24,7 @@ struct EmulatedGraph {
   std::vector<Work> work;
 };
 struct EmulatedStream {
+  int device = 0;
   std::deque<Work> queue;
   uint64_t done = 0;                  // pieces of work so far
   EmulatedGraph* captured = nullptr;  // between begin and end of a capture
@@ -39,74 +40,87 @@ Faults faults;
 
 namespace {
 
+struct Piece {
+  size_t bytes;
+  int device;
+};
 struct Device {
-  std::mutex mutex;
-  std::map<const char*, size_t> memory;
   size_t used = 0;
+  cudaError_t lost = cudaSuccess;
+};
+struct Machine {
+  std::mutex mutex;
+  std::map<int, Device> devices;
+  std::map<const char*, Piece> memory;
   std::set<EmulatedStream*> streams;
   EmulatedStream default_stream;
-  cudaError_t lost = cudaSuccess;
   cudaError_t last = cudaSuccess;
 };
-Device& TheDevice() {
-  static Device& device = *new Device;  // outlives what frees memory at exit
-  return device;
+Machine& TheMachine() {
+  static Machine& machine = *new Machine;  // outlives what frees memory at exit
+  return machine;
 }
 
-// Runs `call` with the device's lock, and keeps its error for cudaGetLastError.
+thread_local int current_device = 0;
+
+// Runs `call` with the lock and the current device, and keeps its error for cudaGetLastError.
 template <class Call>
 cudaError_t Locked(const Call& call) {
-  Device& device = TheDevice();
-  const std::lock_guard lock(device.mutex);
-  const cudaError_t error = device.lost != cudaSuccess ? device.lost : call(device);
-  if (error != cudaSuccess) device.last = error;
+  Machine& machine = TheMachine();
+  const std::lock_guard lock(machine.mutex);
+  Device& device = machine.devices[current_device];
+  const cudaError_t error = device.lost != cudaSuccess ? device.lost : call(machine, device);
+  if (error != cudaSuccess) machine.last = error;
   return error;
 }
 
 bool CountDown(int& fault) { return fault > 0 && --fault == 0; }
 
 // Whether [p, p + bytes) is in one piece of device memory, and whether any of it is in one.
-bool Inside(const Device& device, const void* p, size_t bytes) {
+bool Inside(const Machine& machine, const void* p, size_t bytes) {
   const char* first = static_cast<const char*>(p);
-  auto piece = device.memory.upper_bound(first);
-  if (piece == device.memory.begin()) return false;
+  auto piece = machine.memory.upper_bound(first);
+  if (piece == machine.memory.begin()) return false;
   --piece;
-  return first + bytes <= piece->first + piece->second;
+  return first + bytes <= piece->first + piece->second.bytes;
 }
-bool Touches(const Device& device, const void* p, size_t bytes) {
+bool Touches(const Machine& machine, const void* p, size_t bytes) {
   const char* first = static_cast<const char*>(p);
-  auto piece = device.memory.lower_bound(first + bytes);
-  if (piece == device.memory.begin()) return false;
+  auto piece = machine.memory.lower_bound(first + bytes);
+  if (piece == machine.memory.begin()) return false;
   --piece;
-  return first < piece->first + piece->second;
+  return first < piece->first + piece->second.bytes;
 }
 
-void Run(Device& device, EmulatedStream& stream, uint64_t until) {
+// Work of a stream touches no other device's memory.
+void Run(Machine& machine, EmulatedStream& stream, uint64_t until) {
   if (stream.done >= until) return;
-  for (const auto& [p, bytes] : device.memory) ASAN_UNPOISON_MEMORY_REGION(p, bytes);
+  for (const auto& [p, piece] : machine.memory) {
+    if (piece.device == stream.device) ASAN_UNPOISON_MEMORY_REGION(p, piece.bytes);
+  }
   while (stream.done < until && !stream.queue.empty()) {
     const Work work = std::move(stream.queue.front());
     stream.queue.pop_front();
     ++stream.done;
-    if (device.lost == cudaSuccess) work();
+    if (machine.devices[stream.device].lost == cudaSuccess) work();
   }
-  for (const auto& [p, bytes] : device.memory) ASAN_POISON_MEMORY_REGION(p, bytes);
+  for (const auto& [p, piece] : machine.memory) ASAN_POISON_MEMORY_REGION(p, piece.bytes);
 }
-void RunAll(Device& device, EmulatedStream& stream) {
-  Run(device, stream, stream.done + stream.queue.size());
-}
-
-EmulatedStream& StreamOf(Device& device, cudaStream_t stream) {
-  return stream != nullptr ? *stream : device.default_stream;
+void RunAll(Machine& machine, EmulatedStream& stream) {
+  Run(machine, stream, stream.done + stream.queue.size());
 }
 
-bool Capturing(const Device& device) {
-  return std::any_of(device.streams.begin(), device.streams.end(),
+EmulatedStream& StreamOf(Machine& machine, cudaStream_t stream) {
+  return stream != nullptr ? *stream : machine.default_stream;
+}
+
+bool Capturing(const Machine& machine) {
+  return std::any_of(machine.streams.begin(), machine.streams.end(),
                      [](const EmulatedStream* s) { return s->captured != nullptr; });
 }
 
-cudaError_t Append(Device& device, cudaStream_t to, Work work) {
-  EmulatedStream& stream = StreamOf(device, to);
+cudaError_t Append(Machine& machine, cudaStream_t to, Work work) {
+  EmulatedStream& stream = StreamOf(machine, to);
   if (stream.captured != nullptr) {
     stream.captured->work.push_back(std::move(work));
   } else {
@@ -115,12 +129,12 @@ cudaError_t Append(Device& device, cudaStream_t to, Work work) {
   return cudaSuccess;
 }
 
-bool RightKind(const Device& device, const void* to, size_t to_bytes, const void* from,
+bool RightKind(const Machine& machine, const void* to, size_t to_bytes, const void* from,
                size_t from_bytes, cudaMemcpyKind kind) {
   const bool to_device = kind != cudaMemcpyDeviceToHost;
   const bool from_device = kind != cudaMemcpyHostToDevice;
-  return (to_device ? Inside(device, to, to_bytes) : !Touches(device, to, to_bytes)) &&
-         (from_device ? Inside(device, from, from_bytes) : !Touches(device, from, from_bytes));
+  return (to_device ? Inside(machine, to, to_bytes) : !Touches(machine, to, to_bytes)) &&
+         (from_device ? Inside(machine, from, from_bytes) : !Touches(machine, from, from_bytes));
 }
 
 void* NewMemory(size_t bytes) {
@@ -131,10 +145,11 @@ void* NewMemory(size_t bytes) {
 }  // namespace
 
 void Restore() {
-  Device& device = TheDevice();
-  const std::lock_guard lock(device.mutex);
+  Machine& machine = TheMachine();
+  const std::lock_guard lock(machine.mutex);
   faults = {};
-  device.lost = device.last = cudaSuccess;
+  machine.last = cudaSuccess;
+  for (auto& [index, device] : machine.devices) device.lost = cudaSuccess;
 }
 
 cudaError_t Enqueue(cudaStream_t stream, dim3 blocks, dim3 threads, size_t shared,
@@ -143,10 +158,11 @@ cudaError_t Enqueue(cudaStream_t stream, dim3 blocks, dim3 threads, size_t share
   if (count == 0 || count > 1024 || count % 32 != 0 || blocks.x == 0 || blocks.x > INT32_MAX ||
       blocks.y == 0 || blocks.y > 65535 || blocks.z == 0 || blocks.z > 65535 ||
       shared > kMostShared) {
-    return Locked([](Device&) { return cudaErrorInvalidConfiguration; });
+    return Locked([](Machine&, Device&) { return cudaErrorInvalidConfiguration; });
   }
-  return Locked([&](Device& device) {
-    return Append(device, stream, [=, &device] {
+  return Locked([&](Machine& machine, Device& device) {
+    if (StreamOf(machine, stream).device != current_device) return cudaErrorInvalidResourceHandle;
+    return Append(machine, stream, [=, &device] {
       if (CountDown(faults.launch)) {
         device.lost = cudaErrorLaunchFailure;
       } else {
@@ -161,39 +177,40 @@ cudaError_t Enqueue(cudaStream_t stream, dim3 blocks, dim3 threads, size_t share
 using namespace emulation;
 
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = faults.devices == cudaSuccess ? 1 : 0;
-  return Locked([](Device&) { return faults.devices; });
+  *count = faults.devices == cudaSuccess ? faults.device_count : 0;
+  return Locked([](Machine&, Device&) { return faults.devices; });
 }
 
 cudaError_t cudaSetDevice(int device) {
-  return Locked([=](Device&) {
-    if (faults.devices != cudaSuccess) return faults.devices;
-    return device == 0 ? cudaSuccess : cudaErrorInvalidDevice;
-  });
+  if (faults.devices != cudaSuccess) return faults.devices;
+  if (device < 0 || device >= faults.device_count) return cudaErrorInvalidDevice;
+  current_device = device;
+  return Locked([](Machine&, Device&) { return cudaSuccess; });
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   *properties = {.name = "emulation",
                  .totalGlobalMem = faults.memory,
-                 .sharedMemPerBlockOptin = kMostShared,
-                 .major = 9,
+                 .sharedMemPerBlockOptin = faults.shared,
+                 .major = faults.major,
                  .minor = 0,
                  .multiProcessorCount = 4};
-  return cudaSetDevice(device);
+  return device < 0 || device >= faults.device_count ? cudaErrorInvalidDevice : faults.devices;
 }
 
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
-  return Locked([=](Device& device) {
+  return Locked([=](Machine&, Device& device) {
     *total = faults.memory;
-    *free = faults.memory - device.used;
+    *free = faults.memory - std::min(device.used, faults.memory);
     return cudaSuccess;
   });
 }
 
 cudaError_t cudaGetLastError() {
-  Device& device = TheDevice();
-  const std::lock_guard lock(device.mutex);
-  return device.lost != cudaSuccess ? device.lost : std::exchange(device.last, cudaSuccess);
+  Machine& machine = TheMachine();
+  const std::lock_guard lock(machine.mutex);
+  const cudaError_t lost = machine.devices[current_device].lost;
+  return lost != cudaSuccess ? lost : std::exchange(machine.last, cudaSuccess);
 }
 
 const char* cudaGetErrorString(cudaError_t error) {
@@ -212,6 +229,8 @@ const char* cudaGetErrorString(cudaError_t error) {
       return "no CUDA-capable device is detected";
     case cudaErrorInvalidDevice:
       return "invalid device ordinal";
+    case cudaErrorInvalidResourceHandle:
+      return "invalid resource handle";
     case cudaErrorLaunchFailure:
       return "unspecified launch failure";
     case cudaErrorStreamCaptureUnsupported:
@@ -221,16 +240,16 @@ const char* cudaGetErrorString(cudaError_t error) {
 }
 
 cudaError_t cudaMalloc(void** memory, size_t bytes) {
-  return Locked([=](Device& device) {
+  return Locked([=](Machine& machine, Device& device) {
     *memory = nullptr;
-    if (Capturing(device)) return cudaErrorStreamCaptureUnsupported;
+    if (Capturing(machine)) return cudaErrorStreamCaptureUnsupported;
     if (bytes == 0) return cudaSuccess;
-    if (CountDown(faults.allocation) || bytes > faults.memory - device.used) {
+    if (CountDown(faults.allocation) || device.used + bytes > faults.memory) {
       return cudaErrorMemoryAllocation;
     }
     *memory = NewMemory(bytes);
     if (*memory == nullptr) return cudaErrorMemoryAllocation;
-    device.memory[static_cast<const char*>(*memory)] = bytes;
+    machine.memory[static_cast<const char*>(*memory)] = {bytes, current_device};
     device.used += bytes;
     ASAN_POISON_MEMORY_REGION(*memory, bytes);
     return cudaSuccess;
@@ -239,21 +258,24 @@ cudaError_t cudaMalloc(void** memory, size_t bytes) {
 
 cudaError_t cudaFree(void* memory) {
   if (memory == nullptr) return cudaSuccess;
-  Device& device = TheDevice();
-  const std::lock_guard lock(device.mutex);
-  const auto piece = device.memory.find(static_cast<const char*>(memory));
-  if (piece == device.memory.end()) return device.last = cudaErrorInvalidValue;
-  for (EmulatedStream* stream : device.streams) RunAll(device, *stream);  // as CUDA does
-  RunAll(device, device.default_stream);
-  ASAN_UNPOISON_MEMORY_REGION(memory, piece->second);
-  device.used -= piece->second;
-  device.memory.erase(piece);
+  Machine& machine = TheMachine();
+  const std::lock_guard lock(machine.mutex);
+  const auto found = machine.memory.find(static_cast<const char*>(memory));
+  if (found == machine.memory.end()) return machine.last = cudaErrorInvalidValue;
+  const Piece piece = found->second;
+  for (EmulatedStream* stream : machine.streams) {  // as CUDA does
+    if (stream->device == piece.device) RunAll(machine, *stream);
+  }
+  RunAll(machine, machine.default_stream);
+  ASAN_UNPOISON_MEMORY_REGION(memory, piece.bytes);
+  machine.devices[piece.device].used -= piece.bytes;
+  machine.memory.erase(found);
   std::free(memory);
-  return device.lost;
+  return machine.devices[piece.device].lost;
 }
 
 cudaError_t cudaHostAlloc(void** memory, size_t bytes, unsigned) {
-  return Locked([=](Device&) {
+  return Locked([=](Machine&, Device&) {
     *memory = CountDown(faults.allocation) ? nullptr : NewMemory(bytes);
     return *memory == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
   });
@@ -273,13 +295,13 @@ cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_
                               size_t row_bytes, size_t rows, cudaMemcpyKind kind,
                               cudaStream_t stream) {
   if (row_bytes == 0 || rows == 0) return cudaSuccess;
-  return Locked([=](Device& device) {
+  return Locked([=](Machine& machine, Device&) {
     if (row_bytes > to_pitch || row_bytes > from_pitch ||
-        !RightKind(device, to, to_pitch * (rows - 1) + row_bytes, from,
+        !RightKind(machine, to, to_pitch * (rows - 1) + row_bytes, from,
                    from_pitch * (rows - 1) + row_bytes, kind)) {
       return cudaErrorInvalidValue;
     }
-    return Append(device, stream, [=] {
+    return Append(machine, stream, [=] {
       for (size_t r = 0; r < rows; ++r) {
         std::memcpy(static_cast<char*>(to) + r * to_pitch,
                     static_cast<const char*>(from) + r * from_pitch, row_bytes);
@@ -289,34 +311,35 @@ cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_
 }
 
 cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t stream) {
-  return Locked([=](Device& device) {
-    if (!Inside(device, memory, bytes)) return cudaErrorInvalidValue;
-    return Append(device, stream, [=] { std::memset(memory, value, bytes); });
+  return Locked([=](Machine& machine, Device&) {
+    if (!Inside(machine, memory, bytes)) return cudaErrorInvalidValue;
+    return Append(machine, stream, [=] { std::memset(memory, value, bytes); });
   });
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
-  return Locked([=](Device& device) {
-    device.streams.insert(*stream = new EmulatedStream);
+  return Locked([=](Machine& machine, Device&) {
+    machine.streams.insert(*stream = new EmulatedStream{.device = current_device});
     return cudaSuccess;
   });
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-  Device& device = TheDevice();
-  const std::lock_guard lock(device.mutex);
-  RunAll(device, *stream);
-  device.streams.erase(stream);
+  Machine& machine = TheMachine();
+  const std::lock_guard lock(machine.mutex);
+  RunAll(machine, *stream);
+  machine.streams.erase(stream);
+  const cudaError_t lost = machine.devices[stream->device].lost;
   delete stream;
-  return device.lost;
+  return lost;
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  return Locked([=](Device& device) {
-    EmulatedStream& s = StreamOf(device, stream);
+  return Locked([=](Machine& machine, Device&) {
+    EmulatedStream& s = StreamOf(machine, stream);
     if (s.captured != nullptr) return cudaErrorStreamCaptureUnsupported;
-    RunAll(device, s);
-    return device.lost;
+    RunAll(machine, s);
+    return machine.devices[s.device].lost;
   });
 }
 
@@ -331,8 +354,8 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
-  return Locked([=](Device& device) {
-    EmulatedStream& s = StreamOf(device, stream);
+  return Locked([=](Machine& machine, Device&) {
+    EmulatedStream& s = StreamOf(machine, stream);
     if (stream == nullptr || s.captured != nullptr) return cudaErrorStreamCaptureUnsupported;
     *event = {&s, s.done + s.queue.size()};
     return cudaSuccess;
@@ -340,14 +363,15 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-  return Locked([=](Device& device) {
-    if (device.streams.count(event->stream) != 0) Run(device, *event->stream, event->after);
-    return device.lost;
+  return Locked([=](Machine& machine, Device&) {
+    if (machine.streams.count(event->stream) == 0) return cudaSuccess;
+    Run(machine, *event->stream, event->after);
+    return machine.devices[event->stream->device].lost;
   });
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
-  return Locked([=](Device&) {
+  return Locked([=](Machine&, Device&) {
     if (stream == nullptr || stream->captured != nullptr) return cudaErrorStreamCaptureUnsupported;
     stream->captured = new EmulatedGraph;
     return cudaSuccess;
@@ -355,7 +379,7 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
 }
 
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
-  return Locked([=](Device&) {
+  return Locked([=](Machine&, Device&) {
     *graph = std::exchange(stream->captured, nullptr);
     return *graph == nullptr ? cudaErrorInvalidValue : cudaSuccess;
   });
@@ -368,8 +392,8 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
 }
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
-  return Locked([=](Device& device) {
-    for (const Work& work : executable->work) (void)Append(device, stream, work);
+  return Locked([=](Machine& machine, Device&) {
+    for (const Work& work : executable->work) (void)Append(machine, stream, work);
     return cudaSuccess;
   });
 }

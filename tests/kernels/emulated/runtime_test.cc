@@ -142,6 +142,28 @@ TEST_F(RuntimeTest, LosesTheDeviceInTheMiddleOfAStream) {
   EXPECT_EQ(x.Read()[0], 1);
 }
 
+// Each thread has a current one; streams and memory are of that one.
+TEST_F(RuntimeTest, HasSeveralDevices) {
+  emulation::faults.device_count = 2;
+  const DeviceVector<float> x(std::vector<float>(32, 0));
+  EXPECT_EQ(cudaSetDevice(2), cudaErrorInvalidDevice);
+  ASSERT_EQ(cudaSetDevice(1), cudaSuccess);
+  size_t free = 0, total = 0;
+  EXPECT_EQ(cudaMemGetInfo(&free, &total), cudaSuccess);
+  EXPECT_EQ(free, total);
+  EXPECT_EQ(Add(x.data()), cudaErrorInvalidResourceHandle);
+  emulation::faults.launch = 1;
+  cudaStream_t second = nullptr;
+  ASSERT_EQ(cudaStreamCreateWithFlags(&second, cudaStreamNonBlocking), cudaSuccess);
+  EXPECT_EQ(Launch(second, dim3{1}, dim3{32}, 0, AddOne, x.data()), cudaSuccess);
+  EXPECT_EQ(cudaStreamSynchronize(second), cudaErrorLaunchFailure);
+  EXPECT_EQ(cudaStreamDestroy(second), cudaErrorLaunchFailure);
+  ASSERT_EQ(cudaSetDevice(0), cudaSuccess);
+  EXPECT_EQ(Add(x.data()), cudaSuccess) << "the first is not lost";
+  EXPECT_EQ(cudaStreamSynchronize(stream_), cudaSuccess);
+  EXPECT_EQ(x.Read()[0], 1);
+}
+
 TEST_F(RuntimeTest, LacksADriver) {
   int count = -1;
   EXPECT_EQ(cudaGetDeviceCount(&count), cudaSuccess);

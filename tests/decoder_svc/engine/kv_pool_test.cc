@@ -1,17 +1,12 @@
-// Blocks and work: the engine's bookkeeping.
-#include <gmock/gmock.h>
+// Who owns which blocks of the caches.
+#include "decoder_svc/engine/kv_pool.h"
+
 #include <gtest/gtest.h>
 
 #include <set>
 
-#include "decoder_svc/engine/kv_pool.h"
-#include "decoder_svc/engine/scheduler.h"
-
 namespace softsplice {
 namespace {
-
-using testing::ElementsAre;
-using testing::Pair;
 
 TEST(KvPoolTest, RingHoldsTheWindowAndAChunk) {
   for (int window : {1, 24, 512}) {
@@ -56,28 +51,6 @@ TEST(KvPoolTest, SlotsRunOut) {
   EXPECT_EQ(pool.Reserve(5), std::nullopt);
   pool.Release(*slot);
   EXPECT_EQ(pool.Reserve(60), slot);
-}
-
-std::unique_ptr<Sequence> MakeSequence(int prompt, int total, int read) {
-  return std::make_unique<Sequence>(Sequence{.sampler = Sampler({}, {}, {}, 0),
-                                             .tokens = std::vector<int32_t>(total),
-                                             .prompt_tokens = prompt,
-                                             .read = read});
-}
-
-TEST(SchedulerTest, WritersAlwaysGoOnAndPromptsShareAChunk) {
-  std::vector<std::unique_ptr<Sequence>> running;
-  running.push_back(MakeSequence(10, 10, 6));  // 4 rows left of its prompt
-  running.push_back(MakeSequence(5, 8, 7));    // writes
-  running.push_back(MakeSequence(100, 100, 0));
-  running.push_back(MakeSequence(50, 50, 0));
-  running.push_back(MakeSequence(5, 6, 5));  // writes
-  std::vector<Work> work;
-  PickWork(running, 32, work);
-  std::vector<std::pair<Sequence*, int>> picked;
-  for (const Work& w : work) picked.emplace_back(w.sequence, w.rows);
-  EXPECT_THAT(picked, ElementsAre(Pair(running[0].get(), 4), Pair(running[1].get(), 1),
-                                  Pair(running[2].get(), 28), Pair(running[4].get(), 1)));
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // See logits.h.
-#include "decoder_svc/engine/logits.h"
+#include "kernels/logits.h"
 
 #include <algorithm>
 #include <bit>
@@ -68,6 +68,29 @@ double SumExp(absl::Span<const float> logits, float max, float scale) {
     sum += terms[0];
   }
   return sum;
+}
+
+// One pass with a threshold: `best` collects what beats the count-th best so far and is cut back
+// when it has twice as many as needed.
+void BestLogits(absl::Span<const float> logits, size_t count, std::vector<ScoredToken>* best) {
+  const auto better = [](const ScoredToken& a, const ScoredToken& b) {
+    return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
+  };
+  count = std::min(count, logits.size());
+  best->clear();
+  float threshold = -std::numeric_limits<float>::infinity();
+  const auto cut = [&] {
+    std::nth_element(best->begin(), best->begin() + (count - 1), best->end(), better);
+    best->resize(count);
+    threshold = best->back().logit;
+  };
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (!(logits[i] > threshold)) continue;
+    best->push_back({logits[i], static_cast<int32_t>(i)});
+    if (best->size() == 2 * count) cut();
+  }
+  if (best->size() > count) cut();
+  std::sort(best->begin(), best->end(), better);
 }
 
 }  // namespace softsplice

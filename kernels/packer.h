@@ -1,12 +1,13 @@
-// Loading of weights, the way both towers do it.
+// From the tensors of a file to the weights of a model: what all loaders do.
 #pragma once
 
+#include <cstdint>
 #include <initializer_list>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "common/gguf/file.h"
 #include "kernels/backend.h"
@@ -17,14 +18,18 @@ namespace softsplice {
 // on might make a number again. Quantised ones are for a first pass to try.
 absl::Status CheckFinite(const gguf::File& file, const gguf::Tensor& tensor);
 
-// Packs tensors of one file whose names start with one prefix, all finite; once packed, the mapped
-// pages may go. Errors are the file's (InvalidFile) or the backend's. `name` stands between the
-// prefix and
-// ".weight", `tensor` for all behind the prefix.
+// What a loader asks of a tensor besides its shape: CheckFinite, or nothing, where a first pass
+// tries all of the model.
+enum class Values : uint8_t { kFinite, kAny };
+
+// Packs tensors of one file whose names start with one prefix; once packed, the mapped pages may
+// go, but for tables. Errors are the file's (InvalidFile) or the backend's. `name` stands between
+// the prefix and ".weight", `tensor` for all behind the prefix.
 class Packer {
  public:
-  Packer(const gguf::File& file, Backend& backend, std::string prefix)
-      : file_(file), backend_(backend), prefix_(std::move(prefix)) {}
+  Packer(const gguf::File& file, Backend& backend, std::string prefix,
+         Values values = Values::kFinite)
+      : file_(file), backend_(backend), prefix_(std::move(prefix)), values_(values) {}
 
   absl::Status Vector(Weight& weight, absl::string_view name, int size) const;
   // A matrix of factors, row after row, as one vector.
@@ -32,6 +37,7 @@ class Packer {
   // A vector, each number times `factor`.
   absl::Status Scaled(Weight& weight, absl::string_view tensor, int size, float factor = 1) const;
   absl::Status Linear(Weight& weight, absl::string_view name, int in, int out) const;
+  absl::Status Table(Weight& weight, absl::string_view name, int width, int entries) const;
   // A linear layer that clamps what goes in and comes out (Gemma4ClippableLinear).
   absl::Status Clipped(Weight& weight, absl::string_view name, int in, int out) const;
   // The kernel [out][channels][size][size] of a convolution as a linear layer over patches in (row,
@@ -42,12 +48,14 @@ class Packer {
  private:
   absl::Status Pack(Weight& weight, absl::string_view name, std::initializer_list<int64_t> dims,
                     Use use) const;
+  absl::StatusOr<const gguf::Tensor*> Find(absl::string_view tensor,
+                                           std::initializer_list<int64_t> dims) const;
   absl::Status Bound(float& bound, absl::string_view name, absl::string_view which) const;
-  std::string Full(absl::string_view name) const;
 
   const gguf::File& file_;
   Backend& backend_;
   std::string prefix_;
+  Values values_;
 };
 
 }  // namespace softsplice

@@ -1,7 +1,7 @@
-#include "encoder_svc/model/packer.h"
+#include "kernels/packer.h"
 
-#include <cstdint>
 #include <cstring>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/status/error.h"
@@ -84,8 +84,7 @@ absl::Status Packer::Matrix(Weight& weight, absl::string_view name, int cols, in
 
 absl::Status Packer::Scaled(Weight& weight, absl::string_view tensor, int size,
                             float factor) const {
-  ASSIGN_OR_RETURN(const gguf::Tensor* found, file_.Find(absl::StrCat(prefix_, tensor), {size}));
-  RETURN_IF_ERROR(CheckFinite(file_, *found));
+  ASSIGN_OR_RETURN(const gguf::Tensor* found, Find(tensor, {size}));
   std::vector<float> values = Floats(*found);
   for (float& value : values) value *= factor;
   ASSIGN_OR_RETURN(weight, backend_.Pack(View(found->name, {size}, values), Use::kVector));
@@ -94,6 +93,10 @@ absl::Status Packer::Scaled(Weight& weight, absl::string_view tensor, int size,
 
 absl::Status Packer::Linear(Weight& weight, absl::string_view name, int in, int out) const {
   return Pack(weight, name, {in, out}, Use::kLinear);
+}
+
+absl::Status Packer::Table(Weight& weight, absl::string_view name, int width, int entries) const {
+  return Pack(weight, name, {width, entries}, Use::kTable);
 }
 
 absl::Status Packer::Clipped(Weight& weight, absl::string_view name, int in, int out) const {
@@ -106,8 +109,8 @@ absl::Status Packer::Clipped(Weight& weight, absl::string_view name, int in, int
 
 absl::Status Packer::Convolution(Weight& weight, absl::string_view name, int size, int channels,
                                  int out) const {
-  ASSIGN_OR_RETURN(const gguf::Tensor* kernel, file_.Find(Full(name), {size, size, channels, out}));
-  RETURN_IF_ERROR(CheckFinite(file_, *kernel));
+  ASSIGN_OR_RETURN(const gguf::Tensor* kernel,
+                   Find(absl::StrCat(name, ".weight"), {size, size, channels, out}));
   const int pixels = size * size;
   const std::vector<float> columns =
       ChannelsLast(Floats(*kernel), static_cast<size_t>(channels), static_cast<size_t>(pixels));
@@ -120,11 +123,17 @@ absl::Status Packer::Convolution(Weight& weight, absl::string_view name, int siz
 
 absl::Status Packer::Pack(Weight& weight, absl::string_view name,
                           std::initializer_list<int64_t> dims, Use use) const {
-  ASSIGN_OR_RETURN(const gguf::Tensor* tensor, file_.Find(Full(name), dims));
-  RETURN_IF_ERROR(CheckFinite(file_, *tensor));
+  ASSIGN_OR_RETURN(const gguf::Tensor* tensor, Find(absl::StrCat(name, ".weight"), dims));
   ASSIGN_OR_RETURN(weight, backend_.Pack(*tensor, use));
-  file_.DropPages(*tensor);
+  if (use != Use::kTable) file_.DropPages(*tensor);
   return absl::OkStatus();
+}
+
+absl::StatusOr<const gguf::Tensor*> Packer::Find(absl::string_view tensor,
+                                                 std::initializer_list<int64_t> dims) const {
+  ASSIGN_OR_RETURN(const gguf::Tensor* found, file_.Find(absl::StrCat(prefix_, tensor), dims));
+  if (values_ == Values::kFinite) RETURN_IF_ERROR(CheckFinite(file_, *found));
+  return found;
 }
 
 // Leaves `bound` alone if the file does not have it.
@@ -134,10 +143,6 @@ absl::Status Packer::Bound(float& bound, absl::string_view name, absl::string_vi
   ASSIGN_OR_RETURN(const float* value, file_.FindF32(full, {1}));
   bound = *value;
   return absl::OkStatus();
-}
-
-std::string Packer::Full(absl::string_view name) const {
-  return absl::StrCat(prefix_, name, ".weight");
 }
 
 }  // namespace softsplice

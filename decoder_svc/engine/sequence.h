@@ -1,0 +1,40 @@
+// One request in the engine, from Submit to OnDone.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "decoder_svc/engine/engine.h"
+#include "decoder_svc/engine/sampler.h"
+
+namespace softsplice {
+
+// Only the engine's thread touches it once it is queued.
+struct Sequence {
+  Engine::Handle handle = 0;
+  EngineRequest request;
+  Priority priority = Priority::kNormal;
+  std::shared_ptr<TokenSink> sink;
+  Sampler sampler;
+  // The prompt as the trunk reads it, then the answer.
+  std::vector<int32_t> tokens;
+  int prompt_tokens = 0;
+  int read = 0;   // positions whose keys and values are in the caches
+  int slot = -1;  // of the KV pool, once admitted
+
+  // On the steady clock.
+  absl::Duration submitted;
+  absl::Duration admitted;
+  absl::Duration give_up = absl::InfiniteDuration();
+  std::optional<absl::Duration> held_since;  // its sink has had no room since then
+  EngineTimings timings;
+
+  int unread() const { return static_cast<int>(tokens.size()) - read; }
+  bool reads_prompt() const { return read < prompt_tokens; }
+  int completion_tokens() const { return static_cast<int>(tokens.size()) - prompt_tokens; }
+};
+
+}  // namespace softsplice

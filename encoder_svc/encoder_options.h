@@ -1,0 +1,33 @@
+// How an encoder is to work.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "encoder_svc/audio/mel.h"
+#include "kernels/backend_options.h"
+
+namespace softsplice {
+
+// Rows of a picture, at most.
+inline constexpr int kMostSoftTokens = 1120;
+
+struct EncoderOptions {
+  std::string mmproj_path;
+  BackendOptions backend;          // but for the device
+  std::vector<int> devices = {0};  // of "cuda" and "auto": each encodes by itself, off one queue
+  bool quick_gelu = false;         // llama.cpp's activation in the image tower, for cross-checks
+  MelFloor mel_floor = MelFloor::kAdd;  // kMax: llama.cpp's, for cross-checks
+  uint64_t max_media_bytes = 32 << 20;
+  uint64_t max_image_pixels = 100'000'000;
+  absl::Duration max_audio_duration = absl::Minutes(10);
+  int max_queue = 64;  // jobs that wait, are decoded or parked; one more is refused
+  absl::Duration max_wait = absl::Seconds(60);  // expected; one that would wait longer is refused
+  int decode_threads = 2;                       // no more than the machine has CPUs
+  // Bytes of all media together, from decoding to the tower; one that takes more is refused.
+  uint64_t decode_memory = 1 << 30;
+};
+
+}  // namespace softsplice

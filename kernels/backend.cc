@@ -1,0 +1,48 @@
+// What a backend does where it has no way of its own. See backend.h.
+#include "kernels/backend.h"
+
+#include "kernels/host_memory.h"
+
+namespace softsplice {
+
+absl::StatusOr<std::shared_ptr<void>> Backend::AllocateStaging(size_t bytes) {
+  return AllocateHost(bytes);
+}
+
+void Backend::AddNorm(Mat x, Mat h, const Weight& gain, float eps) {
+  RmsNorm(h, h, &gain, eps);
+  Add(x, h);
+}
+
+void Backend::GatedMatmul(Mat y, Mat tmp, Mat x, const Weight& gate, const Weight& up, Gelu gelu) {
+  Matmul(y, x, gate);
+  Matmul(tmp, x, up);
+  GeluMul(y, tmp, gelu);
+}
+
+void Backend::MatmulGelu(Mat y, Mat x, const Weight& w, Mat times, Gelu gelu) {
+  Matmul(y, x, w);
+  GeluMul(y, times, gelu);
+}
+
+void Backend::AddNormNorm(Mat y, Mat x, Mat h, const Weight& gain, const Weight* scale,
+                          const Weight& next_gain, float eps) {
+  AddNorm(x, h, gain, eps);
+  if (scale != nullptr) Scale(x, *scale);
+  RmsNorm(y, x, &next_gain, eps);
+}
+
+void Backend::HeadNormRope(Mat x, const Weight& gain, float eps, Mat positions,
+                           const RopeSpec& rope) {
+  RmsNorm(x, x, &gain, eps, rope.head_dim);
+  Rope(x, positions, rope);
+}
+
+void Backend::NormAppend(const KvLayer& kv, Mat k, Mat v, const Weight& gain, float eps,
+                         const RopeSpec& rope, const RowMap& rows, const KvPages& pages) {
+  HeadNormRope(k, gain, eps, rows.positions, rope);
+  RmsNorm(v, v, nullptr, eps, rope.head_dim);
+  KvAppend(kv, k, v, rows, pages);
+}
+
+}  // namespace softsplice

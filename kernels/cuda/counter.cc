@@ -1,0 +1,61 @@
+// What CudaBackend takes of a device; see kernels/footprint.h. It is kept to cuda_backend.cc by
+// tests that compare the two.
+#include <algorithm>
+
+#include "kernels/cuda/attention.h"
+#include "kernels/cuda/pack.h"
+#include "kernels/cuda/top_logits.h"
+#include "kernels/footprint.h"
+
+namespace softsplice {
+namespace {
+
+using namespace cuda;
+
+class DeviceCounter final : public CountingBackend {
+ public:
+  explicit DeviceCounter(bool exact) : exact_(exact) {}
+
+  void Attention(Mat y, Mat q, const KvLayer& kv, const RowMap& rows, const KvPages& pages,
+                 const AttentionSpec& spec) override {
+    const AttentionScratchSize size = ScratchFor(AttentionCall{y, q, kv, rows, pages, spec});
+    partials_ = std::max(partials_, size.partials);
+    counters_ = std::max(counters_, size.counters);
+  }
+  void SelfAttention(Mat y, Mat q, Mat k, Mat v, Mat starts, int heads) override {
+    halves_ = std::max(halves_, ScratchFor(SelfAttentionCall{y, q, k, v, starts, heads, exact_}));
+  }
+  void TopLogits(Mat /*ids*/, Mat /*values*/, Mat /*stats*/, Mat logits) override {
+    keys_ = std::max(keys_, TopLogitsScratch(logits));
+  }
+
+ private:
+  uint64_t PackedBytes(const gguf::Tensor& tensor, Use use) const override {
+    switch (use) {
+      case Use::kLinear:
+        return TilesFor(tensor).Bytes();
+      case Use::kTable:
+        return tensor.bytes;
+      case Use::kVector:
+        return static_cast<uint64_t>(tensor.Elements()) * sizeof(float);
+    }
+    return 0;
+  }
+
+  uint64_t Scratch() const override {
+    return partials_ * sizeof(float) + counters_ * sizeof(unsigned) + halves_ * sizeof(uint16_t) +
+           keys_ * sizeof(uint64_t);
+  }
+
+  const bool exact_;
+  // Numbers, as CudaBackend has them.
+  size_t partials_ = 0, counters_ = 0, halves_ = 0, keys_ = 0;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<CountingBackend>> MakeDeviceCounter(bool exact_weights) {
+  return std::make_unique<DeviceCounter>(exact_weights);
+}
+
+}  // namespace softsplice

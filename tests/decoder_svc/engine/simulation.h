@@ -1,0 +1,163 @@
+// The real engine in virtual time, without a thread: nothing is computed, and a step takes what its
+// rows cost. An hour of traffic takes less than a second, and takes it alike every time.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "decoder_svc/engine/engine_impl.h"
+#include "kernels/null_backend.h"
+
+namespace softsplice {
+
+// Of a step: it reads the weights, and meanwhile some rows. Rows that give logits pass all layers,
+// others only those that own keys and values. The defaults are those of the model's full size on
+// two cores with AVX-512.
+struct StepCost {
+  absl::Duration weights = absl::Milliseconds(79);
+  absl::Duration logit_row = absl::Milliseconds(11);
+  absl::Duration prompt_row = absl::Microseconds(5300);
+  absl::Duration Of(int logit_rows, int prompt_rows) const {
+    return std::max(weights, logit_row * logit_rows + prompt_row * prompt_rows);
+  }
+};
+
+class SimBackend final : public NullBackend {
+ public:
+  // A step ends when it is waited for.
+  SimBackend(const StepCost& cost, absl::Duration& now) : cost_(cost), now_(now) {}
+  void Embed(Mat y, Mat, const Weight&, float) override { rows_ = y.rows; }
+  void GatherRows(Mat y, Mat, Mat) override { logit_rows_ = y.rows; }
+  absl::Status Wait() override {
+    const int logit_rows = std::exchange(logit_rows_, 0);
+    const int rows = std::exchange(rows_, 0);
+    if (rows > 0) now_ += cost_.Of(logit_rows, rows - logit_rows);
+    return absl::OkStatus();
+  }
+
+ private:
+  const StepCost cost_;
+  absl::Duration& now_;
+  int rows_ = 0;
+  int logit_rows_ = 0;
+};
+
+class Simulation {
+ public:
+  // What a client asks for, and does.
+  struct Ask {
+    std::string client;
+    int prompt = 1;  // tokens
+    int answer = 1;
+    Priority priority = Priority::kNormal;
+    absl::Duration time_limit = absl::InfiniteDuration();
+    // Whether it reads its answer at a time; null: always.
+    std::function<bool(absl::Duration)> reads = nullptr;
+    std::function<void()> then = nullptr;  // once it has ended
+  };
+
+  // And what became of it.
+  struct Stream final : TokenSink {
+    Stream(const absl::Duration& clock, Ask what) : now(clock), ask(std::move(what)) {}
+    bool HasRoom() override { return ask.reads == nullptr || ask.reads(now); }
+    bool OnToken(const SampledToken&) override {
+      tokens.push_back(now);
+      return true;
+    }
+    void OnDone(absl::StatusOr<EngineResult> end) override {
+      status = end.status();
+      ended = now;
+      if (ask.then) ask.then();
+    }
+    absl::Duration FirstToken() const { return tokens.at(0) - asked; }
+
+    const absl::Duration& now;
+    const Ask ask;
+    absl::Duration asked = now;
+    std::vector<absl::Duration> tokens;  // when each came
+    absl::Status status = absl::UnknownError("not done");
+    std::optional<absl::Duration> ended;
+    Engine::Handle handle = 0;
+  };
+
+  explicit Simulation(EngineOptions options, const StepCost& cost = {}) {
+    options.clock = [this] { return now_; };
+    auto backend = std::make_unique<SimBackend>(cost, now_);
+    auto runner = *Runner::Make(*file_, *backend,
+                                {.context_length = options.context_length,
+                                 .chunk = options.chunk,
+                                 .max_sequences = options.max_sequences,
+                                 .max_rows = options.chunk + options.max_sequences - 1,
+                                 .max_logit_rows = options.max_sequences,
+                                 .kv_memory = options.kv_memory});
+    const TextConfig& config = runner->model().config();
+    const ModelInfo info{.dim = config.dim,
+                         .vocabulary_size = config.vocab,
+                         .context_length = options.context_length};
+    engine_ = std::make_unique<EngineImpl>(std::move(backend), std::move(runner), info, options,
+                                           SpecialTokens{});
+  }
+
+  absl::Duration now() const { return now_; }
+  EngineImpl& engine() { return *engine_; }
+
+  // Does something at a time from now on.
+  void At(absl::Duration time, std::function<void()> what) {
+    events_.emplace(time, std::move(what));
+  }
+  // Asks now. A stream that the engine does not take has ended.
+  std::shared_ptr<Stream> Start(Ask ask) {
+    auto stream = std::make_shared<Stream>(now_, std::move(ask));
+    streams_.push_back(stream);
+    EngineRequest request;
+    request.client = stream->ask.client;
+    request.prompt.tokens.assign(stream->ask.prompt, 1);
+    request.sampling.temperature = 0;
+    request.max_tokens = stream->ask.answer;
+    request.time_limit = stream->ask.time_limit;
+    absl::StatusOr<Engine::Place> place =
+        engine_->Reserve(stream->ask.priority, stream->ask.time_limit);
+    if (!place.ok()) {
+      stream->OnDone(place.status());
+      return stream;
+    }
+    stream->handle = *engine_->Submit(*std::move(place), std::move(request), stream);
+    return stream;
+  }
+  // Until all has happened and all streams have ended, or for `most`.
+  void Run(absl::Duration most = absl::Hours(1)) {
+    constexpr absl::Duration kBeat = absl::Milliseconds(100);
+    for (const absl::Duration end = now_ + most; now_ < end;) {
+      while (!events_.empty() && events_.begin()->first <= now_) {
+        events_.extract(events_.begin()).mapped()();
+      }
+      if (engine_->Round()) continue;
+      if (engine_->load().running > 0) {
+        now_ += kBeat;
+      } else if (!events_.empty()) {
+        now_ = events_.begin()->first;
+      } else {
+        return;
+      }
+    }
+  }
+  // All that asked, in order.
+  const std::vector<std::shared_ptr<Stream>>& streams() const { return streams_; }
+
+ private:
+  absl::Duration now_ = absl::Hours(1);
+  std::unique_ptr<gguf::File> file_ = *gguf::File::Open("tests/data/models/tiny-F16.gguf");
+  std::multimap<absl::Duration, std::function<void()>> events_;
+  std::vector<std::shared_ptr<Stream>> streams_;
+  std::unique_ptr<EngineImpl> engine_;
+};
+
+}  // namespace softsplice

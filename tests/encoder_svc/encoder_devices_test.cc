@@ -1,0 +1,114 @@
+// The encoder on devices: several at once, too little memory, one that is lost.
+#include <chrono>
+#include <future>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/status/error.h"
+#include "common/status/reasons.h"
+#include "encoder_svc/encoder.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "kernels/devices.h"
+#include "tests/encoder_svc/encoder_testing.h"
+#include "tests/kernels/emulated/emulation.h"
+
+namespace softsplice {
+namespace {
+
+using namespace softsplice::testing;  // what these tests are written in
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+constexpr uint64_t kSpare = uint64_t{256} << 20;  // as the choice of backend has it
+
+class EncoderOnDevicesTest : public ::testing::Test {
+ protected:
+  ~EncoderOnDevicesTest() override { emulation::Restore(); }
+
+  static EncoderOptions Options(const std::string& backend, std::vector<int> devices = {0}) {
+    EncoderOptions options;
+    options.mmproj_path = "tests/data/models/mmproj-tiny-F16.gguf";
+    options.backend = {.name = backend, .threads = 1};
+    options.devices = std::move(devices);
+    return options;
+  }
+  static Footprint Need() {
+    const auto file = *gguf::File::Open(Options("").mmproj_path);
+    return *Encoder::Measure(*file, Options("cuda"));
+  }
+};
+
+TEST_F(EncoderOnDevicesTest, ShareOneQueue) {
+  emulation::faults.device_count = 2;
+  const auto alone = *Encoder::Load(Options("cuda"));
+  const std::vector<float> expected = Hear(*alone, Pcm(0.3)).values();
+  const auto both = *Encoder::Load(Options("cuda", {0, 1}));
+  EXPECT_EQ(both->info().backend, "cuda emulation, device 0 and cuda emulation, device 1");
+  EXPECT_EQ(both->info().devices, (std::vector<int>{0, 1}));
+  const uint64_t first = *FreeBytes(0), second = *FreeBytes(1);
+  EXPECT_LT(second, emulation::faults.memory);
+  EXPECT_LT(first, second) << "which has one model less";
+  // One device's thread is held by a receiver: the other one goes on.
+  Holder held(*both);
+  for (int i = 0; i < 3; ++i) {
+    std::future<Heard> future = SubmitSound(*both, Pcm(0.3));
+    ASSERT_TRUE(IsReady(future, std::chrono::seconds(100)));
+    const Heard heard = future.get();
+    ASSERT_TRUE(heard.status.ok()) << heard.status;
+    EXPECT_EQ(heard.values(), expected);
+  }
+}
+
+TEST_F(EncoderOnDevicesTest, TakeWhatWasCountedAtTheStart) {
+  const Footprint need = Need();
+  const uint64_t before = *FreeBytes(0);
+  const auto encoder = *Encoder::Load(Options("cuda"));
+  const uint64_t loaded = before - *FreeBytes(0);
+  EXPECT_LE(loaded, need.Total());
+  EXPECT_GE(loaded, need.Total() / 10 * 8) << "all but what attention works in";
+  ASSERT_TRUE(Hear(*encoder, Pcm(0.3)).status.ok());
+  ASSERT_TRUE(Encode(*encoder, Sample(70)).ok());
+  EXPECT_LE(before - *FreeBytes(0), need.Total());
+  EXPECT_EQ(encoder->info().footprint.Total(), need.Total());
+}
+
+TEST_F(EncoderOnDevicesTest, NeedMemoryAndADriver) {
+  emulation::faults.memory = Need().Total() + kSpare - 1;
+  const absl::Status status = Encoder::Load(Options("cuda")).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(status.message(), HasSubstr("the model needs "));
+  EXPECT_THAT((*Encoder::Load(Options("auto")))->info().backend, StartsWith("cpu "));
+  ++emulation::faults.memory;
+  EXPECT_THAT((*Encoder::Load(Options("auto")))->info().backend, StartsWith("cuda "));
+  EXPECT_THAT(Encoder::Load(Options("auto", {0, 1})).status().message(),
+              HasSubstr("no device 1; there are 0 (emulation)"));
+  emulation::faults.devices = cudaErrorInsufficientDriver;
+  EXPECT_EQ(Encoder::Load(Options("cuda")).status().code(), absl::StatusCode::kInvalidArgument);
+  const auto encoder = *Encoder::Load(Options("auto", {0, 1}));
+  EXPECT_THAT(encoder->info().backend, StartsWith("cpu "));
+  EXPECT_THAT(encoder->info().backend_why, HasSubstr("there is no driver"));
+}
+
+TEST_F(EncoderOnDevicesTest, AreNamedAndNotTwice) {
+  emulation::faults.device_count = 2;
+  EXPECT_THAT(Encoder::Load(Options("cuda", {})).status().message(), HasSubstr("no device"));
+  const absl::Status twice = Encoder::Load(Options("cuda", {1, 1})).status();
+  EXPECT_EQ(twice.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(twice.message(), HasSubstr("twice in 1,1"));
+}
+
+TEST_F(EncoderOnDevicesTest, EndWithOneThatIsLost) {
+  const auto encoder = *Encoder::Load(Options("cuda"));
+  emulation::faults.launch = 20;
+  const absl::Status status = Hear(*encoder, Pcm(0.3)).status;
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(GetErrorDetail(status).reason, reason::kDeviceError);
+  EXPECT_EQ(GetErrorDetail(encoder->health()).reason, reason::kDeviceError);
+  EXPECT_FALSE(Hear(*encoder, Pcm(0.3)).status.ok());
+}
+
+}  // namespace
+}  // namespace softsplice
