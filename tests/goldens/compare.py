@@ -525,7 +525,7 @@ def main():
     parser.add_argument("--models", type=Path, action="append", default=[],
                         help="folder of NAME-F16.gguf and mmproj-NAME-F16.gguf (default: ../models beside DIR); may be repeated")
     parser.add_argument("--backend", default="cpu", help="cpu (default), cpu-generic, cpu-avx2, cpu-avx512, cuda or ref")
-    parser.add_argument("--small", action="store_true", 
+    parser.add_argument("--small", action="store_true",
                         help="what an emulated GPU does in a minute: one size of chunks, small pictures and short sounds, pictures exactly by stages only")
     parser.add_argument("--failed-only", action="store_true", help="print failed checks only")
     parser.add_argument("--dump", required=True, help=argparse.SUPPRESS)

@@ -1,4 +1,5 @@
-// The engine on a device: what it takes of it, and what becomes of it when that fails.
+// The engine on a device: what it takes of it, how it replays steps, and what becomes of it when
+// the device fails.
 #include <memory>
 #include <string>
 #include <utility>
@@ -7,8 +8,10 @@
 #include "common/status/error.h"
 #include "common/status/reasons.h"
 #include "decoder_svc/engine/engine.h"
+#include "decoder_svc/engine/runner.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "kernels/backend_factory.h"
 #include "kernels/devices.h"
 #include "tests/decoder_svc/engine/sink.h"
 #include "tests/kernels/emulated/emulation.h"
@@ -155,6 +158,53 @@ TEST_F(EngineOnDeviceTest, EndsWhenTheDeviceIsLostInTheMiddleOfAnAnswer) {
   const absl::Status refused = engine_->Reserve().status();
   EXPECT_EQ(refused.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(refused.message(), HasSubstr("unspecified launch failure"));
+}
+
+// Decode steps are replayed from the third on; with a wait after each op they never are.
+TEST_F(EngineOnDeviceTest, ReplayedStepsGiveTheBitsOfPlainOnes) {
+  const auto logits = [&](bool wait_after_ops) {
+    const auto backend = *MakeBackend({.name = "cuda", .wait_after_ops = wait_after_ops});
+    const auto runner = *Runner::Make(*file_, *backend,
+                                      {.context_length = 512,
+                                       .chunk = 8,
+                                       .max_sequences = 2,
+                                       .max_rows = 9,
+                                       .max_logit_rows = 2});
+    const std::vector<int32_t> prompt = {2, 5, 9, 4, 7, 11, 30, 6};
+    const int a = *runner->pool().Reserve(200);
+    const int b = *runner->pool().Reserve(200);
+    std::vector<float> all;
+    const auto run = [&](const std::vector<StepPart>& parts) {
+      const auto rows = *runner->Run(parts);
+      for (const RowLogits& row : rows) all.insert(all.end(), row.all.begin(), row.all.end());
+    };
+    const auto next = [&](int slot, int place) -> StepPart {
+      return {.slot = slot,
+              .first = place,
+              .tokens = absl::MakeConstSpan(prompt).subspan(place % 8, 1),
+              .logit_rows = 1,
+              .all_logits = true};
+    };
+    run({{.slot = a, .tokens = prompt}});
+    run({{.slot = b, .tokens = absl::MakeConstSpan(prompt).subspan(1, 3)}});
+    for (int i = 0; i < 5; ++i) {
+      run({next(a, 8 + 2 * i), next(b, 3 + i)});
+      run({next(a, 9 + 2 * i)});
+    }
+    // The second sequence's place has another block of memory now.
+    const int32_t before = runner->pool().FullBlocks(b)[0];
+    runner->pool().Release(b);
+    runner->pool().Release(a);
+    EXPECT_EQ(runner->pool().Reserve(20), a);
+    EXPECT_EQ(runner->pool().Reserve(200), b);
+    EXPECT_NE(runner->pool().FullBlocks(b)[0], before);
+    run({{.slot = b, .tokens = absl::MakeConstSpan(prompt).subspan(2, 3)}});
+    run({next(b, 3)});
+    return all;
+  };
+  const std::vector<float> plain = logits(true), replayed = logits(false);
+  EXPECT_FALSE(plain.empty());
+  EXPECT_TRUE(plain == replayed);
 }
 
 }  // namespace
