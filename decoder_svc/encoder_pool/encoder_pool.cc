@@ -5,6 +5,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "common/server/duration.h"
 #include "common/status/error.h"
 #include "common/status/reasons.h"
@@ -61,6 +62,15 @@ EncoderPool::~EncoderPool() {
     return std::all_of(targets_.begin(), targets_.end(),
                        [](const TargetPtr& target) { return target->probe == nullptr; });
   });
+  std::vector<std::shared_ptr<grpc::Channel>> channels;
+  for (const TargetPtr& target : targets_) channels.push_back(target->channel);
+  targets_.clear();
+  lock.unlock();
+  // The last channel of a process ends the threads that gRPC calls back on, so it must not end on
+  // one of them: those that told of a last answer let go of it first.
+  for (const std::shared_ptr<grpc::Channel>& channel : channels) {
+    while (channel.use_count() > 1) absl::SleepFor(absl::Milliseconds(1));
+  }
 }
 
 std::shared_ptr<EncoderPool::Call> EncoderPool::Encode(EncodeJob job, Done done) {
