@@ -41,6 +41,7 @@ struct Options {
   std::vector<int> prefill;
   std::vector<Decoding> decode;
   std::vector<int> budgets = {280};  // soft tokens of the picture
+  int chunk = EngineOptions().chunk;
   int steps = 16;
   int repeat = 1;
 };
@@ -144,6 +145,7 @@ absl::StatusOr<Times> Best(Engine& engine, const Options& options, const Decodin
 
 EngineOptions EngineOptionsFor(const Options& options) {
   EngineOptions engine{.backend = options.backend,
+                       .chunk = options.chunk,
                        .stall_target = absl::Hours(1),  // prompts go in whole chunks
                        .max_wait = absl::InfiniteDuration()};
   int longest = 512;
@@ -265,6 +267,8 @@ int main(int argc, char** argv) {
   app.add_option("--decode", decode,
                  "context lengths to decode at, each with the number of sequences: 512,512x8")
       ->delimiter(',');
+  app.add_option("--chunk", options.chunk, "prompt tokens of a step, at most")
+      ->check(CLI::PositiveNumber);
   app.add_option("--steps", options.steps, "tokens per decode measurement")
       ->check(CLI::PositiveNumber);
   app.add_option("--repeat", options.repeat, "runs of each measurement, of which the best counts");

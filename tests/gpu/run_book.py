@@ -39,7 +39,8 @@ class Run:
         self.deadline = 0.0
         self.environment = dict(os.environ)
         if (self.bin / "../lib").is_dir():
-            self.environment["LD_LIBRARY_PATH"] = str(self.bin / "../lib")
+            theirs = self.environment.get("LD_LIBRARY_PATH")  # where the driver may be
+            self.environment["LD_LIBRARY_PATH"] = ":".join(filter(None, (str(self.bin / "../lib"), theirs)))
 
     def _unpack(self):
         if not PACKED.exists():

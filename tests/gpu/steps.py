@@ -4,6 +4,7 @@ is noted as the step's failure."""
 import csv
 import io
 import json
+import math
 import re
 import sys
 import time
@@ -112,6 +113,18 @@ def kernels(run, program, seconds):
         run.results.figure(6, row["name"], rates[unit], unit, best[unit])
 
 
+def media_arguments(run):
+    """A picture and a sound for softsplice-measure."""
+    picture = run.folder / "picture.png"
+    pixels = np.random.default_rng(1).integers(0, 255, (30, 21, 3), np.uint8)
+    Image.fromarray(pixels).resize((672, 960)).save(picture)
+    sound = run.folder / "sound.wav"
+    with wave.open(str(sound), "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        file.writeframes(np.random.default_rng(1).integers(-9000, 9000, 30 * 16000, np.int16).tobytes())
+    return ["--image", picture, "--budgets", "280,1120", "--sound", sound]
+
+
 def speed(run):
     """6: kernels, and a full-size model with random weights, beside what the card allows."""
     kernels(run, "kernels_bench", 10)
@@ -125,7 +138,8 @@ def speed(run):
     prompts = (128, 512, 2048, 8192)
     for weights, (seconds, decode) in plan.items():
         model = run.random_model(weights)
-        command = ["--model", model, "--prefill", ",".join(map(str, prompts)), "--decode", ",".join(decode), "--steps", 32, "--repeat", 2]
+        command = ["--model", model, "--chunk", 2048, "--prefill", ",".join(map(str, prompts)), "--decode", ",".join(decode)]
+        command += ["--steps", 32, "--repeat", 2]
         measured = run.measure(f"speed of {weights}", command, seconds)
         for tokens in prompts:
             run.rate(f"prefill {tokens}, {weights}", measured.get(f"prefill_{tokens}_tok_s"), floors.prefill, weights, tokens)
@@ -134,15 +148,7 @@ def speed(run):
             name = f"decode {weights}, context {context}, {streams or 1} streams"
             run.rate(name, measured.get(f"decode_{key}_tok_s"), floors.decode, weights, int(context), int(streams or 1))
         model.unlink()
-    picture = run.folder / "picture.png"
-    pixels = np.random.default_rng(1).integers(0, 255, (30, 21, 3), np.uint8)
-    Image.fromarray(pixels).resize((672, 960)).save(picture)
-    sound = run.folder / "sound.wav"
-    with wave.open(str(sound), "wb") as file:
-        file.setparams((1, 2, 16000, 0, "NONE", ""))
-        file.writeframes(np.random.default_rng(1).integers(-9000, 9000, 30 * 16000, np.int16).tobytes())
-    media = ["--mmproj", run.random_mmproj(), "--image", picture, "--budgets", "280,1120", "--sound", sound, "--repeat", 3]
-    measured = run.measure("speed of media", media, 20)
+    measured = run.measure("speed of media", ["--mmproj", run.random_mmproj(), *media_arguments(run), "--repeat", 3], 20)
     for medium in ("image_280", "image_1120", "sound"):
         if f"{medium}_s" in measured:
             run.results.figure(6, medium, measured[f"{medium}_s"], "s", floors.media(medium))
@@ -173,15 +179,41 @@ def demo(run):
             run.results.check(7, question, got == want, got)
 
 
+def kernel_times(run, name, arguments, seconds):
+    """What each kernel of a run costs: all of its launches in a file, the costly ones as rows."""
+    metrics = ("gpu__time_duration.sum", "dram__bytes_read.sum", "dram__bytes_write.sum", "sm__throughput.avg.pct_of_peak_sustained_elapsed")
+    log = run.out / f"kernels-{name}.csv"
+    ncu = [run.find("ncu"), "--metrics", ",".join((*metrics, "launch__registers_per_thread")), "--clock-control", "none", "--cache-control", "none"]
+    ncu += ["--launch-count", 1200, "--csv", "--page", "raw", "--print-units", "base", "--log-file", log]
+    text, code = run.try_call([*ncu, run.program("softsplice-measure"), "--backend", "cuda", *arguments], seconds)
+    if code != 0:
+        run.results.check(8, f"profile of {name}", False, f"not to its end in {seconds} s" if code is None else tail(text))
+        return
+    lines = [line for line in log.read_text().splitlines() if line.startswith('"')]
+    rows = [row for row in csv.DictReader(lines) if row["ID"]]  # the row of units has none
+    sums = {}
+    for row in rows:
+        time, read, written, *_ = (float(row[metric].replace(",", "")) for metric in metrics)
+        sum = sums.setdefault((re.sub(r"\(.*", "", row["Kernel Name"])[-60:], row["Grid Size"]), [0, 0, 0])
+        for i, number in enumerate((1, time, read + written)):
+            sum[i] += number
+    whole = math.fsum(time for _, time, _ in sums.values())
+    for (kernel, grid), (count, time, moved) in sorted(sums.items(), key=lambda item: -item[1][1]):
+        if time > 0.02 * whole:
+            note = f"{100 * time / whole:.0f} % of {name}, {count} launches, grid {grid}, {moved / time:.0f} GB/s"
+            run.results.figure(8, kernel, 1e-3 * time / count, "us", note=note)
+
+
 def profile(run):
-    """8: bytes and stalls of the largest kernels, for reading later."""
-    tool = run.find("ncu")
-    model = run.random_model("Q4_0", layers=6)
+    """8: what the kernels cost, and what the largest wait for, for reading later."""
+    models = {weights: run.random_model(weights, layers=6) for weights in ("Q4_0", "BF16")}
+    for weights, model in models.items():
+        kernel_times(run, weights, ["--model", model, "--prefill", 2048, "--decode", 512, "--steps", 4], 25)
+    kernel_times(run, "media", ["--mmproj", run.random_mmproj(), *media_arguments(run)], 25)
     sections = [part for name in ("SpeedOfLight", "MemoryWorkloadAnalysis", "WarpStateStats") for part in ("--section", name)]
-    command = [tool, *sections, "-k", "regex:Matmul|Attention", "--launch-skip", 200, "--launch-count", 24]
-    measure = [run.program("softsplice-measure"), "--backend", "cuda", "--model", model, "--decode", 512, "--steps", 4]
-    run.call([*command, "--clock-control", "none", "-o", run.out / "kernels", *measure])
-    run.results.check(8, "profile of kernels", (run.out / "kernels.ncu-rep").exists())
+    command = [run.find("ncu"), *sections, "-k", "regex:Matmul|Attention", "--launch-skip", 200, "--launch-count", 24]
+    measure = [run.program("softsplice-measure"), "--backend", "cuda", "--model", models["Q4_0"], "--decode", 512, "--steps", 4]
+    run.call([*command, "--clock-control", "none", "--page", "details", "--log-file", run.out / "stalls.txt", *measure])
 
 
 # number -> (seconds, step, whether it can be run without a device)
@@ -193,5 +225,5 @@ STEPS = {
     5: (40, parity, True),
     6: (180, speed, False),
     7: (15, demo, True),
-    8: (30, profile, False),
+    8: (100, profile, False),
 }
