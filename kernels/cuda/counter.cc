@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/attention.h"
+#include "kernels/cuda/matmul.h"
 #include "kernels/cuda/pack.h"
 #include "kernels/cuda/top_logits.h"
 #include "kernels/footprint.h"
@@ -16,6 +17,14 @@ class DeviceCounter final : public CountingBackend {
  public:
   explicit DeviceCounter(bool exact) : exact_(exact) {}
 
+  void Matmul(Mat /*y*/, Mat x, const Weight& w) override { CountOperand(x, w); }
+  void GatedMatmul(Mat /*y*/, Mat /*tmp*/, Mat x, const Weight& gate, const Weight& /*up*/,
+                   Gelu /*gelu*/) override {
+    CountOperand(x, gate);
+  }
+  void MatmulGelu(Mat /*y*/, Mat x, const Weight& w, Mat /*times*/, Gelu /*gelu*/) override {
+    CountOperand(x, w);
+  }
   void Attention(Mat y, Mat q, const KvLayer& kv, const RowMap& rows, const KvPages& pages,
                  const AttentionSpec& spec) override {
     const AttentionScratchSize size = ScratchFor(AttentionCall{y, q, kv, rows, pages, spec});
@@ -42,14 +51,18 @@ class DeviceCounter final : public CountingBackend {
     return 0;
   }
 
+  void CountOperand(const Mat& x, const Weight& w) {
+    operands_ = std::max(operands_, MatmulScratch(x, w, exact_));
+  }
+
   uint64_t Scratch() const override {
-    return partials_ * sizeof(float) + counters_ * sizeof(unsigned) + halves_ * sizeof(uint16_t) +
-           keys_ * sizeof(uint64_t);
+    return partials_ * sizeof(float) + counters_ * sizeof(unsigned) +
+           (halves_ + operands_) * sizeof(uint16_t) + keys_ * sizeof(uint64_t);
   }
 
   const bool exact_;
   // Numbers, as CudaBackend has them.
-  size_t partials_ = 0, counters_ = 0, halves_ = 0, keys_ = 0;
+  size_t partials_ = 0, counters_ = 0, halves_ = 0, keys_ = 0, operands_ = 0;
 };
 
 }  // namespace

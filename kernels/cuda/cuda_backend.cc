@@ -116,17 +116,20 @@ class CudaBackend final : public Backend {
   }
 
   void Matmul(Mat y, Mat x, const Weight& w) override {
-    Do("Matmul", [&] { return LaunchMatmul(stream_, y, x, w, options_.exact); });
+    uint16_t* scratch = RoomForOperand(x, w);
+    Do("Matmul", [&] { return LaunchMatmul(stream_, y, x, w, options_.exact, scratch); });
   }
   void GatedMatmul(Mat y, Mat tmp, Mat x, const Weight& gate, const Weight& up,
                    Gelu gelu) override {
     if (!CanGate(gate, up)) return Backend::GatedMatmul(y, tmp, x, gate, up, gelu);
+    uint16_t* scratch = RoomForOperand(x, gate);
     Do("GatedMatmul",
-       [&] { return LaunchGatedMatmul(stream_, y, x, gate, up, gelu, options_.exact); });
+       [&] { return LaunchGatedMatmul(stream_, y, x, gate, up, gelu, options_.exact, scratch); });
   }
   void MatmulGelu(Mat y, Mat x, const Weight& w, Mat times, Gelu gelu) override {
+    uint16_t* scratch = RoomForOperand(x, w);
     Do("MatmulGelu",
-       [&] { return LaunchMatmulGelu(stream_, y, x, w, times, gelu, options_.exact); });
+       [&] { return LaunchMatmulGelu(stream_, y, x, w, times, gelu, options_.exact, scratch); });
   }
 
   void RmsNorm(Mat y, Mat x, const Weight* gain, float eps, int group) override {
@@ -280,6 +283,10 @@ class CudaBackend final : public Backend {
     return static_cast<T*>(scratch.memory.get());
   }
 
+  uint16_t* RoomForOperand(const Mat& x, const Weight& w) {
+    return RoomFor<uint16_t>(operands_, MatmulScratch(x, w, options_.exact));
+  }
+
   RopeTables TablesOf(const RopeSpec& spec) {
     return {FrequenciesOf(spec), VectorOrNull(spec.factors)};
   }
@@ -315,6 +322,7 @@ class CudaBackend final : public Backend {
   Recorder recorder_;
   Scratch partials_, counters_, halves_;  // of attention
   Scratch keys_;                          // of TopLogits
+  Scratch operands_;                      // of matmuls
   std::vector<Frequencies> frequencies_;
   const char* last_op_ = "nothing";
   absl::Status status_;  // since the last Wait()

@@ -3,6 +3,7 @@
 
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/matmul_launch.h"
+#include "kernels/cuda/operand.h"
 
 namespace softsplice::cuda {
 namespace {
@@ -19,15 +20,14 @@ bool IsAligned(const Mat& m, size_t bytes) {
 bool ClampsInputs(const Weight& w) { return w.in_lo > -INFINITY || w.in_hi < INFINITY; }
 
 Operand OperandOf(const Mat& x, const Weight& w) {
-  const bool is_bfloat16 = x.type == DType::kBF16;
   return {.data = x.data,
           .rows = x.rows,
           .cols = x.cols,
           .pitch = static_cast<size_t>(x.pitch),
-          .is_bfloat16 = is_bfloat16,
-          .copies = is_bfloat16 && !ClampsInputs(w) && x.cols % 8 == 0 && IsAligned(x, 16),
+          .is_bfloat16 = x.type == DType::kBF16,
           .lo = w.in_lo,
-          .hi = w.in_hi};
+          .hi = w.in_hi,
+          .part = 0};
 }
 
 // Whether four numbers of x at a time can go straight to registers.
@@ -36,31 +36,69 @@ bool CanDecode(const Mat& x, const Weight& w, bool exact) {
          !(exact && x.type == DType::kBF16);
 }
 
+bool Decodes(const Mat& x, const Weight& w, bool exact) {
+  return x.rows <= kMostDecoded && CanDecode(x, w, exact);
+}
+
+// Whether the prefill kernel takes x as it is: eight numbers in one copy.
+bool Copies(const Mat& x, const Weight& w, bool exact) {
+  return !exact && x.type == DType::kBF16 && !ClampsInputs(w) && x.cols % 8 == 0 &&
+         IsAligned(x, 16);
+}
+
+int WholeChunks(int cols) { return (cols + kChunk - 1) / kChunk * kChunk; }
+
+// Makes x what the prefill kernel takes, in `scratch`.
+cudaError_t Round(cudaStream_t stream, Operand& x, bool exact, uint16_t* scratch) {
+  const int cols = WholeChunks(x.cols);
+  const size_t part = static_cast<size_t>(x.rows) * static_cast<size_t>(cols);
+  const dim3 blocks(x.rows, (cols / 4 + kOperandThreads - 1) / kOperandThreads);
+  const cudaError_t error =
+      Launch(stream, blocks, dim3(kOperandThreads), 0, exact ? RoundOperand<2> : RoundOperand<1>,
+             scratch, x, cols, part);
+  x = {.data = scratch,
+       .rows = x.rows,
+       .cols = cols,
+       .pitch = static_cast<size_t>(cols),
+       .is_bfloat16 = true,
+       .lo = x.lo,
+       .hi = x.hi,
+       .part = part};
+  return error;
+}
+
 Gate GateOf(Gelu gelu) { return gelu == Gelu::kTanh ? Gate::kTanh : Gate::kQuick; }
 
 // `up`: of a pair, or null. `times`: of one weight's gate.
 cudaError_t LaunchProduct(cudaStream_t stream, Mat y, Mat x, const Weight& w, const Weight* up,
-                          Gate gate, Mat times, bool exact) {
+                          Gate gate, Mat times, bool exact, uint16_t* scratch) {
   if (y.rows == 0) return cudaSuccess;
   const Tiles& tiles = TilesOf(w);
-  const Product p{.strips = {tiles.data, up == nullptr ? nullptr : TilesOf(*up).data},
-                  .strip_bytes = tiles.StripBytes(),
-                  .tiles_bytes = tiles.TilesBytes(),
-                  .outs = tiles.rows,
-                  .chunks = tiles.Chunks(),
-                  .x = OperandOf(x, w),
-                  .y = y.data,
-                  .y_pitch = static_cast<size_t>(y.pitch),
-                  .y_is_bfloat16 = y.type == DType::kBF16,
-                  .lo = w.out_lo,
-                  .hi = w.out_hi,
-                  .gate = gate,
-                  .times = ViewOf<const float>(times)};
+  Product p{.strips = {tiles.data, up == nullptr ? nullptr : TilesOf(*up).data},
+            .strip_bytes = tiles.StripBytes(),
+            .tiles_bytes = tiles.TilesBytes(),
+            .outs = tiles.rows,
+            .chunks = tiles.Chunks(),
+            .x = OperandOf(x, w),
+            .y = y.data,
+            .y_pitch = static_cast<size_t>(y.pitch),
+            .y_is_bfloat16 = y.type == DType::kBF16,
+            .lo = w.out_lo,
+            .hi = w.out_hi,
+            .gate = gate,
+            .times = ViewOf<const float>(times)};
   const Input input = exact                    ? Input::kExact
                       : x.type == DType::kBF16 ? Input::kBFloat16
                                                : Input::kFloat32;
-  const MatmulShape shape =
-      MatmulShapeOf(x.rows, tiles.Strips(), up != nullptr, exact, CanDecode(x, w, exact));
+  const MatmulShape shape = MatmulShapeOf(x.rows, tiles.Strips(),
+                                          {.gated = up != nullptr,
+                                           .exact = exact,
+                                           .has_min = SpecOf(tiles.format).HasMin(),
+                                           .can_decode = CanDecode(x, w, exact)});
+  if (MatmulScratch(x, w, exact) > 0) {
+    const cudaError_t error = Round(stream, p.x, exact, scratch);
+    if (error != cudaSuccess) return error;
+  }
   switch (tiles.format) {
     case Format::kF32:
       return LaunchFormat<Format::kF32>(stream, shape, p, input);
@@ -90,13 +128,20 @@ cudaError_t LaunchProduct(cudaStream_t stream, Mat y, Mat x, const Weight& w, co
 
 }  // namespace
 
-cudaError_t LaunchMatmul(cudaStream_t stream, Mat y, Mat x, const Weight& w, bool exact) {
-  return LaunchProduct(stream, y, x, w, nullptr, Gate::kNone, {}, exact);
+size_t MatmulScratch(const Mat& x, const Weight& w, bool exact) {
+  if (Decodes(x, w, exact) || Copies(x, w, exact)) return 0;
+  return static_cast<size_t>(exact ? 2 : 1) * static_cast<size_t>(x.rows) *
+         static_cast<size_t>(WholeChunks(x.cols));
+}
+
+cudaError_t LaunchMatmul(cudaStream_t stream, Mat y, Mat x, const Weight& w, bool exact,
+                         uint16_t* scratch) {
+  return LaunchProduct(stream, y, x, w, nullptr, Gate::kNone, {}, exact, scratch);
 }
 
 cudaError_t LaunchMatmulGelu(cudaStream_t stream, Mat y, Mat x, const Weight& w, Mat times,
-                             Gelu gelu, bool exact) {
-  return LaunchProduct(stream, y, x, w, nullptr, GateOf(gelu), times, exact);
+                             Gelu gelu, bool exact, uint16_t* scratch) {
+  return LaunchProduct(stream, y, x, w, nullptr, GateOf(gelu), times, exact, scratch);
 }
 
 bool CanGate(const Weight& gate, const Weight& up) {
@@ -108,8 +153,8 @@ bool CanGate(const Weight& gate, const Weight& up) {
 }
 
 cudaError_t LaunchGatedMatmul(cudaStream_t stream, Mat y, Mat x, const Weight& gate,
-                              const Weight& up, Gelu gelu, bool exact) {
-  return LaunchProduct(stream, y, x, gate, &up, GateOf(gelu), {}, exact);
+                              const Weight& up, Gelu gelu, bool exact, uint16_t* scratch) {
+  return LaunchProduct(stream, y, x, gate, &up, GateOf(gelu), {}, exact, scratch);
 }
 
 }  // namespace softsplice::cuda

@@ -19,17 +19,21 @@ struct PackedLinear {
   std::shared_ptr<void> memory;
 };
 
+// What the launches below need to work in, in numbers of 16 bits: `scratch`.
+size_t MatmulScratch(const Mat& x, const Weight& w, bool exact);
+
 // y = clamp(clamp(x) W^T): x [rows, W.cols] and y [rows, W.rows], float32 or bfloat16.
-cudaError_t LaunchMatmul(cudaStream_t stream, Mat y, Mat x, const Weight& w, bool exact);
+cudaError_t LaunchMatmul(cudaStream_t stream, Mat y, Mat x, const Weight& w, bool exact,
+                         uint16_t* scratch);
 
 // y = gelu(clamp(clamp(x) W^T)) * times, the same sums; times: float32, [rows, W.rows].
 cudaError_t LaunchMatmulGelu(cudaStream_t stream, Mat y, Mat x, const Weight& w, Mat times,
-                             Gelu gelu, bool exact);
+                             Gelu gelu, bool exact, uint16_t* scratch);
 
 // Whether one launch can do both: weights of one shape and format, that clamp nothing.
 bool CanGate(const Weight& gate, const Weight& up);
 // y = gelu(x gate^T) * (x up^T), the same sums as LaunchMatmul's; CanGate(gate, up).
 cudaError_t LaunchGatedMatmul(cudaStream_t stream, Mat y, Mat x, const Weight& gate,
-                              const Weight& up, Gelu gelu, bool exact);
+                              const Weight& up, Gelu gelu, bool exact, uint16_t* scratch);
 
 }  // namespace softsplice::cuda

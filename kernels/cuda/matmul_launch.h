@@ -19,19 +19,25 @@ cudaError_t LaunchDecode(cudaStream_t stream, const MatmulShape& shape, const Pr
   return LaunchDecode<kFormat, kInput, 2, 4>(stream, shape, p);
 }
 
-template <Format kFormat, int kXParts>
+template <Format kFormat, int kXParts, int kStrips>
 cudaError_t LaunchPrefill(cudaStream_t stream, const MatmulShape& shape, const Product& p) {
-  static_assert(sizeof(PrefillMemory<kXParts>) <= kSharedOfBlock);
-  return Launch(stream, dim3(shape.blocks_x, shape.blocks_y), dim3(kMatmulThreads),
-                sizeof(PrefillMemory<kXParts>), PrefillMatmul<kFormat, kXParts>, p);
+  constexpr size_t kShared = sizeof(typename Prefill<kFormat, kXParts, kStrips>::Memory);
+  static_assert(kShared <= kSharedOfBlock);
+  return Launch(stream, dim3(shape.blocks_x, shape.blocks_y), dim3(kMatmulThreads), kShared,
+                PrefillMatmul<kFormat, kXParts, kStrips>, p);
 }
 
 template <Format kFormat>
 cudaError_t LaunchFormat(cudaStream_t stream, const MatmulShape& shape, const Product& p,
                          Input input) {
   if (!shape.decode) {
-    return input == Input::kExact ? LaunchPrefill<kFormat, 2>(stream, shape, p)
-                                  : LaunchPrefill<kFormat, 1>(stream, shape, p);
+    if (input == Input::kExact) return LaunchPrefill<kFormat, 2, kFewStrips>(stream, shape, p);
+    if constexpr (!Layout<kFormat>::kHasMin) {
+      if (shape.strips == kManyStrips) {
+        return LaunchPrefill<kFormat, 1, kManyStrips>(stream, shape, p);
+      }
+    }
+    return LaunchPrefill<kFormat, 1, kFewStrips>(stream, shape, p);
   }
   switch (input) {
     case Input::kBFloat16:

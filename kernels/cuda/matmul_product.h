@@ -16,9 +16,8 @@ struct Operand {
   int rows, cols;
   size_t pitch;  // numbers from one row to the next
   bool is_bfloat16;
-  // 16-byte copies of eight bfloat16 numbers do: aligned, not clamped, not split.
-  bool copies;
   float lo, hi;  // what it is clamped to
+  size_t part;   // numbers from one part of a split x to the next
 };
 
 enum class Gate : uint8_t { kNone, kTanh, kQuick };
@@ -48,11 +47,13 @@ struct Product {
 __device__ inline float Clamp(float x, float lo, float hi) { return x < lo ? lo : x > hi ? hi : x; }
 
 // Where strip `strip` of those that a warp or block has begins: kStrips of one weight in turn, or
-// one strip of each of two. `index` counts warps or blocks; past the last strip it is the last one.
+// half as many of each of two, the first one's first. `index` counts warps or blocks; past the last
+// strip it is the last one.
 template <int kStrips>
 __device__ __forceinline__ const uint8_t* StripOf(const Product& p, int index, int strip) {
-  const int at = p.IsPair() ? index : kStrips * index + strip;
-  const uint8_t* weight = p.IsPair() && strip > 0 ? p.strips[1] : p.strips[0];
+  const int of_weight = p.IsPair() ? kStrips / 2 : kStrips;
+  const int at = of_weight * index + strip % of_weight;
+  const uint8_t* weight = strip < of_weight ? p.strips[0] : p.strips[1];
   return weight + static_cast<size_t>(min(at, p.LastStrip())) * p.strip_bytes;
 }
 
@@ -71,8 +72,13 @@ __device__ __forceinline__ void Finish(const Product& p, int index, int row, int
                                        const float (&sums)[kStrips]) {
   if (token >= p.x.rows) return;
   if (p.IsPair()) {
-    const int out = index * kStripRows + row;
-    if (out < p.outs) Store(p, token, out, p.Gated(sums[0]) * sums[kStrips - 1]);
+    constexpr int kOfWeight = (kStrips + 1) / 2;
+#pragma unroll
+    for (int strip = 0; strip < kOfWeight; ++strip) {
+      const int out = (kOfWeight * index + strip) * kStripRows + row;
+      if (out >= p.outs) continue;
+      Store(p, token, out, p.Gated(sums[strip]) * sums[kStrips - kOfWeight + strip]);
+    }
     return;
   }
 #pragma unroll

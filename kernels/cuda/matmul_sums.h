@@ -20,57 +20,49 @@ __device__ __forceinline__ void SplitFour(uint32_t (&b)[kParts][2], const float 
   }
 }
 
-// Products of one group of columns, whose codes have one scale: of `kStrips` tiles, one below the
-// other.
-template <Format kFormat, int kStrips>
+// A group of columns of a tile, whose codes have one scale.
+template <Format kFormat>
 struct Group {
   using L = Layout<kFormat>;
   static constexpr int kSteps = L::kGroup / 16;
 
-  __device__ __forceinline__ Group(const Tile<kFormat> (&tiles)[kStrips], int group) {
+  __device__ __forceinline__ Group(const Tile<kFormat>& tile, int group) {
 #pragma unroll
-    for (int strip = 0; strip < kStrips; ++strip) {
+    for (int step = 0; step < kSteps; ++step) Unpack(codes[step], tile, group * kSteps + step);
 #pragma unroll
-      for (int step = 0; step < kSteps; ++step) {
-        Unpack(codes[step][strip], tiles[strip], group * kSteps + step);
-      }
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        UnpackScale(scale[strip][half], min[strip][half], tiles[strip], group, half);
-      }
+    for (int half = 0; half < 2; ++half) {
+      UnpackScale(scale[half], min[half], tile, group, half);
     }
   }
 
-  // sums += codes times 16 columns of x, in parts.
+  // sum += codes times the group's columns of x, in parts.
   template <int kXParts>
-  __device__ __forceinline__ void Multiply(float (&sums)[kStrips][4], int step,
-                                           const uint32_t (&b)[kXParts][2]) const {
+  __device__ __forceinline__ void Multiply(float (&sum)[4],
+                                           const uint32_t (&b)[kSteps][kXParts][2]) const {
 #pragma unroll
-    for (int x_part = 0; x_part < kXParts; ++x_part) {
+    for (int step = 0; step < kSteps; ++step) {
 #pragma unroll
-      for (int part = 0; part < L::kParts; ++part) {
+      for (int x_part = 0; x_part < kXParts; ++x_part) {
 #pragma unroll
-        for (int strip = 0; strip < kStrips; ++strip) {
-          Mma(sums[strip], codes[step][strip][part], b[x_part]);
-        }
+        for (int part = 0; part < L::kParts; ++part) Mma(sum, codes[step][part], b[step][x_part]);
       }
     }
   }
 
   // sum += scale * dots - min * sums_of_x, which are those of two tokens.
   __device__ __forceinline__ void AddScaled(float (&sum)[4], const float (&dots)[4],
-                                            float2 sums_of_x, int strip) const {
+                                            float2 sums_of_x) const {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      sum[i] = fmaf(scale[strip][i / 2], dots[i], sum[i]);
+      sum[i] = fmaf(scale[i / 2], dots[i], sum[i]);
       if constexpr (L::kHasMin) {
-        sum[i] = fmaf(-min[strip][i / 2], i % 2 == 0 ? sums_of_x.x : sums_of_x.y, sum[i]);
+        sum[i] = fmaf(-min[i / 2], i % 2 == 0 ? sums_of_x.x : sums_of_x.y, sum[i]);
       }
     }
   }
 
-  uint32_t codes[kSteps][kStrips][L::kParts][4];
-  float scale[kStrips][2], min[kStrips][2];
+  uint32_t codes[kSteps][L::kParts][4];
+  float scale[2], min[2];
 };
 
 // The sums over kSteps times 16 columns of x, of the lane's tokens 2t and 2t + 1; load_x(b, step)
@@ -100,22 +92,29 @@ __device__ __forceinline__ void AddTile(float (&sum)[kTokenTiles][kStrips][4],
   constexpr int kSteps = L::kGroup / 16;
 #pragma unroll
   for (int i = 0; i < L::kColumns / L::kGroup; ++i) {
-    const Group<kFormat, kStrips> group(tiles, i);
+    uint32_t b[kTokenTiles][kSteps][kXParts][2];
+    float2 sums_of_x[kTokenTiles] = {};
 #pragma unroll
     for (int token_tile = 0; token_tile < kTokenTiles; ++token_tile) {
-      float dots[kStrips][4] = {};
 #pragma unroll
       for (int step = 0; step < kSteps; ++step) {
-        uint32_t b[kXParts][2];
-        x.Load(b, i * kSteps + step, token_tile);
-        group.Multiply(L::kHasScale ? dots : sum[token_tile], step, b);
+        x.Load(b[token_tile][step], i * kSteps + step, token_tile);
       }
-      if constexpr (L::kHasScale) {
-        float2 sums_of_x = {};
-        if constexpr (L::kHasMin) sums_of_x = x.template SumsOf<kSteps>(i, token_tile);
+      if constexpr (L::kHasMin) {
+        sums_of_x[token_tile] = x.template SumsOf<kSteps>(i, token_tile);
+      }
+    }
 #pragma unroll
-        for (int strip = 0; strip < kStrips; ++strip) {
-          group.AddScaled(sum[token_tile][strip], dots[strip], sums_of_x, strip);
+    for (int strip = 0; strip < kStrips; ++strip) {
+      const Group<kFormat> group(tiles[strip], i);
+#pragma unroll
+      for (int token_tile = 0; token_tile < kTokenTiles; ++token_tile) {
+        if constexpr (L::kHasScale) {
+          float dots[4] = {};
+          group.Multiply(dots, b[token_tile]);
+          group.AddScaled(sum[token_tile][strip], dots, sums_of_x[token_tile]);
+        } else {
+          group.Multiply(sum[token_tile][strip], b[token_tile]);
         }
       }
     }

@@ -91,6 +91,14 @@ __device__ void WaitForCopies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
+// Begins to bring memory of the device into the L2, or does nothing. Both multiples of 16.
+__device__ inline void PrefetchL2([[maybe_unused]] const void* from,
+                                  [[maybe_unused]] uint32_t bytes) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
+#endif
+}
+
 // Float16 as bits; rounded to nearest even. Two in a word: the first one low.
 __device__ inline float HalfToFloat(uint16_t bits) {
   float value;

@@ -5,6 +5,9 @@
 
 namespace softsplice::cuda {
 
+// About as many as the multiprocessors of the devices that we know: 108 to 148.
+constexpr int kEnoughBlocks = 128;
+
 // A warp has no barriers; more of them hide more of the memory's latency.
 int NormThreads(int numbers) { return numbers <= 512 ? 32 : 256; }
 
@@ -13,17 +16,22 @@ ElementShape ElementShapeOf(int cols) {
           std::min((cols + 31) / 32 * 32, kMostElementThreads)};
 }
 
-MatmulShape MatmulShapeOf(int rows, int strips, bool gated, bool exact, bool can_decode) {
+MatmulShape MatmulShapeOf(int rows, int strips, const MatmulKind& kind) {
   const auto blocks = [](int count, int of_block) { return (count + of_block - 1) / of_block; };
-  if (!can_decode || rows > kMostDecoded) {
-    const int token_tiles = exact ? kExactTokenTiles : kPrefillTokenTiles;
-    return {false, kPrefillStrips, token_tiles, blocks(rows, 16 * token_tiles),
-            blocks(strips, 4 * (gated ? 1 : kPrefillStrips))};
+  if (!kind.can_decode || rows > kMostDecoded) {
+    const int token_tiles = kind.exact ? kExactTokenTiles : kPrefillTokenTiles;
+    const auto shape = [&](int of_warp) {
+      return MatmulShape{false, of_warp, token_tiles, blocks(rows, 32 * token_tiles),
+                         blocks(kind.gated ? 2 * strips : strips, 2 * of_warp)};
+    };
+    const MatmulShape many = shape(kManyStrips);
+    const bool few = kind.exact || kind.has_min || many.blocks_x * many.blocks_y < kEnoughBlocks;
+    return few ? shape(kFewStrips) : many;
   }
   // With more rows a second strip halves what is read of x.
-  const int of_warp = rows > 8 || gated ? 2 : 1, token_tiles = rows > 8 ? 4 : 1;
+  const int of_warp = rows > 8 || kind.gated ? 2 : 1, token_tiles = rows > 8 ? 4 : 1;
   return {true, of_warp, token_tiles, blocks(rows, 8 * token_tiles),
-          blocks(strips, gated ? 1 : of_warp)};
+          blocks(strips, kind.gated ? 1 : of_warp)};
 }
 
 }  // namespace softsplice::cuda

@@ -24,13 +24,14 @@ struct ElementShape {
 ElementShape ElementShapeOf(int cols);
 
 // How y = x W^T runs: up to 64 rows of x by blocks that have a few of them and a few strips of 16
-// outputs, a warp for each slice of the columns; else by blocks of 96 or 64 rows, two warps' worth,
-// and several strips. Blocks next to each other have the same strips.
+// outputs, a warp for each slice of the columns; else by blocks of 128 or (exact) 64 rows and of
+// two warps' strips. Blocks next to each other have the same strips.
 inline constexpr int kMatmulThreads = 256;
 inline constexpr int kMostDecoded = 64;
-inline constexpr int kPrefillStrips = 2;      // of a warp
-inline constexpr int kPrefillTokenTiles = 6;  // of a warp: eight rows each
-inline constexpr int kExactTokenTiles = 4;
+inline constexpr int kPrefillTokenTiles = 4;  // of a warp: eight rows each; a block has four times
+inline constexpr int kExactTokenTiles = 2;    // as many
+inline constexpr int kManyStrips = 4;         // of a warp in the prefill kernel, where that makes
+inline constexpr int kFewStrips = 2;          // blocks enough, and else
 
 struct MatmulShape {
   bool decode;
@@ -38,8 +39,13 @@ struct MatmulShape {
   int token_tiles;         // of a warp
   int blocks_x, blocks_y;  // for rows, for strips
 };
-// `rows` of x; `strips` of the weight (gated: of each of the two); `can_decode`: the first kind
-// takes such x.
-MatmulShape MatmulShapeOf(int rows, int strips, bool gated, bool exact, bool can_decode);
+struct MatmulKind {
+  bool gated = false;
+  bool exact = false;
+  bool has_min = false;    // of the format: registers do for few strips only
+  bool can_decode = true;  // the first kind of blocks takes such x
+};
+// `rows` of x; `strips` of the weight (gated: of each of the two).
+MatmulShape MatmulShapeOf(int rows, int strips, const MatmulKind& kind);
 
 }  // namespace softsplice::cuda

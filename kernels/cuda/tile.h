@@ -33,49 +33,57 @@ struct Tile {
   uint32_t supers[2];  // of outputs g and g + 8
 };
 
-// Of a weight that the kernel reads once, or again and again.
-template <bool kOnce, class T>
-__device__ __forceinline__ T LoadWords(const uint8_t* at, int index) {
-  const T* words = reinterpret_cast<const T*>(at) + index;
-  return kOnce ? __ldcs(words) : __ldg(words);
+// How far from the first one's the super scales of a strip's tile `index` are.
+template <Format kFormat>
+__device__ __forceinline__ size_t SuperOffset(int index) {
+  return static_cast<size_t>(index * Layout<kFormat>::kColumns / kSuperColumns) * kSuperBytes;
 }
 
-// `strip` and `supers` are the first tile's and the first super scales' bytes.
-template <Format kFormat, bool kOnce>
-__device__ __forceinline__ Tile<kFormat> LoadTile(const uint8_t* strip, const uint8_t* supers,
-                                                  int index, int lane) {
+// What memory a tile lies in: the device's, which this kernel reads once, or the block's.
+enum class From : uint8_t { kDevice, kShared };
+
+template <From kFrom, class T>
+__device__ __forceinline__ T LoadWords(const uint8_t* at, int index) {
+  const T* words = reinterpret_cast<const T*>(at) + index;
+  return kFrom == From::kDevice ? __ldcs(words) : *words;
+}
+
+// `at` are the tile's bytes, `super` those of its super scales.
+template <Format kFormat, From kFrom>
+__device__ __forceinline__ Tile<kFormat> LoadTile(const uint8_t* at, const uint8_t* super,
+                                                  int lane) {
   using L = Layout<kFormat>;
-  const uint8_t* at = strip + static_cast<size_t>(index) * L::kTileBytes;
   Tile<kFormat> tile = {};
 #pragma unroll
   for (int i = 0; i < L::kCodeWords / 4; ++i, at += 32 * sizeof(uint4)) {
-    const uint4 words = LoadWords<kOnce, uint4>(at, lane);
+    const uint4 words = LoadWords<kFrom, uint4>(at, lane);
     tile.codes[4 * i] = words.x;
     tile.codes[4 * i + 1] = words.y;
     tile.codes[4 * i + 2] = words.z;
     tile.codes[4 * i + 3] = words.w;
   }
   if constexpr (L::kCodeWords % 4 == 2) {
-    const uint2 words = LoadWords<kOnce, uint2>(at, lane);
+    const uint2 words = LoadWords<kFrom, uint2>(at, lane);
     tile.codes[L::kCodeWords - 2] = words.x;
     tile.codes[L::kCodeWords - 1] = words.y;
     at += 32 * sizeof(uint2);
   }
   if constexpr (L::kScaleWords == 2) {
-    const uint2 words = LoadWords<kOnce, uint2>(at, lane / 4);
+    const uint2 words = LoadWords<kFrom, uint2>(at, lane / 4);
     tile.scales[0] = words.x;
     tile.scales[1] = words.y;
   }
   if constexpr (L::kScaleWords == 4) {
-    const uint4 words = LoadWords<kOnce, uint4>(at, lane / 4);
+    const uint4 words = LoadWords<kFrom, uint4>(at, lane / 4);
     tile.scales[0] = words.x;
     tile.scales[1] = words.y;
     tile.scales[2] = words.z;
     tile.scales[3] = words.w;
   }
   if constexpr (L::kHasSuper) {
-    const int super = index * L::kColumns / kSuperColumns;
-    const uint2 words = LoadWords<false, uint2>(supers + super * kSuperBytes, lane / 4);
+    const uint2* words_of_all = reinterpret_cast<const uint2*>(super);  // also of later tiles
+    const uint2 words =
+        kFrom == From::kDevice ? __ldg(words_of_all + lane / 4) : words_of_all[lane / 4];
     tile.supers[0] = words.x;
     tile.supers[1] = words.y;
   }

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/cuda/elementwise.h"
+#include "kernels/cuda/shapes.h"
 #include "tests/kernels/cuda/matmul_testing.h"
 
 namespace softsplice::cuda {
@@ -38,11 +39,17 @@ const Way kWays[] = {{"bfloat16", DType::kBF16, false},
                      {"float32", DType::kF32, false},
                      {"exact", DType::kF32, true}};
 
+// What a launch with such operands works in, and one number more: there is no empty one.
+DeviceVector<uint16_t> ScratchFor(const Mat& x, const Weight& w, const Way& way) {
+  return DeviceVector<uint16_t>(MatmulScratch(x, w, way.exact) + 1);
+}
+
 std::vector<float> Multiply(const std::vector<float>& x, const Weight& w, const Way& way,
                             int x_padding = 0, int y_padding = 0) {
   const DeviceRows rows(x, w.cols, way.type, x_padding);
   const DeviceRows y(rows.mat().rows, w.rows, DType::kF32, y_padding);
-  EXPECT_EQ(LaunchMatmul(nullptr, y.mat(), rows.mat(), w, way.exact), cudaSuccess);
+  const auto scratch = ScratchFor(rows.mat(), w, way);
+  EXPECT_EQ(LaunchMatmul(nullptr, y.mat(), rows.mat(), w, way.exact, scratch.data()), cudaSuccess);
   return y.Read();
 }
 
@@ -129,6 +136,19 @@ TEST_P(MatmulTest, RowsDoNotDependOnTheirCompany) {
   }
 }
 
+// Where there are blocks enough warps have more strips, for the same bits.
+TEST_P(MatmulTest, OutputsDoNotDependOnTheirCompany) {
+  constexpr int kRows = 70, kOuts = kManyStrips * 2 * kStripRows * 130;
+  const int cols = Cols(200);
+  const Weight w = PackedOnDevice(TestWeight(GetParam(), kOuts, cols, random_));
+  ASSERT_EQ(MatmulShapeOf(kRows, kOuts / kStripRows, {}).strips, kManyStrips);
+  const std::vector<float> x = Normals(kRows * static_cast<size_t>(cols), 3);
+  const std::vector<float> whole = Multiply(x, w, kWays[0]);
+  const auto end = x.end() - 6 * cols;  // few enough for the decode kernel
+  const std::vector<float> some = Multiply({x.begin(), end}, w, kWays[0]);
+  EXPECT_TRUE(std::equal(some.begin(), some.end(), whole.begin()));
+}
+
 // What is not finite in a row stays visible in that row, and only there.
 TEST_P(MatmulTest, NotFiniteInputsStayInTheirRow) {
   const TestWeight w(GetParam(), 20, Cols(256), random_);
@@ -210,9 +230,10 @@ TEST(GatedMatmul, IsTheGeluOfOneProductTimesAnother) {
         const DeviceRows on_device(x, kCols, way.type, 8);
         const DeviceRows y(static_cast<int>(rows), kOuts, DType::kF32, 3);
         const DeviceRows rounded(static_cast<int>(rows), kOuts, DType::kBF16, 5);
+        const auto scratch = ScratchFor(on_device.mat(), packed_gate, way);
         for (const DeviceRows* to : {&y, &rounded}) {
           ASSERT_EQ(LaunchGatedMatmul(nullptr, to->mat(), on_device.mat(), packed_gate, packed_up,
-                                      gelu, way.exact),
+                                      gelu, way.exact, scratch.data()),
                     cudaSuccess);
         }
         const std::vector<float> got = y.Read(), got_rounded = rounded.Read();
@@ -243,9 +264,10 @@ TEST(MatmulGelu, IsTheGeluOfTheProductTimesNumbers) {
         const DeviceRows on_device(x, kCols, way.type, 8);
         const DeviceRows times(Normals(rows * kOuts, 23), kOuts, DType::kF32, 1);
         const DeviceRows y(static_cast<int>(rows), kOuts, DType::kF32, 3);
-        ASSERT_EQ(
-            LaunchMatmulGelu(nullptr, y.mat(), on_device.mat(), w, times.mat(), gelu, way.exact),
-            cudaSuccess);
+        const auto scratch = ScratchFor(on_device.mat(), w, way);
+        ASSERT_EQ(LaunchMatmulGelu(nullptr, y.mat(), on_device.mat(), w, times.mat(), gelu,
+                                   way.exact, scratch.data()),
+                  cudaSuccess);
         const DeviceRows apart(Multiply(x, w, way), kOuts, DType::kF32);
         ASSERT_EQ(LaunchGeluMul(nullptr, apart.mat(), times.mat(), gelu), cudaSuccess);
         EXPECT_EQ(y.Read(), apart.Read());
@@ -274,7 +296,8 @@ TEST(GatedMatmul, NeedsTwoAlikeThatClampNothing) {
 TEST(Matmul, OfNoRowsDoesNothing) {
   std::mt19937 random(29);
   const Weight w = PackedOnDevice(TestWeight(Type::kQ4_0, 16, 64, random));
-  EXPECT_EQ(LaunchMatmul(nullptr, {.cols = 16, .pitch = 16}, {.cols = 64, .pitch = 64}, w, false),
+  EXPECT_EQ(LaunchMatmul(nullptr, {.cols = 16, .pitch = 16}, {.cols = 64, .pitch = 64}, w, false,
+                         nullptr),
             cudaSuccess);
   EXPECT_EQ(cudaStreamSynchronize(nullptr), cudaSuccess);
 }

@@ -207,6 +207,10 @@ void LoadMatrixTransposed(uint32_t (&d)[N], const void* row) {
     d[i] = pair[0] | static_cast<uint32_t>(pair[1]) << 16;
   }
 }
+inline void PrefetchL2(const void* from, uint32_t bytes) {
+  emulation::RequireAligned(from);
+  emulation::Require(bytes % 16 == 0, "a prefetch is not a multiple of 16");
+}
 inline void CopyAsync(void* to, const void* from, bool live = true) {
   emulation::RequireAligned(to);
   if (live) emulation::RequireAligned(from);

@@ -22,22 +22,27 @@ TEST(Shapes, CoverAllElementsWithWholeWarps) {
 }
 
 TEST(Shapes, CoverAllRowsAndStripsOfAProduct) {
-  for (const int rows : {1, 8, 9, 32, 33, 64, 65, 96, 97, 2048}) {
+  for (const int rows : {1, 8, 9, 32, 33, 64, 65, 96, 128, 129, 2048}) {
     for (const int strips : {1, 2, 3, 160, 16384}) {
       for (const bool gated : {false, true}) {
         for (const bool exact : {false, true}) {
-          const MatmulShape shape = MatmulShapeOf(rows, strips, gated, exact, true);
+          const MatmulShape shape = MatmulShapeOf(rows, strips, {.gated = gated, .exact = exact});
           EXPECT_EQ(shape.decode, rows <= kMostDecoded);
-          const int of_block = shape.token_tiles * 8 * (shape.decode ? 1 : 2);
+          const int of_block = shape.token_tiles * 8 * (shape.decode ? 1 : 4);
           EXPECT_EQ(shape.blocks_x, (rows + of_block - 1) / of_block);
-          // A gated product has one strip of each weight for two of a plain one.
-          const int strips_of_block = (gated ? 1 : shape.strips) * (shape.decode ? 1 : 4);
-          EXPECT_EQ(shape.blocks_y, (strips + strips_of_block - 1) / strips_of_block);
+          const int strips_of_block = shape.strips * (shape.decode ? 1 : 2);
+          EXPECT_EQ(shape.blocks_y,
+                    (strips * (gated ? 2 : 1) + strips_of_block - 1) / strips_of_block);
         }
       }
     }
   }
-  EXPECT_FALSE(MatmulShapeOf(1, 160, false, false, false).decode);
+  EXPECT_FALSE(MatmulShapeOf(1, 160, {.can_decode = false}).decode);
+}
+
+TEST(Shapes, GiveWarpsFewStripsRatherThanMultiprocessorsNothing) {
+  EXPECT_EQ(MatmulShapeOf(2048, 640, {}).strips, kManyStrips);
+  EXPECT_EQ(MatmulShapeOf(128, 160, {}).strips, kFewStrips);
 }
 
 }  // namespace
