@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/attention.h"
+#include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/pack.h"
 #include "kernels/cuda/top_logits.h"
 #include "kernels/footprint.h"
@@ -14,7 +15,7 @@ using namespace cuda;
 
 class DeviceCounter final : public CountingBackend {
  public:
-  explicit DeviceCounter(bool exact) : exact_(exact) {}
+  explicit DeviceCounter(bool exact) : CountingBackend(CudaOperands(exact)), exact_(exact) {}
 
   void Attention(Mat y, Mat q, const KvLayer& kv, const RowMap& rows, const KvPages& pages,
                  const AttentionSpec& spec) override {

@@ -1,6 +1,7 @@
 // See sound.h. Each kernel reads its inputs from the cache as often as they are used, and writes
 // its output once.
 #include "kernels/cuda/for_each.h"
+#include "kernels/cuda/output.h"
 #include "kernels/cuda/reduce.h"
 #include "kernels/cuda/sound.h"
 
@@ -67,7 +68,7 @@ struct LocalInputs {
 
 // A block is a warp: one row and one head. Shared: left + 1 numbers.
 __global__ void __launch_bounds__(32)
-    LocalAttention(View<float> y, LocalInputs in, int dim, int left, float cap) {
+    LocalAttention(Output y, LocalInputs in, int dim, int left, float cap) {
   float* scores = &Shared<float>();
   WaitForPrevious();
   const int r = blockIdx.x, column = blockIdx.y * dim, lane = threadIdx.x;
@@ -96,7 +97,7 @@ __global__ void __launch_bounds__(32)
     for (int j = 0; j < count; ++j) {
       out += expf(scores[j] - top) / sum * in.v.Row(first + j)[column + i];
     }
-    y.Row(r)[column + i] = out;
+    y.Store(r, column + i, out);
   }
 }
 
@@ -126,7 +127,7 @@ cudaError_t LaunchLocalAttention(cudaStream_t stream, Mat y, Mat q, Mat k, Mat v
   const LocalInputs in{ViewOf<const float>(q), ViewOf<const float>(k), ViewOf<const float>(v),
                        ViewOf<const float>(relative), ViewOf<const int>(starts)};
   return Launch(stream, dim3(q.rows, spec.heads), dim3(32), sizeof(float) * (spec.left + 1),
-                LocalAttention, ViewOf<float>(y), in, q.cols / spec.heads, spec.left, spec.cap);
+                LocalAttention, OutputOf(y), in, q.cols / spec.heads, spec.left, spec.cap);
 }
 
 }  // namespace softsplice::cuda
