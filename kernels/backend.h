@@ -99,7 +99,7 @@ class Backend {
   // channels], y [output frames * ceil(bins / 2), 9 * channels] for output frames from `first` on
   // (of ceil(frames / 2)). A patch is (row, column, channel): Matmul with a kernel in that order is
   // the convolution, and its result, seen as [output frames, ceil(bins / 2) * outputs], is the next
-  // one's x.
+  // one's x. y may be of Operands().
   virtual void Unfold(Mat y, Mat x, int channels, int first) = 0;
   // y = (x - mean) / sqrt(variance + eps) * gain over each row. y may be x, or of Operands().
   virtual void LayerNorm(Mat y, Mat x, const Weight& gain, float eps) = 0;

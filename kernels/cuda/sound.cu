@@ -9,7 +9,7 @@ namespace softsplice::cuda {
 namespace {
 
 struct Patches {
-  View<float> y;
+  Output y;
   View<const float> x;
   int channels, first, bins, columns;
 
@@ -18,7 +18,7 @@ struct Patches {
     const int frame = 2 * (first + r / columns) + tap / 3 - 1;
     const int bin = 2 * (r % columns) + tap % 3 - 1;
     const bool inside = frame >= 0 && frame < x.rows && bin >= 0 && bin < bins;
-    y.Row(r)[c] = inside ? x.Row(frame)[bin * channels + c % channels] : 0;
+    y.Store(r, c, inside ? x.Row(frame)[bin * channels + c % channels] : 0);
   }
 };
 
@@ -107,7 +107,7 @@ cudaError_t LaunchUnfold(cudaStream_t stream, Mat y, Mat x, int channels, int fi
   const int bins = x.cols / channels;
   return LaunchForEach(
       stream, y.rows, y.cols,
-      Patches{ViewOf<float>(y), ViewOf<const float>(x), channels, first, bins, (bins + 1) / 2});
+      Patches{OutputOf(y), ViewOf<const float>(x), channels, first, bins, (bins + 1) / 2});
 }
 
 cudaError_t LaunchAveragePool(cudaStream_t stream, Mat y, Mat x, int columns, int size) {

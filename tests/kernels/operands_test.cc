@@ -114,6 +114,12 @@ TEST_P(OperandsTest, AttentionInsideRuns) {
   }
 }
 
+TEST_P(OperandsTest, Patches) {
+  const HostMat x = HostMat::Normal(random_, 7, 8 * 3);
+  ExpectRoundedOnce(4 * 4, 9 * 3, "patches",
+                    [&](Device& on, Mat y) { on->Unfold(y, on.Copy(x), 3, 0); });
+}
+
 // Weights that one launch takes together, and such as it does not.
 TEST_P(OperandsTest, GatedProducts) {
   const TestWeight gate_values(Type::kQ4_0, 48, 96, random_);
