@@ -15,9 +15,8 @@ void Backend::AddNorm(Mat x, Mat h, const Weight& gain, float eps) {
 }
 
 void Backend::GatedMatmul(Mat y, Mat tmp, Mat x, const Weight& gate, const Weight& up, Gelu gelu) {
-  Matmul(y, x, gate);
   Matmul(tmp, x, up);
-  GeluMul(y, tmp, gelu);
+  MatmulGelu(y, x, gate, tmp, gelu);
 }
 
 void Backend::MatmulGelu(Mat y, Mat x, const Weight& w, Mat times, Gelu gelu) {

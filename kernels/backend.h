@@ -36,6 +36,10 @@ class Backend {
   virtual absl::StatusOr<std::shared_ptr<void>> AllocateStaging(size_t bytes);
   virtual absl::StatusOr<Weight> Pack(const gguf::Tensor& tensor, Use use) = 0;
 
+  // The type that models give what only Matmul and its fusions read, as x: half the bytes where
+  // they would round it anyway. Ops whose y may be of it say so; all other matrices are kF32.
+  virtual DType Operands() const { return DType::kF32; }
+
   // Step boundary. Host memory is dense (pitch == cols) and of the matrix's type. Upload has read
   // it when it returns; Download has written it when Wait() returns.
   virtual void Upload(Mat dst, const void* host) = 0;
@@ -46,16 +50,16 @@ class Backend {
   virtual void Embed(Mat y, Mat ids, const Weight& table, float scale) = 0;
   // y[i] += table[ids[i]].
   virtual void AddEmbedding(Mat y, Mat ids, const Weight& table) = 0;
-  // y[i] = x[index[i]].
+  // y[i] = x[index[i]]. Both of one type.
   virtual void GatherRows(Mat y, Mat x, Mat index) = 0;
-  // y[index[i]] = x[i]; no index appears twice.
+  // y[index[i]] = x[i]; no index appears twice. Both of one type.
   virtual void ScatterRows(Mat y, Mat x, Mat index) = 0;
 
-  // y = clamp(clamp(x) W^T): x [rows, W.cols], y [rows, W.rows]. The sums of one row are in the
-  // same order whatever the number of rows.
+  // y = clamp(clamp(x) W^T): x [rows, W.cols], y [rows, W.rows], both of Operands() or kF32. The
+  // sums of one row are in the same order whatever the number of rows.
   virtual void Matmul(Mat y, Mat x, const Weight& w) = 0;
   // y = x / sqrt(mean(x^2) + eps) * gain over each `group` columns (0: the whole row); gain may be
-  // null. y may be x.
+  // null. y may be x, or of Operands().
   virtual void RmsNorm(Mat y, Mat x, const Weight* gain, float eps, int group = 0) = 0;
   // In place.
   virtual void Rope(Mat x, Mat positions, const RopeSpec& spec) = 0;
@@ -79,12 +83,13 @@ class Backend {
   virtual void KvAppend(const KvLayer& kv, Mat k, Mat v, const RowMap& rows,
                         const KvPages& pages) = 0;
   // Causal attention of q [rows, heads * head_dim] over the cache, softmax(q k^T) v, scale 1. The
-  // rows' own keys are already appended.
+  // rows' own keys are already appended. y may be of Operands().
   virtual void Attention(Mat y, Mat q, const KvLayer& kv, const RowMap& rows, const KvPages& pages,
                          const AttentionSpec& spec) = 0;
 
   // Attention without a cache and without a mask, scale 1, inside each run of rows [starts[i],
-  // starts[i + 1]). y, q, k, v: [rows, heads * head_dim]; starts: kI32 [runs + 1].
+  // starts[i + 1]). y, q, k, v: [rows, heads * head_dim]; starts: kI32 [runs + 1]. y may be of
+  // Operands().
   virtual void SelfAttention(Mat y, Mat q, Mat k, Mat v, Mat starts, int heads) = 0;
   // Means of size x size tiles of a picture: x's rows are a grid of `columns` in reading order,
   // both sides multiples of `size`; y's rows are the smaller grid. Sums in float32.
@@ -94,9 +99,9 @@ class Backend {
   // channels], y [output frames * ceil(bins / 2), 9 * channels] for output frames from `first` on
   // (of ceil(frames / 2)). A patch is (row, column, channel): Matmul with a kernel in that order is
   // the convolution, and its result, seen as [output frames, ceil(bins / 2) * outputs], is the next
-  // one's x.
+  // one's x. y may be of Operands().
   virtual void Unfold(Mat y, Mat x, int channels, int first) = 0;
-  // y = (x - mean) / sqrt(variance + eps) * gain over each row. y may be x.
+  // y = (x - mean) / sqrt(variance + eps) * gain over each row. y may be x, or of Operands().
   virtual void LayerNorm(Mat y, Mat x, const Weight& gain, float eps) = 0;
   // x = max(x, 0); x = x sigmoid(x).
   virtual void Relu(Mat x) = 0;
@@ -111,7 +116,7 @@ class Backend {
   virtual void DepthwiseConv(Mat y, Mat x, const Weight& kernel, Mat starts) = 0;
   // Attention of each row to itself and the `left` rows before it, inside each run of rows: y[i] =
   // softmax over j of (cap tanh(q[i] (k[j] + relative[i - j]) / cap)) times v[j], per head.
-  // relative: [left + 1, heads * head_dim], row d for distance d.
+  // relative: [left + 1, heads * head_dim], row d for distance d. y may be of Operands().
   virtual void LocalAttention(Mat y, Mat q, Mat k, Mat v, Mat relative, Mat starts,
                               const LocalAttentionSpec& spec) = 0;
 
@@ -123,12 +128,12 @@ class Backend {
   // Fusions: the bodies here (backend.cc) are their definitions, an override may only be faster.
   // `h` and `tmp` are overwritten. x += norm(h) * gain.
   virtual void AddNorm(Mat x, Mat h, const Weight& gain, float eps);
-  // y = gelu(x gate^T) * (x up^T).
+  // y = gelu(x gate^T) * (x up^T). y may be of Operands(), tmp is kF32.
   virtual void GatedMatmul(Mat y, Mat tmp, Mat x, const Weight& gate, const Weight& up, Gelu gelu);
-  // y = gelu(x w^T) * times.
+  // y = gelu(x w^T) * times. y may be of Operands().
   virtual void MatmulGelu(Mat y, Mat x, const Weight& w, Mat times, Gelu gelu);
   // x += norm(h) * gain; x *= scale (a vector of one), unless it is null; y = norm(x) * next_gain.
-  // y may be h.
+  // y may be h, or of Operands().
   virtual void AddNormNorm(Mat y, Mat x, Mat h, const Weight& gain, const Weight* scale,
                            const Weight& next_gain, float eps);
   // x = rope(norm(x) * gain), each head by itself.

@@ -39,6 +39,8 @@ std::string Describe(const Footprint& footprint);
 // calling thread.
 class CountingBackend : public NullBackend {
  public:
+  using NullBackend::NullBackend;
+
   absl::StatusOr<std::shared_ptr<void>> Allocate(size_t bytes) override {
     return Count(buffers_, bytes);
   }

@@ -11,7 +11,11 @@ namespace softsplice {
 
 class NullBackend : public Backend {
  public:
+  // `operands`: of the backend that the pass is for.
+  explicit NullBackend(DType operands = DType::kF32) : operands_(operands) {}
+
   std::string Name() const override { return "null"; }
+  DType Operands() const override { return operands_; }
   absl::StatusOr<std::shared_ptr<void>> Allocate(size_t) override {
     return std::shared_ptr<void>();
   }
@@ -49,6 +53,9 @@ class NullBackend : public Backend {
   void MulVector(Mat, const Weight&) override {}
   void DepthwiseConv(Mat, Mat, const Weight&, Mat) override {}
   void LocalAttention(Mat, Mat, Mat, Mat, Mat, Mat, const LocalAttentionSpec&) override {}
+
+ private:
+  const DType operands_;
 };
 
 }  // namespace softsplice

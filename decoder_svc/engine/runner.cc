@@ -103,7 +103,7 @@ absl::Status Runner::Allocate() {
   };
   ASSIGN_OR_RETURN(void* soft, allocate(static_cast<size_t>(rows) * dim * sizeof(float)));
   soft_ = {soft, rows, dim, dim};
-  ASSIGN_OR_RETURN(workspace_, allocate(model_->WorkspaceBytes(rows, tail)));
+  ASSIGN_OR_RETURN(workspace_, allocate(model_->WorkspaceBytes(backend_, rows, tail)));
 
   Arena indices(nullptr), pages(nullptr), top(nullptr);
   for (int i = 0; i < 4; ++i) indices.New(rows, 1, DType::kI32);

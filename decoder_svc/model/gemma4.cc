@@ -24,87 +24,89 @@ Mat Gemma4::PerLayerInputs(Backend& b, Arena& a, Mat tokens, Mat x) const {
   return ple;
 }
 
-// Gemma4TextAttention, in place on h: h = output(attention(h)).
+// Gemma4TextAttention: h = output(attention(normed)).
 void Gemma4::Attend(Backend& b, Arena& a, const Layer& l, bool owns_kv, const RowMap& rows,
-                    const KvPages& pages, const KvLayer& kv, Mat h) const {
+                    const KvPages& pages, const KvLayer& kv, Mat h, Mat normed) const {
   Arena::Scope scope(a);
   const int head = l.attention.head_dim;
   Mat q = a.New(h.rows, l.attention.heads * head);
-  b.Matmul(q, h, l.q);
+  b.Matmul(q, normed, l.q);
   b.HeadNormRope(q, l.q_norm, config_.eps, rows.positions, l.rope);
   if (owns_kv) {
     Mat k = a.New(h.rows, l.attention.kv_heads * head), v = a.New(h.rows, k.cols);
-    b.Matmul(k, h, l.k);
-    b.Matmul(v, h, l.v);
+    b.Matmul(k, normed, l.k);
+    b.Matmul(v, normed, l.v);
     b.NormAppend(kv, k, v, l.k_norm, config_.eps, l.rope, rows, pages);
   }
-  Mat attended = a.New(q.rows, q.cols);
+  Mat attended = a.New(q.rows, q.cols, b.Operands());
   b.Attention(attended, q, kv, rows, pages, l.attention);
   b.Matmul(h, attended, l.output);
 }
 
-// Gemma4TextDecoderLayer, in place on x [rows, dim]. h is x's norm: this layer's before, the next
-// one's (after the last layer: that of the logits) afterwards. ple: [rows, ple], this layer's own
-// input.
+// Gemma4TextDecoderLayer, in place on x [rows, dim]. normed: x's norm, this layer's before, the
+// next one's (after the last layer: that of the logits) afterwards. ple: [rows, ple], this layer's
+// own input.
 void Gemma4::RunLayer(Backend& b, Arena& a, int index, const RowMap& rows, const Step& step,
-                      const KvCache& cache, Mat x, Mat h, Mat ple) const {
+                      const KvCache& cache, Mat x, Mat normed, Mat ple) const {
   const Layer& l = layers_[index];
-  Attend(b, a, l, l.kv_source == index, rows, l.sliding ? step.sliding : step.full,
-         cache.layers[l.kv_source], h);
-  b.AddNormNorm(h, x, h, l.attention_post_norm, nullptr, l.ffn_norm, config_.eps);
-
   Arena::Scope scope(a);
-  Mat gated = a.New(x.rows, l.ffn), up = a.New(x.rows, l.ffn);
-  b.GatedMatmul(gated, up, h, l.gate, l.up, Gelu::kTanh);
+  Mat h = a.New(x.rows, x.cols);
+  Attend(b, a, l, l.kv_source == index, rows, l.sliding ? step.sliding : step.full,
+         cache.layers[l.kv_source], h, normed);
+  b.AddNormNorm(normed, x, h, l.attention_post_norm, nullptr, l.ffn_norm, config_.eps);
+
+  Mat gated = a.New(x.rows, l.ffn, b.Operands()), up = a.New(x.rows, l.ffn);
+  b.GatedMatmul(gated, up, normed, l.gate, l.up, Gelu::kTanh);
   b.Matmul(h, gated, l.down);
   b.AddNorm(x, h, l.ffn_post_norm, config_.eps);
 
-  Mat p = a.New(x.rows, ple.cols);
+  Mat p = a.New(x.rows, ple.cols, b.Operands());
   b.MatmulGelu(p, x, l.ple_gate, ple, Gelu::kTanh);
   b.Matmul(h, p, l.ple_projection);
   const Weight& next =
       index + 1 < config_.layers ? layers_[index + 1].attention_norm : output_norm_;
-  b.AddNormNorm(h, x, h, l.ple_post_norm, &l.scale, next, config_.eps);
+  b.AddNormNorm(normed, x, h, l.ple_post_norm, &l.scale, next, config_.eps);
 }
 
 // Gemma4ForCausalLM: tied embedding and softcap over the normed rows.
-void Gemma4::Logits(Backend& b, Mat logits, Mat h, const Tap& tap) const {
-  if (tap) tap("norm", h);
-  b.Matmul(logits, h, token_head_);
+void Gemma4::Logits(Backend& b, Mat logits, Mat normed, const Tap& tap) const {
+  if (tap) tap("norm", normed);
+  b.Matmul(logits, normed, token_head_);
   if (config_.softcap > 0) b.Softcap(logits, config_.softcap);
   if (tap) tap("logits", logits);
 }
 
 void Gemma4::Forward(Backend& b, Arena& a, Mat logits, const Step& step, const KvCache& cache,
                      const Tap& tap) const {
-  const auto run = [&](int first, int last, const RowMap& rows, Mat x, Mat h, Mat ple) {
+  const auto run = [&](int first, int last, const RowMap& rows, Mat x, Mat normed, Mat ple) {
     for (int i = first; i < last; ++i) {
-      RunLayer(b, a, i, rows, step, cache, x, h, ple.Cols(i * config_.ple_dim, config_.ple_dim));
+      RunLayer(b, a, i, rows, step, cache, x, normed,
+               ple.Cols(i * config_.ple_dim, config_.ple_dim));
       if (tap) tap(absl::StrCat("layer", i), x);
     }
   };
-  Mat x = a.New(step.tokens.rows, config_.dim), h = a.New(x.rows, x.cols);
+  Mat x = a.New(step.tokens.rows, config_.dim), normed = a.New(x.rows, x.cols, b.Operands());
   b.Embed(x, step.tokens, token_table_, std::sqrt(static_cast<float>(config_.dim)));
   if (step.soft.rows > 0) b.ScatterRows(x, step.soft, step.soft_index);
   if (tap) tap("embed", x);
   Mat ple = PerLayerInputs(b, a, step.tokens, x);
   if (tap) tap("per_layer_inputs", ple);
-  b.RmsNorm(h, x, &layers_.front().attention_norm, config_.eps);
-  run(0, last_owner_ + 1, step.rows, x, h, ple);
+  b.RmsNorm(normed, x, &layers_.front().attention_norm, config_.eps);
+  run(0, last_owner_ + 1, step.rows, x, normed, ple);
   if (step.tail_index.rows == 0) return;
 
   const auto tail = [&](Mat all) {
-    Mat rows = a.New(step.tail_index.rows, all.cols);
+    Mat rows = a.New(step.tail_index.rows, all.cols, all.type);
     b.GatherRows(rows, all, step.tail_index);
     return rows;
   };
-  x = tail(x), h = tail(h), ple = tail(ple);
-  run(last_owner_ + 1, config_.layers, step.tail, x, h, ple);
-  Logits(b, logits, h, tap);
+  x = tail(x), normed = tail(normed), ple = tail(ple);
+  run(last_owner_ + 1, config_.layers, step.tail, x, normed, ple);
+  Logits(b, logits, normed, tap);
 }
 
-size_t Gemma4::WorkspaceBytes(int rows, int tail_rows) const {
-  NullBackend backend;
+size_t Gemma4::WorkspaceBytes(const Backend& of, int rows, int tail_rows) const {
+  NullBackend backend(of.Operands());
   Arena arena(nullptr);
   const auto index = [](int n) { return Mat{nullptr, n, 1, 1, DType::kI32}; };
   const Step step{.tokens = index(rows),

@@ -36,9 +36,9 @@ struct KvCache {
 };
 
 // Sees the stages of a pass while they are valid, for comparisons with a reference: "embed",
-// "per_layer_inputs", "layer0" ... (after the layer's scale), "norm", "logits". Layers after the
-// last one that owns keys and values, and what follows, have tail rows only. What it reads must be
-// waited for.
+// "per_layer_inputs", "layer0" ... (after the layer's scale), "norm" (of the backend's Operands()),
+// "logits". Layers after the last one that owns keys and values, and what follows, have tail rows
+// only. What it reads must be waited for.
 using Tap = std::function<void(absl::string_view stage, Mat x)>;
 
 class Gemma4 {
@@ -65,8 +65,8 @@ class Gemma4 {
   void Forward(Backend& backend, Arena& arena, Mat logits, const Step& step, const KvCache& cache,
                const Tap& tap = {}) const;
 
-  // The arena that Forward and its logits need for steps up to this size.
-  size_t WorkspaceBytes(int rows, int tail_rows) const;
+  // The arena that Forward over `backend` and its logits need for steps up to this size.
+  size_t WorkspaceBytes(const Backend& backend, int rows, int tail_rows) const;
 
  private:
   struct Layer {
@@ -87,10 +87,10 @@ class Gemma4 {
 
   Mat PerLayerInputs(Backend& b, Arena& a, Mat tokens, Mat x) const;
   void RunLayer(Backend& b, Arena& a, int index, const RowMap& rows, const Step& step,
-                const KvCache& cache, Mat x, Mat h, Mat ple) const;
+                const KvCache& cache, Mat x, Mat normed, Mat ple) const;
   void Attend(Backend& b, Arena& a, const Layer& layer, bool owns_kv, const RowMap& rows,
-              const KvPages& pages, const KvLayer& kv, Mat h) const;
-  void Logits(Backend& b, Mat logits, Mat h, const Tap& tap) const;
+              const KvPages& pages, const KvLayer& kv, Mat h, Mat normed) const;
+  void Logits(Backend& b, Mat logits, Mat normed, const Tap& tap) const;
 
   TextConfig config_;
   Weight token_table_;           // [vocabulary, dim]

@@ -29,7 +29,7 @@ void Conformer::Convolve(Backend& b, Arena& a, const Convolution& c, Mat x, Mat 
   for (int first = 0; first < y.rows; first += part) {
     Arena::Scope scope(a);
     const int frames = std::min(part, y.rows - first);
-    Mat patches = a.New(frames * bins, c.kernel.cols);
+    Mat patches = a.New(frames * bins, c.kernel.cols, b.Operands());
     Mat pixels = Regrouped(y.Rows(first, frames), c.kernel.rows);
     b.Unfold(patches, x, c.kernel.cols / 9, first);
     b.Matmul(pixels, patches, c.kernel);
@@ -58,10 +58,10 @@ void Conformer::Subsample(Backend& b, Arena& a, absl::Span<const MelFrames> soun
 // Gemma4AudioFeedForward: x += post_norm(down(silu(up(norm(x))))) / 2.
 void Conformer::FeedForward(Backend& b, Arena& a, const HalfStep& s, Mat x) const {
   Arena::Scope scope(a);
-  Mat h = a.New(x.rows, x.cols);
+  Mat h = a.New(x.rows, x.cols), normed = a.New(x.rows, x.cols, b.Operands());
   Mat hidden = a.New(x.rows, config_.ffn);
-  b.RmsNorm(h, x, &s.norm, config_.eps);
-  b.Matmul(hidden, h, s.up);
+  b.RmsNorm(normed, x, &s.norm, config_.eps);
+  b.Matmul(hidden, normed, s.up);
   b.Silu(hidden);
   b.Matmul(h, hidden, s.down);
   b.AddNorm(x, h, s.half_post_norm, config_.eps);
@@ -73,28 +73,28 @@ void Conformer::FeedForward(Backend& b, Arena& a, const HalfStep& s, Mat x) cons
 void Conformer::Attend(Backend& b, Arena& a, const Layer& l, Mat starts, Mat x) const {
   Arena::Scope scope(a);
   const float k_scale = static_cast<float>(std::log1p(std::numbers::e) / std::numbers::ln2);
-  Mat h = a.New(x.rows, x.cols);
+  Mat operand = a.New(x.rows, x.cols, b.Operands());  // of q, k and v, then of the output
   Mat q = a.New(x.rows, x.cols), k = a.New(x.rows, x.cols), v = a.New(x.rows, x.cols);
-  b.RmsNorm(h, x, &l.attention_norm, config_.eps);
-  b.Matmul(q, h, l.q);
-  b.Matmul(k, h, l.k);
-  b.Matmul(v, h, l.v);
+  b.RmsNorm(operand, x, &l.attention_norm, config_.eps);
+  b.Matmul(q, operand, l.q);
+  b.Matmul(k, operand, l.k);
+  b.Matmul(v, operand, l.v);
   b.MulVector(q, l.q_scale);
   b.Scale(k, k_scale);
-  b.LocalAttention(h, q, k, v, l.relative, starts,
+  b.LocalAttention(operand, q, k, v, l.relative, starts,
                    {.heads = config_.heads, .left = config_.context - 1, .cap = config_.softcap});
-  b.Matmul(q, h, l.output);
+  b.Matmul(q, operand, l.output);
   b.AddNorm(x, q, l.attention_post_norm, config_.eps);
 }
 
 // Gemma4AudioLightConv1d.
 void Conformer::LightConvolve(Backend& b, Arena& a, const Layer& l, Mat starts, Mat x) const {
   Arena::Scope scope(a);
-  Mat h = a.New(x.rows, x.cols);
+  Mat h = a.New(x.rows, x.cols), normed = a.New(x.rows, x.cols, b.Operands());
   Mat gated = a.New(x.rows, 2 * x.cols);
   Mat convolved = a.New(x.rows, x.cols);
-  b.RmsNorm(h, x, &l.convolution_norm, config_.eps);
-  b.Matmul(gated, h, l.convolution_in);
+  b.RmsNorm(normed, x, &l.convolution_norm, config_.eps);
+  b.Matmul(gated, normed, l.convolution_in);
   b.Glu(h, gated);
   b.DepthwiseConv(convolved, h, l.depthwise, starts);
   b.RmsNorm(convolved, convolved, &l.depthwise_norm, config_.eps);
@@ -135,9 +135,10 @@ Mat Conformer::Forward(Backend& b, Arena& a, absl::Span<const MelFrames> sounds,
   b.Matmul(output, x, output_projection_);
   b.AddVector(output, output_bias_);
   if (tap) tap("output_proj", output);
-  b.RmsNorm(output, output, nullptr, config_.eps);
+  Mat normed = a.New(output.rows, output.cols, b.Operands());
+  b.RmsNorm(normed, output, nullptr, config_.eps);
   Mat soft = a.New(x.rows, config_.projection_dim);
-  b.Matmul(soft, output, projector_);
+  b.Matmul(soft, normed, projector_);
   if (tap) tap("projector", soft);
   return soft;
 }

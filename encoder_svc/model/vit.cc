@@ -75,32 +75,33 @@ void Vit::Attend(Backend& b, Arena& a, const Layer& l, const Batch& batch, Mat x
   const RopeSpec by_column{.head_dim = head, .count = head / 2, .base = config_.rope_base};
   RopeSpec by_row = by_column;
   by_row.first = head / 2;
-  Mat h = a.New(x.rows, x.cols);
+  Mat operand = a.New(x.rows, x.cols, b.Operands());  // of q, k and v, then of the output
   Mat q = a.New(x.rows, x.cols), k = a.New(x.rows, x.cols), v = a.New(x.rows, x.cols);
-  b.RmsNorm(h, x, &l.attention_norm, config_.eps);
-  b.Matmul(q, h, l.q);
-  b.Matmul(k, h, l.k);
-  b.Matmul(v, h, l.v);
+  b.RmsNorm(operand, x, &l.attention_norm, config_.eps);
+  b.Matmul(q, operand, l.q);
+  b.Matmul(k, operand, l.k);
+  b.Matmul(v, operand, l.v);
   b.HeadNormRope(q, l.q_norm, config_.eps, batch.columns, by_column);
   b.HeadNormRope(k, l.k_norm, config_.eps, batch.columns, by_column);
   for (Mat rotated : {q, k}) b.Rope(rotated, batch.rows, by_row);
   b.RmsNorm(v, v, nullptr, config_.eps, head);
-  b.SelfAttention(h, q, k, v, batch.starts, config_.heads);
-  b.Matmul(q, h, l.output);
+  b.SelfAttention(operand, q, k, v, batch.starts, config_.heads);
+  b.Matmul(q, operand, l.output);
   b.AddNorm(x, q, l.attention_post_norm, config_.eps);
 }
 
 // Gemma4VisionMLP with the norms and the residual around it.
 void Vit::FeedForward(Backend& b, Arena& a, const Layer& l, Mat x) const {
   Arena::Scope scope(a);
-  Mat h = a.New(x.rows, x.cols);
+  Mat h = a.New(x.rows, x.cols), normed = a.New(x.rows, x.cols, b.Operands());
   const int most = std::min(x.rows, kFfnRows);
-  Mat gate = a.New(most, config_.ffn), up = a.New(most, config_.ffn);
-  b.RmsNorm(h, x, &l.ffn_norm, config_.eps);
+  Mat gated = a.New(most, config_.ffn, b.Operands()), up = a.New(most, config_.ffn);
+  b.RmsNorm(normed, x, &l.ffn_norm, config_.eps);
   for (int first = 0; first < x.rows; first += kFfnRows) {
     const int rows = std::min(kFfnRows, x.rows - first);
-    b.GatedMatmul(gate.Rows(0, rows), up.Rows(0, rows), h.Rows(first, rows), l.gate, l.up, gelu_);
-    b.Matmul(h.Rows(first, rows), gate.Rows(0, rows), l.down);
+    b.GatedMatmul(gated.Rows(0, rows), up.Rows(0, rows), normed.Rows(first, rows), l.gate, l.up,
+                  gelu_);
+    b.Matmul(h.Rows(first, rows), gated.Rows(0, rows), l.down);
   }
   b.AddNorm(x, h, l.ffn_post_norm, config_.eps);
 }
@@ -137,9 +138,10 @@ Mat Vit::Forward(Backend& b, Arena& a, absl::Span<const Patches> pictures,
   b.Scale(pooled, std::sqrt(static_cast<float>(config_.dim)));
   if (tap) tap("pool", pooled);
   Standardize(b, pooled);
-  b.RmsNorm(pooled, pooled, nullptr, config_.eps);
+  Mat normed = a.New(pooled.rows, pooled.cols, b.Operands());
+  b.RmsNorm(normed, pooled, nullptr, config_.eps);
   Mat soft = a.New(pooled.rows, config_.projection_dim);
-  b.Matmul(soft, pooled, projector_);
+  b.Matmul(soft, normed, projector_);
   if (tap) tap("projector", soft);
   return soft;
 }

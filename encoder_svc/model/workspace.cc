@@ -6,7 +6,7 @@
 namespace softsplice {
 
 absl::StatusOr<Arena> Workspace::Plan(const std::function<void(Backend&, Arena&)>& pass) {
-  NullBackend null;
+  NullBackend null(backend_.Operands());
   Arena dry(nullptr);
   pass(null, dry);
   if (dry.Peak() > bytes_) {

@@ -17,8 +17,9 @@
 
 namespace softsplice::cuda {
 
-// y, q: float32 [rows, heads * head_dim]; the cache: float16 or float32. Each sequence of the step
-// has blocks. Lengths are read on the device: how a call is launched depends on its shapes alone.
+// q: float32 [rows, heads * head_dim]; y: the same, or bfloat16; the cache: float16 or float32.
+// Each sequence of the step has blocks. Lengths are read on the device: how a call is launched
+// depends on its shapes alone.
 struct AttentionCall {
   Mat y, q;
   KvLayer kv;
@@ -45,9 +46,9 @@ AttentionScratchSize ScratchFor(const AttentionCall& call);
 cudaError_t LaunchAttention(cudaStream_t stream, const AttentionCall& call,
                             const AttentionScratch& scratch, int multiprocessors);
 
-// y, q, k, v: float32 [rows, heads * head_dim]; starts: kI32 [runs + 1]. Exact: all of it in
-// float32; otherwise inputs and probabilities are rounded to float16 where there is a kernel for
-// heads of that size.
+// q, k, v: float32 [rows, heads * head_dim]; y: the same, or bfloat16; starts: kI32 [runs + 1].
+// Exact: all of it in float32; otherwise inputs and probabilities are rounded to float16 where
+// there is a kernel for heads of that size.
 struct SelfAttentionCall {
   Mat y, q, k, v;
   Mat starts;

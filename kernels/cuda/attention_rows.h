@@ -5,6 +5,7 @@
 #include "kernels/cuda/attention_shapes.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/fragments.h"
+#include "kernels/cuda/output.h"
 #include "kernels/cuda/pages.h"
 #include "kernels/cuda/view.h"
 
@@ -44,7 +45,7 @@ struct Seen {
 
 // What both kernels over the cache are given.
 struct CacheAttention {
-  View<float> y;
+  Output y;
   View<const float> q;
   View<const uint16_t> k, v;  // float16
   View<const int> sequences, positions;
@@ -92,7 +93,7 @@ struct CacheAttention {
 };
 
 inline CacheAttention ViewOf(const AttentionCall& call) {
-  return {ViewOf<float>(call.y),
+  return {OutputOf(call.y),
           ViewOf<const float>(call.q),
           ViewOf<const uint16_t>(call.kv.k),
           ViewOf<const uint16_t>(call.kv.v),

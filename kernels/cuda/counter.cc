@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/attention.h"
+#include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/pack.h"
 #include "kernels/cuda/top_logits.h"
@@ -15,7 +16,7 @@ using namespace cuda;
 
 class DeviceCounter final : public CountingBackend {
  public:
-  explicit DeviceCounter(bool exact) : exact_(exact) {}
+  explicit DeviceCounter(bool exact) : CountingBackend(CudaOperands(exact)), exact_(exact) {}
 
   void Matmul(Mat /*y*/, Mat x, const Weight& w) override { CountOperand(x, w); }
   void GatedMatmul(Mat /*y*/, Mat /*tmp*/, Mat x, const Weight& gate, const Weight& /*up*/,

@@ -70,6 +70,8 @@ class CudaBackend final : public Backend {
     return PackWeight(staging_, tensor, use);
   }
 
+  DType Operands() const override { return CudaOperands(options_.exact); }
+
   void Upload(Mat dst, const void* host) override {
     const size_t size = SizeOf(dst.type);
     Do("Upload", [&] {

@@ -16,6 +16,9 @@ struct CudaOptions {
   bool wait_after_ops = false;
 };
 
+// Its Operands(): matmuls round them, unless it is exact.
+constexpr DType CudaOperands(bool exact) { return exact ? DType::kF32 : DType::kBF16; }
+
 // INVALID_ARGUMENT: there is no such device here, no driver, or the program was built without CUDA.
 // FAILED_PRECONDITION (UNFIT_DEVICE): it cannot run all kernels.
 absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaOptions& options);

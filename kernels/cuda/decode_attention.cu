@@ -215,7 +215,10 @@ class DecodeBlock {
       }
     }
   }
-  __device__ float* Output() { return a_.y.Row(row_) + kv_head_ * a_.group * kDim; }
+  // i: of head i / kDim of the group.
+  __device__ void StoreResult(int i, float value) {
+    a_.y.Store(row_, kv_head_ * a_.group * kDim + i, value);
+  }
 
   // The only split, merged with nothing.
   __device__ void Store(const float (&tops)[2], const float (&values)[Shape::kDimTiles][4],
@@ -223,7 +226,7 @@ class DecodeBlock {
     ForEach(values, [&](int head, int dim, float value, int j) {
       float top = -INFINITY;
       const Factors f = MergeTop(top, tops[j]);
-      Output()[head * kDim + dim] = Merged(0, value, f) / Merged(0, sums[j], f);
+      StoreResult(head * kDim + dim, Merged(0, value, f) / Merged(0, sums[j], f));
     });
   }
 
@@ -270,7 +273,7 @@ class DecodeBlock {
         values[2] = Merged(values[2], next.z, f);
         values[3] = Merged(values[3], next.w, f);
       }
-      for (int j = 0; j < 4; ++j) Output()[i + j] = values[j] / sum;
+      for (int j = 0; j < 4; ++j) StoreResult(i + j, values[j] / sum);
     }
   }
 

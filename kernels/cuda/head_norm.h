@@ -9,7 +9,7 @@ namespace softsplice::cuda {
 // Of row r. When it returns, the block's threads may read all of the head. `of_warp` is BlockSum's.
 template <int kThreads>
 __device__ void NormHead(float* head, int dims, const float* gain, float eps, float* of_warp) {
-  NormGroup<kThreads>(head, head, dims, gain, eps, of_warp);
+  NormGroup<kThreads>(head, dims, gain, eps, of_warp, [&](int i, float x) { head[i] = x; });
   __syncthreads();
 }
 template <int kThreads>

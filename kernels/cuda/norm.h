@@ -1,4 +1,5 @@
-// Norms of rows of float32; backend.h has the formulas. Sums of a row do not depend on other rows.
+// Norms of rows of float32, y float32 or bfloat16; backend.h has the formulas. Sums of a row do not
+// depend on other rows.
 #pragma once
 
 #include <cuda_runtime.h>

@@ -19,12 +19,13 @@ __device__ inline float Normed(float x, float factor, const float* gain, int i) 
   return x * factor * (gain == nullptr ? 1.0f : gain[i]);
 }
 
-// A thread reads and writes the same places: `to` may be `from`.
-template <int kThreads>
-__device__ void NormGroup(float* to, const float* from, int count, const float* gain, float eps,
-                          float* of_warp) {
+// Calls to(i, number) for each number of the norm. A thread reads from[i] and no other place before
+// it calls that.
+template <int kThreads, class To>
+__device__ void NormGroup(const float* from, int count, const float* gain, float eps,
+                          float* of_warp, To to) {
   const float factor = NormFactor<kThreads>(from, count, eps, of_warp);
-  for (int i = threadIdx.x; i < count; i += kThreads) to[i] = Normed(from[i], factor, gain, i);
+  for (int i = threadIdx.x; i < count; i += kThreads) to(i, Normed(from[i], factor, gain, i));
 }
 
 }  // namespace softsplice::cuda

@@ -55,7 +55,7 @@ struct PlainTile {
 
 template <class Keys>
 __global__ void __launch_bounds__(kThreads)
-    PlainAttention(View<float> y, View<const float> q, Keys keys, int dim) {
+    PlainAttention(Output y, View<const float> q, Keys keys, int dim) {
   auto& tile = Shared<PlainTile>();
   float* out = tile.out;
   WaitForPrevious();
@@ -95,14 +95,14 @@ __global__ void __launch_bounds__(kThreads)
     }
     __syncthreads();
   }
-  for (int d = threadIdx.x; d < dim; d += kThreads) y.Row(row)[column + d] = out[d] / sum;
+  for (int d = threadIdx.x; d < dim; d += kThreads) y.Store(row, column + d, out[d] / sum);
 }
 
 template <class Keys>
 cudaError_t LaunchPlain(cudaStream_t stream, Mat y, Mat q, const Keys& keys, int heads) {
   const int dim = q.cols / heads;
   return Launch(stream, dim3(q.rows, heads), dim3(kThreads), sizeof(float) * (kTile + dim),
-                PlainAttention<Keys>, ViewOf<float>(y), ViewOf<const float>(q), keys, dim);
+                PlainAttention<Keys>, OutputOf(y), ViewOf<const float>(q), keys, dim);
 }
 
 }  // namespace

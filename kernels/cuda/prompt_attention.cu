@@ -316,7 +316,7 @@ class PromptBlock {
       for (int j = 0; j < 2; ++j) {
         const int query = QueryOf(i, j);
         if (LastOf(i, j) < 0) continue;
-        float* to = a_.y.Row(tile_.row + query / a_.group) + Column(query);
+        const int row = tile_.row + query / a_.group, column = Column(query) + 2 * T();
 #pragma unroll
         for (int part = 0; part < Shape::kDimParts; ++part) {
 #pragma unroll
@@ -324,7 +324,8 @@ class PromptBlock {
             const int dim = part * Shape::kValueDims + (Across() * Shape::kDimTiles + n) * 8;
 #pragma unroll
             for (int e = 0; e < 2; ++e) {
-              to[dim + 2 * T() + e] = values_[part][i][n][2 * j + e] / tile_.sums_so_far[query];
+              a_.y.Store(row, column + dim + e,
+                         values_[part][i][n][2 * j + e] / tile_.sums_so_far[query]);
             }
           }
         }

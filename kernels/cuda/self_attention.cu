@@ -31,7 +31,7 @@ struct RoundToHalf {
 };
 
 struct SelfInputs {
-  View<float> y;
+  Output y;
   View<const float> q;
   View<const uint16_t> k, v;
   View<const int> starts;
@@ -200,10 +200,13 @@ class SelfBlock {
 #pragma unroll
       for (int j = 0; j < 2; ++j) {
         if (QueryRow(i, j) >= end_) continue;
-        float* to = a_.y.Row(QueryRow(i, j)) + column_ + 2 * T();
+        const int column = column_ + 2 * T();
 #pragma unroll
         for (int n = 0; n < kDim / 8; ++n) {
-          for (int e = 0; e < 2; ++e) to[8 * n + e] = values_[i][n][2 * j + e] / sums_[i][2 * j];
+          for (int e = 0; e < 2; ++e) {
+            a_.y.Store(QueryRow(i, j), column + 8 * n + e,
+                       values_[i][n][2 * j + e] / sums_[i][2 * j]);
+          }
         }
       }
     }
@@ -241,7 +244,7 @@ cudaError_t LaunchFlashSelfAttention(cudaStream_t stream, const SelfAttentionCal
                     RoundToHalf{ViewOf<uint16_t>(k), ViewOf<uint16_t>(v),
                                 ViewOf<const float>(call.k), ViewOf<const float>(call.v)});
   if (error != cudaSuccess) return error;
-  const SelfInputs attention{ViewOf<float>(call.y), ViewOf<const float>(call.q),
+  const SelfInputs attention{OutputOf(call.y), ViewOf<const float>(call.q),
                              ViewOf<const uint16_t>(k), ViewOf<const uint16_t>(v),
                              ViewOf<const int>(call.starts)};
   const auto launch = [&]<int kDim>() {

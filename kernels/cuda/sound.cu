@@ -1,6 +1,7 @@
 // See sound.h. Each kernel reads its inputs from the cache as often as they are used, and writes
 // its output once.
 #include "kernels/cuda/for_each.h"
+#include "kernels/cuda/output.h"
 #include "kernels/cuda/reduce.h"
 #include "kernels/cuda/sound.h"
 
@@ -8,7 +9,7 @@ namespace softsplice::cuda {
 namespace {
 
 struct Patches {
-  View<float> y;
+  Output y;
   View<const float> x;
   int channels, first, bins, columns;
 
@@ -17,7 +18,7 @@ struct Patches {
     const int frame = 2 * (first + r / columns) + tap / 3 - 1;
     const int bin = 2 * (r % columns) + tap % 3 - 1;
     const bool inside = frame >= 0 && frame < x.rows && bin >= 0 && bin < bins;
-    y.Row(r)[c] = inside ? x.Row(frame)[bin * channels + c % channels] : 0;
+    y.Store(r, c, inside ? x.Row(frame)[bin * channels + c % channels] : 0);
   }
 };
 
@@ -67,7 +68,7 @@ struct LocalInputs {
 
 // A block is a warp: one row and one head. Shared: left + 1 numbers.
 __global__ void __launch_bounds__(32)
-    LocalAttention(View<float> y, LocalInputs in, int dim, int left, float cap) {
+    LocalAttention(Output y, LocalInputs in, int dim, int left, float cap) {
   float* scores = &Shared<float>();
   WaitForPrevious();
   const int r = blockIdx.x, column = blockIdx.y * dim, lane = threadIdx.x;
@@ -96,7 +97,7 @@ __global__ void __launch_bounds__(32)
     for (int j = 0; j < count; ++j) {
       out += expf(scores[j] - top) / sum * in.v.Row(first + j)[column + i];
     }
-    y.Row(r)[column + i] = out;
+    y.Store(r, column + i, out);
   }
 }
 
@@ -106,7 +107,7 @@ cudaError_t LaunchUnfold(cudaStream_t stream, Mat y, Mat x, int channels, int fi
   const int bins = x.cols / channels;
   return LaunchForEach(
       stream, y.rows, y.cols,
-      Patches{ViewOf<float>(y), ViewOf<const float>(x), channels, first, bins, (bins + 1) / 2});
+      Patches{OutputOf(y), ViewOf<const float>(x), channels, first, bins, (bins + 1) / 2});
 }
 
 cudaError_t LaunchAveragePool(cudaStream_t stream, Mat y, Mat x, int columns, int size) {
@@ -126,7 +127,7 @@ cudaError_t LaunchLocalAttention(cudaStream_t stream, Mat y, Mat q, Mat k, Mat v
   const LocalInputs in{ViewOf<const float>(q), ViewOf<const float>(k), ViewOf<const float>(v),
                        ViewOf<const float>(relative), ViewOf<const int>(starts)};
   return Launch(stream, dim3(q.rows, spec.heads), dim3(32), sizeof(float) * (spec.left + 1),
-                LocalAttention, ViewOf<float>(y), in, q.cols / spec.heads, spec.left, spec.cap);
+                LocalAttention, OutputOf(y), in, q.cols / spec.heads, spec.left, spec.cap);
 }
 
 }  // namespace softsplice::cuda

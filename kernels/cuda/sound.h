@@ -1,5 +1,5 @@
 // Ops of the towers: patches, convolutions, pools, local attention; backend.h has the formulas.
-// float32.
+// float32; y of Unfold and LocalAttention may be bfloat16.
 #pragma once
 
 #include <cuda_runtime.h>

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "common/gguf/half.h"
 #include "common/status/macros.h"
 
 namespace softsplice::goldens {
@@ -41,8 +42,11 @@ int32_t Argmax(const HostMatrix& logits, int row) {
 HostMatrix ToHost(Backend& backend, Mat mat) {
   HostMatrix host{mat.rows, mat.cols, {}};
   host.values.resize(static_cast<size_t>(mat.rows) * static_cast<size_t>(mat.cols));
-  backend.Download(host.values.data(), mat);
-  if (!backend.Wait().ok()) std::fill(host.values.begin(), host.values.end(), std::nanf(""));
+  std::vector<uint16_t> halves(mat.type == DType::kBF16 ? host.values.size() : 0);
+  backend.Download(halves.empty() ? static_cast<void*>(host.values.data()) : halves.data(), mat);
+  const absl::Status status = backend.Wait();
+  std::transform(halves.begin(), halves.end(), host.values.begin(), BF16ToFloat);
+  if (!status.ok()) std::fill(host.values.begin(), host.values.end(), std::nanf(""));
   return host;
 }
 
@@ -69,7 +73,7 @@ absl::Status TextModel::Feed(Session& session, const std::vector<int32_t>& token
                              int count, const std::vector<int>& tail, const PromptRun& run,
                              HostMatrix* logits) {
   const int dim = model_->config().dim;
-  const size_t bytes = model_->WorkspaceBytes(count, static_cast<int>(tail.size())) +
+  const size_t bytes = model_->WorkspaceBytes(*backend_, count, static_cast<int>(tail.size())) +
                        static_cast<size_t>(count) * static_cast<size_t>(dim + 8) * sizeof(float) +
                        (64 << 10);
   ASSIGN_OR_RETURN(const std::shared_ptr<void> memory, backend_->Allocate(bytes));

@@ -59,7 +59,8 @@ class TextModel {
   std::unique_ptr<Gemma4> model_;
 };
 
-// A matrix in the backend's memory, brought to the host; NaN if the ops before it failed.
+// A float32 or bfloat16 matrix in the backend's memory, brought to the host; NaN if the ops before
+// it failed.
 HostMatrix ToHost(Backend& backend, Mat mat);
 
 }  // namespace softsplice::goldens

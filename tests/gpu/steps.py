@@ -180,39 +180,39 @@ def demo(run):
 
 
 def kernel_times(run, name, arguments, seconds):
-    """What each kernel of a run costs: all of its launches in a file, the costly ones as rows."""
-    metrics = ("gpu__time_duration.sum", "dram__bytes_read.sum", "dram__bytes_write.sum", "sm__throughput.avg.pct_of_peak_sustained_elapsed")
+    """What each kernel of a run takes: all launches in a file, the costly kernels as rows."""
     log = run.out / f"kernels-{name}.csv"
-    ncu = [run.find("ncu"), "--metrics", ",".join((*metrics, "launch__registers_per_thread")), "--clock-control", "none", "--cache-control", "none"]
-    ncu += ["--launch-count", 1200, "--csv", "--page", "raw", "--print-units", "base", "--log-file", log]
+    # Time alone: what takes a second pass has all of the device's memory saved and restored.
+    ncu = [run.find("ncu"), "--metrics", "gpu__time_duration.sum", "--clock-control", "none", "--cache-control", "none"]
+    ncu += ["--launch-count", 1500, "--csv", "--page", "raw", "--print-units", "base", "--log-file", log]
     text, code = run.try_call([*ncu, run.program("softsplice-measure"), "--backend", "cuda", *arguments], seconds)
     if code != 0:
         run.results.check(8, f"profile of {name}", False, f"not to its end in {seconds} s" if code is None else tail(text))
         return
     lines = [line for line in log.read_text().splitlines() if line.startswith('"')]
-    rows = [row for row in csv.DictReader(lines) if row["ID"]]  # the row of units has none
     sums = {}
-    for row in rows:
-        time, read, written, *_ = (float(row[metric].replace(",", "")) for metric in metrics)
-        sum = sums.setdefault((re.sub(r"\(.*", "", row["Kernel Name"])[-60:], row["Grid Size"]), [0, 0, 0])
-        for i, number in enumerate((1, time, read + written)):
-            sum[i] += number
-    whole = math.fsum(time for _, time, _ in sums.values())
-    for (kernel, grid), (count, time, moved) in sorted(sums.items(), key=lambda item: -item[1][1]):
-        if time > 0.02 * whole:
-            note = f"{100 * time / whole:.0f} % of {name}, {count} launches, grid {grid}, {moved / time:.0f} GB/s"
+    for row in csv.DictReader(lines):
+        if not row["ID"]:
+            continue  # the units
+        sum = sums.setdefault((re.sub(r"\(.*", "", row["Kernel Name"])[-60:], row["Grid Size"]), [0, 0])
+        sum[0] += 1
+        sum[1] += float(row["gpu__time_duration.sum"].replace(",", ""))
+    whole = math.fsum(time for _, time in sums.values())
+    for (kernel, grid), (count, time) in sorted(sums.items(), key=lambda item: -item[1][1]):
+        if time > 0.01 * whole:
+            note = f"{100 * time / whole:.0f} % of {name}, {count} launches, grid {grid}"
             run.results.figure(8, kernel, 1e-3 * time / count, "us", note=note)
 
 
 def profile(run):
-    """8: what the kernels cost, and what the largest wait for, for reading later."""
+    """8: what the kernels take, and what the largest wait for, for reading later."""
     models = {weights: run.random_model(weights, layers=6) for weights in ("Q4_0", "BF16")}
     for weights, model in models.items():
-        kernel_times(run, weights, ["--model", model, "--prefill", 2048, "--decode", 512, "--steps", 4], 25)
-    kernel_times(run, "media", ["--mmproj", run.random_mmproj(), *media_arguments(run)], 25)
-    sections = [part for name in ("SpeedOfLight", "MemoryWorkloadAnalysis", "WarpStateStats") for part in ("--section", name)]
-    command = [run.find("ncu"), *sections, "-k", "regex:Matmul|Attention", "--launch-skip", 200, "--launch-count", 24]
-    measure = [run.program("softsplice-measure"), "--backend", "cuda", "--model", models["Q4_0"], "--decode", 512, "--steps", 4]
+        kernel_times(run, weights, ["--model", model, "--chunk", 2048, "--prefill", 2048, "--decode", 512, "--steps", 4], 20)
+    kernel_times(run, "media", ["--mmproj", run.random_mmproj(), *media_arguments(run)], 20)
+    sections = [part for name in ("SpeedOfLight", "WarpStateStats") for part in ("--section", name)]
+    command = [run.find("ncu"), *sections, "-k", "regex:PrefillMatmul", "--launch-skip", 40, "--launch-count", 6]
+    measure = [run.program("softsplice-measure"), "--backend", "cuda", "--model", models["Q4_0"], "--chunk", 2048, "--prefill", 2048]
     run.call([*command, "--clock-control", "none", "--page", "details", "--log-file", run.out / "stalls.txt", *measure])
 
 
@@ -225,5 +225,5 @@ STEPS = {
     5: (40, parity, True),
     6: (180, speed, False),
     7: (15, demo, True),
-    8: (100, profile, False),
+    8: (80, profile, False),
 }
