@@ -1,21 +1,48 @@
-// What becomes of a head before it is used: its norm, and its rotation, in place and by a block.
+// What becomes of a head before it is used: its norm, and its rotation, by a block.
 #pragma once
+
+#include <type_traits>
 
 #include "kernels/cuda/norm_group.h"
 #include "kernels/cuda/rotation.h"
 
 namespace softsplice::cuda {
 
-// Of row r. When it returns, the block's threads may read all of the head. `of_warp` is BlockSum's.
 template <int kThreads>
-__device__ void NormHead(float* head, int dims, const float* gain, float eps, float* of_warp) {
-  NormGroup<kThreads>(head, dims, gain, eps, of_warp, [&](int i, float x) { head[i] = x; });
+struct HeadTile {
+  float of_warp[kThreads / 32];
+  float head[kThreads * kNormNumbers];
+};
+
+// Leaves the norm in the tile, for all threads.
+template <int kThreads>
+__device__ void NormHead(HeadTile<kThreads>& tile, const float* head, int dims,
+                         const Numbers& gains, float eps) {
+  Numbers numbers;
+  Load<kThreads>(numbers, head, dims);
+  const float factor = NormFactor<kThreads>(numbers, dims, eps, tile.of_warp);
+  ForEachNumber<kThreads>(dims,
+                          [&](int j, int i) { tile.head[i] = numbers[j] * factor * gains[j]; });
   __syncthreads();
 }
 template <int kThreads>
-__device__ void TurnHead(float* head, int r, const Rotation& rotation) {
-  for (int i = threadIdx.x; i < rotation.half; i += kThreads) rotation.Turn(head, r, i);
+__device__ void TurnHead(HeadTile<kThreads>& tile, int position, const Rotation& rotation) {
+  for (int i = threadIdx.x; i < rotation.half; i += kThreads) {
+    rotation.Turn(tile.head, position, i);
+  }
   __syncthreads();
+}
+
+// Calls launch(threads) with the number of threads for a head as a constant.
+template <class F>
+cudaError_t WithHeadThreads(int dims, const F& launch) {
+  switch (NormThreads(dims)) {
+    case 32:
+      return launch(std::integral_constant<int, 32>());
+    case 128:
+      return launch(std::integral_constant<int, 128>());
+  }
+  return cudaErrorInvalidValue;
 }
 
 }  // namespace softsplice::cuda

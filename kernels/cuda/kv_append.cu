@@ -36,17 +36,19 @@ struct Append {
 // A block takes one head of a row's key, or of its value.
 template <int kThreads, class T>
 __global__ void __launch_bounds__(kThreads)
-    NormAppend(Cache<T> cache, View<float> k, View<float> v, const float* gain, float eps,
-               Rotation rotation) {
-  auto& of_warp = Shared<float[kThreads / 32]>();
-  WaitForPrevious();
+    NormAppend(Cache<T> cache, View<const float> k, View<const float> v, const float* gain,
+               float eps, Rotation rotation) {
+  auto& tile = Shared<HeadTile<kThreads>>();
   const bool is_key = blockIdx.z == 0;
   const int r = blockIdx.x, dims = rotation.head_dim, first = blockIdx.y * dims;
-  float* head = (is_key ? k : v).Row(r) + first;
-  NormHead<kThreads>(head, dims, is_key ? gain : nullptr, eps, of_warp);
-  if (is_key) TurnHead<kThreads>(head, r, rotation);
-  T* to = (is_key ? cache.keys : cache.values).Row(cache.RowOf(r)) + first;
-  for (int i = threadIdx.x; i < dims; i += kThreads) Store(to + i, head[i]);
+  Numbers gains;
+  LoadGain<kThreads>(gains, is_key ? gain : nullptr, dims);
+  WaitForPrevious();
+  const int position = *rotation.positions.Row(r), row = cache.RowOf(r);
+  NormHead<kThreads>(tile, (is_key ? k : v).Row(r) + first, dims, gains, eps);
+  if (is_key) TurnHead<kThreads>(tile, position, rotation);
+  T* to = (is_key ? cache.keys : cache.values).Row(row) + first;
+  ForEachNumber<kThreads>(dims, [&](int, int i) { Store(to + i, tile.head[i]); });
 }
 
 // Calls launch(cache) with a Cache of the right type.
@@ -74,11 +76,13 @@ cudaError_t LaunchKvAppend(cudaStream_t stream, const KvLayer& kv, Mat k, Mat v,
 cudaError_t LaunchNormAppend(cudaStream_t stream, const KvLayer& kv, Mat k, Mat v,
                              const float* gain, float eps, const RopeSpec& spec,
                              const RopeTables& tables, const RowMap& rows, const KvPages& pages) {
-  const int threads = NormThreads(spec.head_dim);
   return WithCache(kv, rows, pages, [&]<class T>(const Cache<T>& cache) {
-    return Launch(stream, dim3(k.rows, k.cols / spec.head_dim, 2), dim3(threads), threads / 8,
-                  threads == 32 ? NormAppend<32, T> : NormAppend<256, T>, cache, ViewOf<float>(k),
-                  ViewOf<float>(v), gain, eps, RotationOf(spec, rows.positions, tables));
+    return WithHeadThreads(spec.head_dim, [&](auto threads) {
+      return Launch(stream, dim3(k.rows, k.cols / spec.head_dim, 2), dim3(threads),
+                    sizeof(HeadTile<threads>), NormAppend<threads, T>, cache,
+                    ViewOf<const float>(k), ViewOf<const float>(v), gain, eps,
+                    RotationOf(spec, rows.positions, tables));
+    });
   });
 }
 

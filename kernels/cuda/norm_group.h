@@ -1,31 +1,50 @@
-// The norm of a row, or of a group of its columns, by a block: 1 / sqrt(mean(x^2) + eps) times each
-// number and its gain. The order of sums depends on the number of threads alone.
+// A row, or a group of its columns, in the registers of a block's threads, and its norm: 1 /
+// sqrt(mean(x^2) + eps) times each number and its gain. The order of sums depends on the number of
+// threads alone.
 #pragma once
 
 #include "kernels/cuda/reduce.h"
+#include "kernels/cuda/shapes.h"
 
 namespace softsplice::cuda {
 
-// `of_warp` is BlockSum's.
+// Thread t has numbers t, t + kThreads, ...
+using Numbers = float[kNormNumbers];
+
+// Calls function(j, i) for each of the thread's numbers: j of its own, i of the group.
+template <int kThreads, class F>
+__device__ __forceinline__ void ForEachNumber(int count, const F& function) {
+#pragma unroll
+  for (int j = 0; j < kNormNumbers; ++j) {
+    const int i = threadIdx.x + j * kThreads;
+    if (i < count) function(j, i);
+  }
+}
+
 template <int kThreads>
-__device__ float NormFactor(const float* x, int count, float eps, float* of_warp) {
-  float sum = 0;
-  for (int i = threadIdx.x; i < count; i += kThreads) sum += x[i] * x[i];
-  return 1 / sqrtf(BlockSum<kThreads>(sum, of_warp) / static_cast<float>(count) + eps);
+__device__ __forceinline__ void Load(Numbers& to, const float* from, int count) {
+  ForEachNumber<kThreads>(count, [&](int j, int i) { to[j] = from[i]; });
 }
-
 // `gain` may be null: 1.
-__device__ inline float Normed(float x, float factor, const float* gain, int i) {
-  return x * factor * (gain == nullptr ? 1.0f : gain[i]);
+template <int kThreads>
+__device__ __forceinline__ void LoadGain(Numbers& to, const float* gain, int count) {
+  ForEachNumber<kThreads>(count, [&](int j, int i) { to[j] = gain == nullptr ? 1 : gain[i]; });
 }
 
-// Calls to(i, number) for each number of the norm. A thread reads from[i] and no other place before
-// it calls that.
-template <int kThreads, class To>
-__device__ void NormGroup(const float* from, int count, const float* gain, float eps,
-                          float* of_warp, To to) {
-  const float factor = NormFactor<kThreads>(from, count, eps, of_warp);
-  for (int i = threadIdx.x; i < count; i += kThreads) to(i, Normed(from[i], factor, gain, i));
+// The sum of function(j)^2 over all numbers of the group. `of_warp` is BlockSum's.
+template <int kThreads, class F>
+__device__ __forceinline__ float SumOfSquares(int count, float* of_warp, const F& function) {
+  float sum = 0;
+  ForEachNumber<kThreads>(count, [&](int j, int) { sum += function(j) * function(j); });
+  return BlockSum<kThreads>(sum, of_warp);
+}
+
+// What the norm multiplies each number by, besides its gain.
+template <int kThreads>
+__device__ __forceinline__ float NormFactor(const Numbers& x, int count, float eps,
+                                            float* of_warp) {
+  const float sum = SumOfSquares<kThreads>(count, of_warp, [&](int j) { return x[j]; });
+  return 1 / sqrtf(sum / static_cast<float>(count) + eps);
 }
 
 }  // namespace softsplice::cuda

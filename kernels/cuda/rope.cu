@@ -13,19 +13,24 @@ struct TurnPair {
   // c counts the pairs of a row.
   __device__ void operator()(int r, int c) const {
     const int head = c / rotation.half;
-    rotation.Turn(x.Row(r) + head * rotation.head_dim, r, c - head * rotation.half);
+    rotation.Turn(x.Row(r) + head * rotation.head_dim, *rotation.positions.Row(r),
+                  c - head * rotation.half);
   }
 };
 
 template <int kThreads>
 __global__ void __launch_bounds__(kThreads)
     HeadNormRope(View<float> x, const float* gain, float eps, Rotation rotation) {
-  auto& of_warp = Shared<float[kThreads / 32]>();
+  auto& tile = Shared<HeadTile<kThreads>>();
+  const int dims = rotation.head_dim;
+  Numbers gains;
+  LoadGain<kThreads>(gains, gain, dims);
   WaitForPrevious();
-  const int r = blockIdx.x, dims = rotation.head_dim;
-  float* head = x.Row(r) + blockIdx.y * dims;
-  NormHead<kThreads>(head, dims, gain, eps, of_warp);
-  TurnHead<kThreads>(head, r, rotation);
+  const int position = *rotation.positions.Row(blockIdx.x);
+  float* head = x.Row(blockIdx.x) + blockIdx.y * dims;
+  NormHead<kThreads>(tile, head, dims, gains, eps);
+  TurnHead<kThreads>(tile, position, rotation);
+  ForEachNumber<kThreads>(dims, [&](int, int i) { head[i] = tile.head[i]; });
 }
 
 }  // namespace
@@ -38,10 +43,11 @@ cudaError_t LaunchRope(cudaStream_t stream, Mat x, Mat positions, const RopeSpec
 
 cudaError_t LaunchHeadNormRope(cudaStream_t stream, Mat x, const float* gain, float eps,
                                Mat positions, const RopeSpec& spec, const RopeTables& tables) {
-  const int threads = NormThreads(spec.head_dim);
-  return Launch(stream, dim3(x.rows, x.cols / spec.head_dim), dim3(threads), threads / 8,
-                threads == 32 ? HeadNormRope<32> : HeadNormRope<256>, ViewOf<float>(x), gain, eps,
-                RotationOf(spec, positions, tables));
+  return WithHeadThreads(spec.head_dim, [&](auto threads) {
+    return Launch(stream, dim3(x.rows, x.cols / spec.head_dim), dim3(threads),
+                  sizeof(HeadTile<threads>), HeadNormRope<threads>, ViewOf<float>(x), gain, eps,
+                  RotationOf(spec, positions, tables));
+  });
 }
 
 }  // namespace softsplice::cuda

@@ -12,11 +12,11 @@ struct Rotation {
   int head_dim, first, half;  // dims [first, first + 2 half) of each head turn
   RopeTables tables;
 
-  // Pair i of a head of row r.
-  __device__ void Turn(float* head, int r, int i) const {
+  // Pair i of a head at `position`.
+  __device__ void Turn(float* head, int position, int i) const {
     const float frequency = tables.factors == nullptr ? tables.frequencies[i]
                                                       : tables.frequencies[i] / tables.factors[i];
-    const float angle = static_cast<float>(*positions.Row(r)) * frequency;
+    const float angle = static_cast<float>(position) * frequency;
     // Half turns, without the whole ones: exact to far below float32's rounding.
     constexpr double kInversePi = 0.31830988618379067154;
     double turns = static_cast<double>(angle) * kInversePi;

@@ -8,8 +8,14 @@ namespace softsplice::cuda {
 // About as many as the multiprocessors of the devices that we know: 108 to 148.
 constexpr int kEnoughBlocks = 128;
 
-// A warp has no barriers; more of them hide more of the memory's latency.
-int NormThreads(int numbers) { return numbers <= 512 ? 32 : 256; }
+// A warp has no barriers; more of them have less to do one after the other.
+int NormThreads(int numbers) {
+  if (numbers <= 128) return 32;
+  for (const int threads : {128, 512, 1024}) {
+    if (numbers <= threads * kNormNumbers) return threads;
+  }
+  return 0;
+}
 
 ElementShape ElementShapeOf(int cols) {
   return {(cols + kElementsPerBlock - 1) / kElementsPerBlock,

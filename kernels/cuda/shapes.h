@@ -10,7 +10,9 @@ namespace softsplice::cuda {
 inline constexpr int kLeastCapability = 8;
 inline constexpr size_t kSharedOfBlock = size_t{163} << 10;
 
-// Threads for one row (or group of columns) of a norm of so many numbers.
+// Threads for one row (or group of columns) of a norm of so many numbers: each has some of them in
+// registers. 0: more than a block has room for, which are 8,192.
+inline constexpr int kNormNumbers = 8;  // of a thread
 int NormThreads(int numbers);
 
 // A block has up to so many neighbours in one row.

@@ -6,9 +6,13 @@
 namespace softsplice::cuda {
 namespace {
 
-TEST(Shapes, GiveNormsWholeWarps) {
-  for (const int numbers : {1, 128, 256, 512}) EXPECT_EQ(NormThreads(numbers), 32) << numbers;
-  for (const int numbers : {513, 2560, 10240}) EXPECT_EQ(NormThreads(numbers), 256) << numbers;
+TEST(Shapes, GiveNormsThreadsForAllNumbers) {
+  for (const int numbers : {1, 128, 129, 256, 512, 1024, 1025, 2560, 4097, 8192}) {
+    const int threads = NormThreads(numbers);
+    EXPECT_EQ(threads % 32, 0) << numbers;
+    EXPECT_GE(threads * kNormNumbers, numbers);
+  }
+  EXPECT_EQ(NormThreads(8193), 0);
 }
 
 TEST(Shapes, CoverAllElementsWithWholeWarps) {
