@@ -82,6 +82,13 @@ TEST_F(DevicesTest, PackedWeightsTakeWhatIsCounted) {
   EXPECT_EQ(counter->footprint().weights, 0u) << "what is let go counts no longer";
 }
 
+TEST_F(DevicesTest, WorkspacesAreCountedWithTheBackendsOperands) {
+  for (const bool exact : {false, true}) {
+    EXPECT_EQ((*MakeDeviceCounter(exact))->Operands(),
+              (*MakeCudaBackend({.exact = exact}))->Operands());
+  }
+}
+
 TEST_F(DevicesTest, FootprintsAreDescribed) {
   const Footprint need{.weights = 3 * kMiB, .caches = kMiB / 2, .workspace = 100};
   EXPECT_EQ(Describe(need),
