@@ -14,6 +14,10 @@ void Backend::AddNorm(Mat x, Mat h, const Weight& gain, float eps) {
   Add(x, h);
 }
 
+void Backend::MatmulAll(absl::Span<const Linear> all, Mat x) {
+  for (const Linear& linear : all) Matmul(linear.y, x, *linear.w);
+}
+
 void Backend::GatedMatmul(Mat y, Mat tmp, Mat x, const Weight& gate, const Weight& up, Gelu gelu) {
   Matmul(tmp, x, up);
   MatmulGelu(y, x, gate, tmp, gelu);

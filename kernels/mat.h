@@ -53,4 +53,10 @@ struct Weight {
   explicit operator bool() const { return rows > 0; }
 };
 
+// A linear layer and where its result goes.
+struct Linear {
+  Mat y;
+  const Weight* w = nullptr;
+};
+
 }  // namespace softsplice

@@ -30,14 +30,14 @@ void Gemma4::Attend(Backend& b, Arena& a, const Layer& l, bool owns_kv, const Ro
   Arena::Scope scope(a);
   const int head = l.attention.head_dim;
   Mat q = a.New(h.rows, l.attention.heads * head);
-  b.Matmul(q, normed, l.q);
-  b.HeadNormRope(q, l.q_norm, config_.eps, rows.positions, l.rope);
   if (owns_kv) {
     Mat k = a.New(h.rows, l.attention.kv_heads * head), v = a.New(h.rows, k.cols);
-    b.Matmul(k, normed, l.k);
-    b.Matmul(v, normed, l.v);
+    b.MatmulAll({{q, &l.q}, {k, &l.k}, {v, &l.v}}, normed);
     b.NormAppend(kv, k, v, l.k_norm, config_.eps, l.rope, rows, pages);
+  } else {
+    b.Matmul(q, normed, l.q);
   }
+  b.HeadNormRope(q, l.q_norm, config_.eps, rows.positions, l.rope);
   Mat attended = a.New(q.rows, q.cols, b.Operands());
   b.Attention(attended, q, kv, rows, pages, l.attention);
   b.Matmul(h, attended, l.output);

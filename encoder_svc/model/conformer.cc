@@ -76,9 +76,7 @@ void Conformer::Attend(Backend& b, Arena& a, const Layer& l, Mat starts, Mat x) 
   Mat operand = a.New(x.rows, x.cols, b.Operands());  // of q, k and v, then of the output
   Mat q = a.New(x.rows, x.cols), k = a.New(x.rows, x.cols), v = a.New(x.rows, x.cols);
   b.RmsNorm(operand, x, &l.attention_norm, config_.eps);
-  b.Matmul(q, operand, l.q);
-  b.Matmul(k, operand, l.k);
-  b.Matmul(v, operand, l.v);
+  b.MatmulAll({{q, &l.q}, {k, &l.k}, {v, &l.v}}, operand);
   b.MulVector(q, l.q_scale);
   b.Scale(k, k_scale);
   b.LocalAttention(operand, q, k, v, l.relative, starts,

@@ -78,9 +78,7 @@ void Vit::Attend(Backend& b, Arena& a, const Layer& l, const Batch& batch, Mat x
   Mat operand = a.New(x.rows, x.cols, b.Operands());  // of q, k and v, then of the output
   Mat q = a.New(x.rows, x.cols), k = a.New(x.rows, x.cols), v = a.New(x.rows, x.cols);
   b.RmsNorm(operand, x, &l.attention_norm, config_.eps);
-  b.Matmul(q, operand, l.q);
-  b.Matmul(k, operand, l.k);
-  b.Matmul(v, operand, l.v);
+  b.MatmulAll({{q, &l.q}, {k, &l.k}, {v, &l.v}}, operand);
   b.HeadNormRope(q, l.q_norm, config_.eps, batch.columns, by_column);
   b.HeadNormRope(k, l.k_norm, config_.eps, batch.columns, by_column);
   for (Mat rotated : {q, k}) b.Rope(rotated, batch.rows, by_row);

@@ -118,8 +118,13 @@ class CudaBackend final : public Backend {
   }
 
   void Matmul(Mat y, Mat x, const Weight& w) override {
-    uint16_t* scratch = RoomForOperand(x, w);
-    Do("Matmul", [&] { return LaunchMatmul(stream_, y, x, w, options_.exact, scratch); });
+    const Linear linear{y, &w};
+    MatmulAll({&linear, 1}, x);
+  }
+  void MatmulAll(absl::Span<const Linear> all, Mat x) override {
+    uint16_t* scratch = nullptr;
+    for (const Linear& linear : all) scratch = RoomForOperand(x, *linear.w);
+    Do("Matmul", [&] { return LaunchMatmuls(stream_, all, x, options_.exact, scratch); });
   }
   void GatedMatmul(Mat y, Mat tmp, Mat x, const Weight& gate, const Weight& up,
                    Gelu gelu) override {

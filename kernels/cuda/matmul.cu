@@ -1,4 +1,5 @@
 // See matmul.h.
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/cuda/matmul.h"
@@ -69,32 +70,70 @@ cudaError_t Round(cudaStream_t stream, Operand& x, bool exact, uint16_t* scratch
 
 Gate GateOf(Gelu gelu) { return gelu == Gelu::kTanh ? Gate::kTanh : Gate::kQuick; }
 
-// `up`: of a pair, or null. `times`: of one weight's gate.
-cudaError_t LaunchProduct(cudaStream_t stream, Mat y, Mat x, const Weight& w, const Weight* up,
-                          Gate gate, Mat times, bool exact, uint16_t* scratch) {
-  if (y.rows == 0) return cudaSuccess;
-  const Tiles& tiles = TilesOf(w);
-  Product p{.strips = {tiles.data, up == nullptr ? nullptr : TilesOf(*up).data},
+// What becomes of an x and a weight, or several.
+struct Call {
+  absl::Span<const Linear> all;  // up to kMostOthers + 1, which AreAlike
+  const Weight* up = nullptr;    // of a pair
+  Gate gate = Gate::kNone;
+  Mat times = {};  // of one weight's gate
+};
+
+Product ProductOf(const Call& call, const Mat& x) {
+  const auto& [y, w] = call.all.front();
+  const Tiles& tiles = TilesOf(*w);
+  Product p{.strips = {tiles.data, call.up == nullptr ? nullptr : TilesOf(*call.up).data},
             .strip_bytes = tiles.StripBytes(),
             .tiles_bytes = tiles.TilesBytes(),
             .outs = tiles.rows,
             .chunks = tiles.Chunks(),
-            .x = OperandOf(x, w),
+            .x = OperandOf(x, *w),
             .y = y.data,
             .y_pitch = static_cast<size_t>(y.pitch),
             .y_is_bfloat16 = y.type == DType::kBF16,
-            .lo = w.out_lo,
-            .hi = w.out_hi,
-            .gate = gate,
-            .times = ViewOf<const float>(times)};
+            .lo = w->out_lo,
+            .hi = w->out_hi,
+            .gate = call.gate,
+            .times = ViewOf<const float>(call.times),
+            .others = {}};
+  for (size_t i = 1; i < call.all.size(); ++i) {
+    const auto& [other_y, other] = call.all[i];
+    p.others[i - 1] = {.strips = TilesOf(*other).data,
+                       .outs = TilesOf(*other).rows,
+                       .y = other_y.data,
+                       .y_pitch = static_cast<size_t>(other_y.pitch),
+                       .lo = other->out_lo,
+                       .hi = other->out_hi};
+  }
+  return p;
+}
+
+// Whether one launch can have both.
+bool AreAlike(const Linear& a, const Linear& b) {
+  return TilesOf(*a.w).format == TilesOf(*b.w).format && a.w->cols == b.w->cols &&
+         a.w->in_lo == b.w->in_lo && a.w->in_hi == b.w->in_hi && a.y.type == b.y.type;
+}
+
+int MostStrips(absl::Span<const Linear> all) {
+  int most = 0;
+  for (const Linear& linear : all) most = std::max(most, TilesOf(*linear.w).Strips());
+  return most;
+}
+
+cudaError_t LaunchCall(cudaStream_t stream, const Call& call, Mat x, bool exact,
+                       uint16_t* scratch) {
+  if (x.rows == 0) return cudaSuccess;
+  const Weight& w = *call.all.front().w;
+  const Tiles& tiles = TilesOf(w);
+  Product p = ProductOf(call, x);
   const Input input = exact                    ? Input::kExact
                       : x.type == DType::kBF16 ? Input::kBFloat16
                                                : Input::kFloat32;
-  const MatmulShape shape = MatmulShapeOf(x.rows, tiles.Strips(),
-                                          {.gated = up != nullptr,
+  const MatmulShape shape = MatmulShapeOf(x.rows, MostStrips(call.all),
+                                          {.gated = call.up != nullptr,
                                            .exact = exact,
                                            .has_min = SpecOf(tiles.format).HasMin(),
-                                           .can_decode = CanDecode(x, w, exact)});
+                                           .can_decode = CanDecode(x, w, exact),
+                                           .weights = static_cast<int>(call.all.size())});
   if (MatmulScratch(x, w, exact) > 0) {
     const cudaError_t error = Round(stream, p.x, exact, scratch);
     if (error != cudaSuccess) return error;
@@ -134,14 +173,23 @@ size_t MatmulScratch(const Mat& x, const Weight& w, bool exact) {
          static_cast<size_t>(WholeChunks(x.cols));
 }
 
-cudaError_t LaunchMatmul(cudaStream_t stream, Mat y, Mat x, const Weight& w, bool exact,
-                         uint16_t* scratch) {
-  return LaunchProduct(stream, y, x, w, nullptr, Gate::kNone, {}, exact, scratch);
+cudaError_t LaunchMatmuls(cudaStream_t stream, absl::Span<const Linear> all, Mat x, bool exact,
+                          uint16_t* scratch) {
+  while (!all.empty()) {
+    size_t count = 1;
+    while (count < all.size() && count <= kMostOthers && AreAlike(all[0], all[count])) ++count;
+    const cudaError_t error = LaunchCall(stream, {.all = all.subspan(0, count)}, x, exact, scratch);
+    if (error != cudaSuccess) return error;
+    all.remove_prefix(count);
+  }
+  return cudaSuccess;
 }
 
 cudaError_t LaunchMatmulGelu(cudaStream_t stream, Mat y, Mat x, const Weight& w, Mat times,
                              Gelu gelu, bool exact, uint16_t* scratch) {
-  return LaunchProduct(stream, y, x, w, nullptr, GateOf(gelu), times, exact, scratch);
+  const Linear linear{y, &w};
+  return LaunchCall(stream, {.all = {&linear, 1}, .gate = GateOf(gelu), .times = times}, x, exact,
+                    scratch);
 }
 
 bool CanGate(const Weight& gate, const Weight& up) {
@@ -154,7 +202,9 @@ bool CanGate(const Weight& gate, const Weight& up) {
 
 cudaError_t LaunchGatedMatmul(cudaStream_t stream, Mat y, Mat x, const Weight& gate,
                               const Weight& up, Gelu gelu, bool exact, uint16_t* scratch) {
-  return LaunchProduct(stream, y, x, gate, &up, GateOf(gelu), {}, exact, scratch);
+  const Linear linear{y, &gate};
+  return LaunchCall(stream, {.all = {&linear, 1}, .up = &up, .gate = GateOf(gelu)}, x, exact,
+                    scratch);
 }
 
 }  // namespace softsplice::cuda

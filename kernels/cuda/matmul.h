@@ -7,6 +7,7 @@
 
 #include <memory>
 
+#include "absl/types/span.h"
 #include "kernels/cuda/tiles.h"
 #include "kernels/mat.h"
 #include "kernels/specs.h"
@@ -22,9 +23,10 @@ struct PackedLinear {
 // What the launches below need to work in, in numbers of 16 bits: `scratch`.
 size_t MatmulScratch(const Mat& x, const Weight& w, bool exact);
 
-// y = clamp(clamp(x) W^T): x [rows, W.cols] and y [rows, W.rows], float32 or bfloat16.
-cudaError_t LaunchMatmul(cudaStream_t stream, Mat y, Mat x, const Weight& w, bool exact,
-                         uint16_t* scratch);
+// Each y = clamp(clamp(x) W^T): x [rows, W.cols] and y [rows, W.rows], float32 or bfloat16. Up to
+// three neighbours that are alike are one launch. `scratch` as for the one that needs most.
+cudaError_t LaunchMatmuls(cudaStream_t stream, absl::Span<const Linear> all, Mat x, bool exact,
+                          uint16_t* scratch);
 
 // y = gelu(clamp(clamp(x) W^T)) * times, the same sums; times: float32, [rows, W.rows].
 cudaError_t LaunchMatmulGelu(cudaStream_t stream, Mat y, Mat x, const Weight& w, Mat times,
@@ -32,7 +34,7 @@ cudaError_t LaunchMatmulGelu(cudaStream_t stream, Mat y, Mat x, const Weight& w,
 
 // Whether one launch can do both: weights of one shape and format, that clamp nothing.
 bool CanGate(const Weight& gate, const Weight& up);
-// y = gelu(x gate^T) * (x up^T), the same sums as LaunchMatmul's; CanGate(gate, up).
+// y = gelu(x gate^T) * (x up^T), the same sums as LaunchMatmuls'; CanGate(gate, up).
 cudaError_t LaunchGatedMatmul(cudaStream_t stream, Mat y, Mat x, const Weight& gate,
                               const Weight& up, Gelu gelu, bool exact, uint16_t* scratch);
 

@@ -91,7 +91,11 @@ __device__ void Prefetch(const uint8_t* strip, int first_tile, int end_tile, int
 
 // A warp is a slice of the columns.
 template <Format kFormat, Input kInput, int kStrips, int kTokenTiles>
-__global__ void __launch_bounds__(kMatmulThreads, kStrips == 1 ? 2 : 1) DecodeMatmul(Product p) {
+__global__ void __launch_bounds__(kMatmulThreads, kStrips == 1 ? 2 : 1) DecodeMatmul(Product all) {
+  const Product p = all.Own();
+  if (static_cast<int>(blockIdx.y) * (p.IsPair() ? 1 : kStrips) > p.LastStrip()) {
+    return WaitForPrevious();  // the blocks are as many as the largest of the products needs
+  }
   constexpr int kColumns = Layout<kFormat>::kColumns;
   auto& slices = Shared<SliceSums<kStrips>>();
   const int lane = threadIdx.x % 32, slice = threadIdx.x / 32, g = lane / 4, t = lane % 4;

@@ -8,7 +8,7 @@ namespace softsplice::cuda {
 
 template <Format kFormat, Input kInput, int kStrips, int kTokenTiles>
 cudaError_t LaunchDecode(cudaStream_t stream, const MatmulShape& shape, const Product& p) {
-  return Launch(stream, dim3(shape.blocks_x, shape.blocks_y), dim3(kMatmulThreads),
+  return Launch(stream, dim3(shape.blocks_x, shape.blocks_y, shape.blocks_z), dim3(kMatmulThreads),
                 sizeof(SliceSums<kStrips>), DecodeMatmul<kFormat, kInput, kStrips, kTokenTiles>, p);
 }
 
@@ -23,8 +23,8 @@ template <Format kFormat, int kXParts, int kStrips>
 cudaError_t LaunchPrefill(cudaStream_t stream, const MatmulShape& shape, const Product& p) {
   constexpr size_t kShared = sizeof(typename Prefill<kFormat, kXParts, kStrips>::Memory);
   static_assert(kShared <= kSharedOfBlock);
-  return Launch(stream, dim3(shape.blocks_x, shape.blocks_y), dim3(kMatmulThreads), kShared,
-                PrefillMatmul<kFormat, kXParts, kStrips>, p);
+  return Launch(stream, dim3(shape.blocks_x, shape.blocks_y, shape.blocks_z), dim3(kMatmulThreads),
+                kShared, PrefillMatmul<kFormat, kXParts, kStrips>, p);
 }
 
 template <Format kFormat>

@@ -156,7 +156,11 @@ struct Prefill {
 
 // A warp walks the slices one after the other.
 template <Format kFormat, int kXParts, int kStrips>
-__global__ void __launch_bounds__(kMatmulThreads, 1) PrefillMatmul(Product p) {
+__global__ void __launch_bounds__(kMatmulThreads, 1) PrefillMatmul(Product all) {
+  const Product p = all.Own();
+  if (static_cast<int>(blockIdx.y) * 2 * (p.IsPair() ? kStrips / 2 : kStrips) > p.LastStrip()) {
+    return WaitForPrevious();  // the blocks are as many as the largest of the products needs
+  }
   using P = Prefill<kFormat, kXParts, kStrips>;
   auto& memory = Shared<typename P::Memory>();
   auto& parked = memory.besides.parked;

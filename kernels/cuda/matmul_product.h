@@ -22,6 +22,16 @@ struct Operand {
 
 enum class Gate : uint8_t { kNone, kTanh, kQuick };
 
+// What one launch may multiply the same x by besides: weights of the same format and columns.
+inline constexpr int kMostOthers = 2;
+struct Other {
+  const uint8_t* strips;
+  int outs;
+  void* y;
+  size_t y_pitch;
+  float lo, hi;
+};
+
 // y = clamp(x W^T), gate(clamp(x W^T)) * times, or gate(x W0^T) * (x W1^T).
 struct Product {
   const uint8_t* strips[2];  // the weight and null, or gate and up
@@ -34,7 +44,21 @@ struct Product {
   float lo, hi;
   Gate gate;
   View<const float> times;  // what one weight's gate is for
+  Other others[kMostOthers];
 
+  // The product that this block has a part of.
+  __device__ __forceinline__ Product Own() const {
+    Product own = *this;
+    if (blockIdx.z == 0) return own;
+    const Other& other = blockIdx.z == 1 ? others[0] : others[1];
+    own.strips[0] = other.strips;
+    own.outs = other.outs;
+    own.y = other.y;
+    own.y_pitch = other.y_pitch;
+    own.lo = other.lo;
+    own.hi = other.hi;
+    return own;
+  }
   __device__ bool IsPair() const { return strips[1] != nullptr; }
   __device__ float Gated(float sum) const {
     return gate == Gate::kTanh ? TanhGelu{}(sum) : QuickGelu{}(sum);

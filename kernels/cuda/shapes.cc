@@ -27,8 +27,12 @@ MatmulShape MatmulShapeOf(int rows, int strips, const MatmulKind& kind) {
   if (!kind.can_decode || rows > kMostDecoded) {
     const int token_tiles = kind.exact ? kExactTokenTiles : kPrefillTokenTiles;
     const auto shape = [&](int of_warp) {
-      return MatmulShape{false, of_warp, token_tiles, blocks(rows, 32 * token_tiles),
-                         blocks(kind.gated ? 2 * strips : strips, 2 * of_warp)};
+      return MatmulShape{false,
+                         of_warp,
+                         token_tiles,
+                         blocks(rows, 32 * token_tiles),
+                         blocks(kind.gated ? 2 * strips : strips, 2 * of_warp),
+                         kind.weights};
     };
     const MatmulShape many = shape(kManyStrips);
     const bool few = kind.exact || kind.has_min || many.blocks_x * many.blocks_y < kEnoughBlocks;
@@ -36,8 +40,12 @@ MatmulShape MatmulShapeOf(int rows, int strips, const MatmulKind& kind) {
   }
   // With more rows a second strip halves what is read of x.
   const int of_warp = rows > 8 || kind.gated ? 2 : 1, token_tiles = rows > 8 ? 4 : 1;
-  return {true, of_warp, token_tiles, blocks(rows, 8 * token_tiles),
-          blocks(strips, kind.gated ? 1 : of_warp)};
+  return {true,
+          of_warp,
+          token_tiles,
+          blocks(rows, 8 * token_tiles),
+          blocks(strips, kind.gated ? 1 : of_warp),
+          kind.weights};
 }
 
 }  // namespace softsplice::cuda

@@ -37,17 +37,18 @@ inline constexpr int kFewStrips = 2;          // blocks enough, and else
 
 struct MatmulShape {
   bool decode;
-  int strips;              // of a warp; gated: of both weights
-  int token_tiles;         // of a warp
-  int blocks_x, blocks_y;  // for rows, for strips
+  int strips;                            // of a warp; gated: of both weights
+  int token_tiles;                       // of a warp
+  int blocks_x, blocks_y, blocks_z = 1;  // for rows, for strips, for weights
 };
 struct MatmulKind {
   bool gated = false;
   bool exact = false;
   bool has_min = false;    // of the format: registers do for few strips only
   bool can_decode = true;  // the first kind of blocks takes such x
+  int weights = 1;
 };
-// `rows` of x; `strips` of the weight (gated: of each of the two).
+// `rows` of x; `strips` of the weight (gated: of each of the two; of several: of the largest).
 MatmulShape MatmulShapeOf(int rows, int strips, const MatmulKind& kind);
 
 }  // namespace softsplice::cuda

@@ -1,5 +1,7 @@
 // Ops that do the work of several others, on every backend, against their definitions and the
 // oracle.
+#include <deque>
+
 #include "tests/kernels/testing.h"
 
 namespace softsplice::testing {
@@ -83,6 +85,29 @@ TEST_P(FusionsTest, HeadNormRope) {
   HostMat factors(1, 320);
   for (int i = 0; i < 320; ++i) factors(0, i) = i < 80 ? 1 : 1e30f;
   compare({.head_dim = 640, .count = 640, .base = 1e6f}, 2, &factors);
+}
+
+TEST_P(FusionsTest, MatmulAll) {
+  constexpr int kCols = 96, kOuts[] = {40, 7, 24};
+  for (const int rows : {1, 9, 70}) {
+    const HostMat x = HostMat::Normal(random_, rows, kCols);
+    std::deque<HostMat> weights;
+    for (const int outs : kOuts) weights.push_back(HostMat::Normal(random_, outs, kCols));
+    const auto multiply = [&](bool fused) {
+      return RunOn(*backend_, [&](Device& on) {
+        const Mat y = on.New(rows, 40 + 7 + 24, 3);
+        std::vector<Linear> all;
+        int first = 0;
+        for (const HostMat& w : weights) {
+          all.push_back({y.Cols(first, w.rows()), &on.Pack(FloatTensor(w), Use::kLinear)});
+          first += w.rows();
+        }
+        fused ? on->MatmulAll(all, on.Copy(x)) : on->Backend::MatmulAll(all, on.Copy(x));
+        return y;
+      });
+    };
+    EXPECT_TRUE(multiply(true) == multiply(false)) << rows;
+  }
 }
 
 // A product of float32 weights may keep 2^-17 of each number; gelu is not steeper than 1.13.

@@ -1,6 +1,7 @@
 // CUDA's matmul: every type of weight against sums in double precision over gguf's numbers, and the
 // same bits for a row in any company.
 #include <algorithm>
+#include <deque>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -49,7 +50,9 @@ std::vector<float> Multiply(const std::vector<float>& x, const Weight& w, const 
   const DeviceRows rows(x, w.cols, way.type, x_padding);
   const DeviceRows y(rows.mat().rows, w.rows, DType::kF32, y_padding);
   const auto scratch = ScratchFor(rows.mat(), w, way);
-  EXPECT_EQ(LaunchMatmul(nullptr, y.mat(), rows.mat(), w, way.exact, scratch.data()), cudaSuccess);
+  const Linear linear{y.mat(), &w};
+  EXPECT_EQ(LaunchMatmuls(nullptr, {&linear, 1}, rows.mat(), way.exact, scratch.data()),
+            cudaSuccess);
   return y.Read();
 }
 
@@ -296,10 +299,44 @@ TEST(GatedMatmul, NeedsTwoAlikeThatClampNothing) {
 TEST(Matmul, OfNoRowsDoesNothing) {
   std::mt19937 random(29);
   const Weight w = PackedOnDevice(TestWeight(Type::kQ4_0, 16, 64, random));
-  EXPECT_EQ(LaunchMatmul(nullptr, {.cols = 16, .pitch = 16}, {.cols = 64, .pitch = 64}, w, false,
-                         nullptr),
+  const Linear linear{{.cols = 16, .pitch = 16}, &w};
+  EXPECT_EQ(LaunchMatmuls(nullptr, {&linear, 1}, {.cols = 64, .pitch = 64}, false, nullptr),
             cudaSuccess);
   EXPECT_EQ(cudaStreamSynchronize(nullptr), cudaSuccess);
+}
+
+// Weights of one x, alike or not, give what each gives by itself.
+TEST(Matmul, OfSeveralWeightsIsEachOfThem) {
+  std::mt19937 random(37);
+  const auto packed = [&](Type type, int outs) {
+    return PackedOnDevice(TestWeight(type, outs, 256, random));
+  };
+  std::vector<Weight> weights;
+  for (const int outs : {20, 300, 7, 50}) weights.push_back(packed(Type::kQ4_0, outs));
+  weights.push_back(packed(Type::kQ6_K, 40));
+  for (const int outs : {33, 16}) weights.push_back(packed(Type::kBF16, outs));
+  weights[1].out_lo = 0;
+  weights[2].in_hi = 1;
+  weights[6].out_hi = 0.5f;
+  for (const size_t rows : {1, 9, 70}) {
+    const std::vector<float> x = Normals(rows * 256, 41);
+    for (const Way& way : kWays) {
+      const DeviceRows on_device(x, 256, way.type);
+      std::deque<DeviceRows> ys;
+      std::vector<Linear> all;
+      for (const Weight& w : weights) {
+        ys.emplace_back(static_cast<int>(rows), w.rows, DType::kF32, 3);
+        all.push_back({ys.back().mat(), &w});
+      }
+      const DeviceVector<uint16_t> scratch(2 * rows * 256);
+      ASSERT_EQ(LaunchMatmuls(nullptr, all, on_device.mat(), way.exact, scratch.data()),
+                cudaSuccess);
+      for (size_t i = 0; i < weights.size(); ++i) {
+        EXPECT_EQ(ys[i].Read(), Multiply(x, weights[i], way))
+            << way.name << " " << rows << " " << i;
+      }
+    }
+  }
 }
 
 }  // namespace
