@@ -64,9 +64,21 @@ class DecodeBlock {
         partials_(scratch.partials + static_cast<size_t>(item) * given.group * kPartial),
         counter_(scratch.counters + row * given.kv_heads + kv_head) {}
 
+  // Before Run(), and before the kernel waits: the L2 may as well have the keys and values by then.
+  __device__ void FindKeys() {
+    const int sequence = *a_.sequences.Row(row_);
+    for (int i = threadIdx.x; i < kSplit; i += Shape::kThreads) {
+      const int key = a_.KeyRow(sequence, split_ * kSplit + i, seen_);
+      tile_.keys[i] = key;
+      if (key < 0) continue;
+      for (const View<const uint16_t>* rows : {&a_.k, &a_.v}) {
+        PrefetchL2(rows->Row(key) + kv_head_ * kDim, kDim * sizeof(uint16_t));
+      }
+    }
+  }
+
   __device__ void Run() {
     LoadQuery();
-    FindKeys();
     __syncthreads();  // for all threads; and nobody is at the item before any more
     for (int step = 0; step < Shape::kStages - 1; ++step) Copy(step);
     float scores[Shape::kKeyTiles][4] = {};
@@ -95,13 +107,6 @@ class DecodeBlock {
       const int head = i / kDim, d = i % kDim;
       const float* from = a_.q.Row(row_) + (kv_head_ * a_.group + head) * kDim;
       tile_.q[head][d] = head < a_.group ? FloatToHalf(from[d]) : 0;
-    }
-  }
-
-  __device__ void FindKeys() {
-    const int sequence = *a_.sequences.Row(row_);
-    for (int i = threadIdx.x; i < kSplit; i += Shape::kThreads) {
-      tile_.keys[i] = a_.KeyRow(sequence, split_ * kSplit + i, seen_);
     }
   }
 
@@ -289,7 +294,6 @@ class DecodeBlock {
 template <int kDim, int kSplit>
 __global__ void __launch_bounds__(DecodeShape<kDim, kSplit>::kThreads, 2)
     DecodeAttention(CacheAttention a, AttentionScratch scratch) {
-  WaitForPrevious();
   const auto splits = [&](int row) {
     if (!a.IsAlone(row)) return 0;
     const Seen seen = a.SeenBy(row);
@@ -297,8 +301,11 @@ __global__ void __launch_bounds__(DecodeShape<kDim, kSplit>::kThreads, 2)
   };
   for (int item = blockIdx.x;; item += gridDim.x) {
     const Place place = FindPart(item / a.kv_heads, a.q.rows, splits);
-    if (place.row < 0) return;
-    DecodeBlock<kDim, kSplit>(a, scratch, place.row, item % a.kv_heads, place.part, item).Run();
+    if (place.row < 0) return WaitForPrevious();
+    DecodeBlock<kDim, kSplit> block(a, scratch, place.row, item % a.kv_heads, place.part, item);
+    block.FindKeys();
+    WaitForPrevious();
+    block.Run();
   }
 }
 

@@ -35,10 +35,10 @@ cudaError_t Launch(cudaStream_t stream, dim3 blocks, dim3 threads, size_t shared
 }
 
 // Waits until all kernels before this one in the stream are done. Before it a kernel may read
-// weights and nothing else, and write nothing: buffers are used again. Also a kernel that reads
-// nothing of its predecessor waits, or its successor would not be ordered behind that one. The
-// successor may start as soon as all blocks of this one have: it waits in its turn, its weights on
-// their way.
+// weights and indices, which no kernel writes, and write nothing: buffers are used again. Also a
+// kernel that reads nothing of its predecessor waits, or its successor would not be ordered behind
+// that one. The successor may start as soon as all blocks of this one have: it waits in its turn,
+// its weights on their way.
 __device__ inline void WaitForPrevious() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;\ngriddepcontrol.wait;" ::: "memory");

@@ -43,8 +43,8 @@ __global__ void __launch_bounds__(kThreads)
   const int r = blockIdx.x, dims = rotation.head_dim, first = blockIdx.y * dims;
   Numbers gains;
   LoadGain<kThreads>(gains, is_key ? gain : nullptr, dims);
-  WaitForPrevious();
   const int position = *rotation.positions.Row(r), row = cache.RowOf(r);
+  WaitForPrevious();
   NormHead<kThreads>(tile, (is_key ? k : v).Row(r) + first, dims, gains, eps);
   if (is_key) TurnHead<kThreads>(tile, position, rotation);
   T* to = (is_key ? cache.keys : cache.values).Row(row) + first;

@@ -16,30 +16,16 @@ enum class Input : uint8_t { kBFloat16, kFloat32, kExact };
 template <Input kInput>
 inline constexpr int kPartsOf = kInput == Input::kExact ? 2 : 1;
 
-// A lane's part of x, from `col` on: of token g of each tile of eight.
-template <Input kInput, int kTokenTiles>
-struct DecodedX {
+// A lane's part of a tile's columns of x: of token g of each tile of eight.
+template <Input kInput, int kTileSteps, int kTokenTiles>
+struct XTile {
   static constexpr int kParts = kPartsOf<kInput>;
-  using Number = std::conditional_t<kInput == Input::kBFloat16, uint16_t, float>;
-
-  __device__ __forceinline__ explicit DecodedX(const Operand& x) : pitch(x.pitch), cols(x.cols) {
-    const int token = blockIdx.x * (8 * kTokenTiles) + threadIdx.x % 32 / 4;
-    row = static_cast<const Number*>(x.data) + static_cast<size_t>(token) * x.pitch;
-    tokens = x.rows - token;
-  }
 
   __device__ __forceinline__ void Load(uint32_t (&b)[kParts][2], int step, int token_tile) const {
-    const int at = col + 16 * step + static_cast<int>(threadIdx.x) % 4 * 4;
-    // The number of columns is a multiple of four.
-    const bool live = at < cols && 8 * token_tile < tokens;
-    const Number* from = row + static_cast<size_t>(8 * token_tile) * pitch + at;
-    if constexpr (kInput == Input::kBFloat16) {
-      const uint2 words = live ? *reinterpret_cast<const uint2*>(from) : uint2{};
-      b[0][0] = words.x;
-      b[0][1] = words.y;
-    } else {
-      const float4 v = live ? *reinterpret_cast<const float4*>(from) : float4{};
-      SplitFour(b, {v.x, v.y, v.z, v.w});
+#pragma unroll
+    for (int part = 0; part < kParts; ++part) {
+      b[part][0] = words[token_tile][step][part][0];
+      b[part][1] = words[token_tile][step][part][1];
     }
   }
   template <int kSteps>
@@ -48,10 +34,47 @@ struct DecodedX {
         [&](auto& b, int step) { Load(b, group * kSteps + step, token_tile); });
   }
 
+  uint32_t words[kTokenTiles][kTileSteps][kParts][2];
+};
+
+template <Input kInput, int kTokenTiles>
+struct DecodedX {
+  using Number = std::conditional_t<kInput == Input::kBFloat16, uint16_t, float>;
+
+  __device__ __forceinline__ explicit DecodedX(const Operand& x) : pitch(x.pitch), cols(x.cols) {
+    const int token = blockIdx.x * (8 * kTokenTiles) + threadIdx.x % 32 / 4;
+    row = static_cast<const Number*>(x.data) + static_cast<size_t>(token) * x.pitch;
+    tokens = x.rows - token;
+  }
+
+  // The tile from column `col` on.
+  template <int kTileSteps>
+  __device__ __forceinline__ void Load(XTile<kInput, kTileSteps, kTokenTiles>& to, int col) const {
+#pragma unroll
+    for (int token_tile = 0; token_tile < kTokenTiles; ++token_tile) {
+#pragma unroll
+      for (int step = 0; step < kTileSteps; ++step) {
+        const int at = col + 16 * step + static_cast<int>(threadIdx.x) % 4 * 4;
+        // The number of columns is a multiple of four.
+        const bool live = at < cols && 8 * token_tile < tokens;
+        const Number* from = row + static_cast<size_t>(8 * token_tile) * pitch + at;
+        auto& words = to.words[token_tile][step];
+        if constexpr (kInput == Input::kBFloat16) {
+          const uint2 pairs = live ? *reinterpret_cast<const uint2*>(from) : uint2{};
+          words[0][0] = pairs.x;
+          words[0][1] = pairs.y;
+        } else {
+          const float4 v = live ? *reinterpret_cast<const float4*>(from) : float4{};
+          SplitFour(words, {v.x, v.y, v.z, v.w});
+        }
+      }
+    }
+  }
+
   const Number* row;  // of the first tile of tokens
   size_t pitch;
   int tokens;  // from that row on
-  int cols, col = 0;
+  int cols;
 };
 
 // The slices' sums of one tile of eight tokens. Rows of 20: no two lanes meet in a bank.
@@ -125,7 +148,10 @@ __global__ void __launch_bounds__(kMatmulThreads, kStrips == 1 ? 2 : 1) DecodeMa
   }
   WaitForPrevious();  // the first weights are on their way
 
-  DecodedX<kInput, kTokenTiles> x(p.x);
+  const DecodedX<kInput, kTokenTiles> x(p.x);
+  XTile<kInput, kColumns / 16, kTokenTiles> next_x[kAhead];
+#pragma unroll
+  for (int i = 0; i < kAhead; ++i) x.Load(next_x[i], (index + i) * kColumns);
   float sum[kTokenTiles][kStrips][4] = {};
   for (; index < end; index += kAhead) {
 #pragma unroll
@@ -134,9 +160,10 @@ __global__ void __launch_bounds__(kMatmulThreads, kStrips == 1 ? 2 : 1) DecodeMa
       Tile<kFormat> tiles[kStrips];
 #pragma unroll
       for (int strip = 0; strip < kStrips; ++strip) tiles[strip] = next[i][strip];
+      const auto of_x = next_x[i];
       load(next[i], index + i + kAhead);
-      x.col = (index + i) * kColumns;
-      AddTile<kFormat, kPartsOf<kInput>>(sum, tiles, x);
+      x.Load(next_x[i], (index + i + kAhead) * kColumns);
+      AddTile<kFormat, kPartsOf<kInput>>(sum, tiles, of_x);
     }
   }
 

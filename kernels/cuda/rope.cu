@@ -25,8 +25,8 @@ __global__ void __launch_bounds__(kThreads)
   const int dims = rotation.head_dim;
   Numbers gains;
   LoadGain<kThreads>(gains, gain, dims);
-  WaitForPrevious();
   const int position = *rotation.positions.Row(blockIdx.x);
+  WaitForPrevious();
   float* head = x.Row(blockIdx.x) + blockIdx.y * dims;
   NormHead<kThreads>(tile, head, dims, gains, eps);
   TurnHead<kThreads>(tile, position, rotation);
