@@ -16,29 +16,10 @@ enum class Input : uint8_t { kBFloat16, kFloat32, kExact };
 template <Input kInput>
 inline constexpr int kPartsOf = kInput == Input::kExact ? 2 : 1;
 
-// A lane's part of a tile's columns of x: of token g of each tile of eight.
-template <Input kInput, int kTileSteps, int kTokenTiles>
-struct XTile {
-  static constexpr int kParts = kPartsOf<kInput>;
-
-  __device__ __forceinline__ void Load(uint32_t (&b)[kParts][2], int step, int token_tile) const {
-#pragma unroll
-    for (int part = 0; part < kParts; ++part) {
-      b[part][0] = words[token_tile][step][part][0];
-      b[part][1] = words[token_tile][step][part][1];
-    }
-  }
-  template <int kSteps>
-  __device__ __forceinline__ float2 SumsOf(int group, int token_tile) const {
-    return SumGroup<kSteps, kParts>(
-        [&](auto& b, int step) { Load(b, group * kSteps + step, token_tile); });
-  }
-
-  uint32_t words[kTokenTiles][kTileSteps][kParts][2];
-};
-
+// x as a lane reads it: token g of each tile of eight.
 template <Input kInput, int kTokenTiles>
 struct DecodedX {
+  static constexpr int kParts = kPartsOf<kInput>;
   using Number = std::conditional_t<kInput == Input::kBFloat16, uint16_t, float>;
 
   __device__ __forceinline__ explicit DecodedX(const Operand& x) : pitch(x.pitch), cols(x.cols) {
@@ -47,27 +28,19 @@ struct DecodedX {
     tokens = x.rows - token;
   }
 
-  // The tile from column `col` on.
-  template <int kTileSteps>
-  __device__ __forceinline__ void Load(XTile<kInput, kTileSteps, kTokenTiles>& to, int col) const {
-#pragma unroll
-    for (int token_tile = 0; token_tile < kTokenTiles; ++token_tile) {
-#pragma unroll
-      for (int step = 0; step < kTileSteps; ++step) {
-        const int at = col + 16 * step + static_cast<int>(threadIdx.x) % 4 * 4;
-        // The number of columns is a multiple of four.
-        const bool live = at < cols && 8 * token_tile < tokens;
-        const Number* from = row + static_cast<size_t>(8 * token_tile) * pitch + at;
-        auto& words = to.words[token_tile][step];
-        if constexpr (kInput == Input::kBFloat16) {
-          const uint2 pairs = live ? *reinterpret_cast<const uint2*>(from) : uint2{};
-          words[0][0] = pairs.x;
-          words[0][1] = pairs.y;
-        } else {
-          const float4 v = live ? *reinterpret_cast<const float4*>(from) : float4{};
-          SplitFour(words, {v.x, v.y, v.z, v.w});
-        }
-      }
+  // The 16 columns from `col` on.
+  __device__ __forceinline__ void Load(uint32_t (&b)[kParts][2], int col, int token_tile) const {
+    const int at = col + static_cast<int>(threadIdx.x) % 4 * 4;
+    // The number of columns is a multiple of four.
+    const bool live = at < cols && 8 * token_tile < tokens;
+    const Number* from = row + static_cast<size_t>(8 * token_tile) * pitch + at;
+    if constexpr (kInput == Input::kBFloat16) {
+      const uint2 words = live ? *reinterpret_cast<const uint2*>(from) : uint2{};
+      b[0][0] = words.x;
+      b[0][1] = words.y;
+    } else {
+      const float4 v = live ? *reinterpret_cast<const float4*>(from) : float4{};
+      SplitFour(b, {v.x, v.y, v.z, v.w});
     }
   }
 
@@ -75,6 +48,52 @@ struct DecodedX {
   size_t pitch;
   int tokens;  // from that row on
   int cols;
+};
+
+// What AddTile takes for x, the weight's tile beginning at column `col`: of one tile of tokens, in
+// registers.
+template <Input kInput, int kTileSteps>
+struct XInRegisters {
+  static constexpr int kParts = kPartsOf<kInput>;
+
+  __device__ __forceinline__ void Begin(const DecodedX<kInput, 1>& x, int col) {
+#pragma unroll
+    for (int step = 0; step < kTileSteps; ++step) x.Load(words[step], col + 16 * step, 0);
+  }
+  __device__ __forceinline__ void Load(uint32_t (&b)[kParts][2], int step, int) const {
+#pragma unroll
+    for (int part = 0; part < kParts; ++part) {
+      b[part][0] = words[step][part][0];
+      b[part][1] = words[step][part][1];
+    }
+  }
+  template <int kSteps>
+  __device__ __forceinline__ float2 SumsOf(int group, int) const {
+    return SumGroup<kSteps, kParts>([&](auto& b, int step) { Load(b, group * kSteps + step, 0); });
+  }
+
+  uint32_t words[kTileSteps][kParts][2];
+};
+// The same from the caches, when it is wanted: of more tiles there is too much for registers.
+template <Input kInput, int kTokenTiles>
+struct XOnDemand {
+  static constexpr int kParts = kPartsOf<kInput>;
+
+  __device__ __forceinline__ void Begin(const DecodedX<kInput, kTokenTiles>& given, int first_col) {
+    x = &given;
+    col = first_col;
+  }
+  __device__ __forceinline__ void Load(uint32_t (&b)[kParts][2], int step, int token_tile) const {
+    x->Load(b, col + 16 * step, token_tile);
+  }
+  template <int kSteps>
+  __device__ __forceinline__ float2 SumsOf(int group, int token_tile) const {
+    return SumGroup<kSteps, kParts>(
+        [&](auto& b, int step) { Load(b, group * kSteps + step, token_tile); });
+  }
+
+  const DecodedX<kInput, kTokenTiles>* x;
+  int col;
 };
 
 // The slices' sums of one tile of eight tokens. Rows of 20: no two lanes meet in a bank.
@@ -149,9 +168,12 @@ __global__ void __launch_bounds__(kMatmulThreads, kStrips == 1 ? 2 : 1) DecodeMa
   WaitForPrevious();  // the first weights are on their way
 
   const DecodedX<kInput, kTokenTiles> x(p.x);
-  XTile<kInput, kColumns / 16, kTokenTiles> next_x[kAhead];
+  constexpr bool kInRegisters = kInput != Input::kExact && kTokenTiles == 1;
+  std::conditional_t<kInRegisters, XInRegisters<kInput, kColumns / 16>,
+                     XOnDemand<kInput, kTokenTiles>>
+      next_x[kAhead];
 #pragma unroll
-  for (int i = 0; i < kAhead; ++i) x.Load(next_x[i], (index + i) * kColumns);
+  for (int i = 0; i < kAhead; ++i) next_x[i].Begin(x, (index + i) * kColumns);
   float sum[kTokenTiles][kStrips][4] = {};
   for (; index < end; index += kAhead) {
 #pragma unroll
@@ -162,7 +184,7 @@ __global__ void __launch_bounds__(kMatmulThreads, kStrips == 1 ? 2 : 1) DecodeMa
       for (int strip = 0; strip < kStrips; ++strip) tiles[strip] = next[i][strip];
       const auto of_x = next_x[i];
       load(next[i], index + i + kAhead);
-      x.Load(next_x[i], (index + i + kAhead) * kColumns);
+      next_x[i].Begin(x, (index + i + kAhead) * kColumns);
       AddTile<kFormat, kPartsOf<kInput>>(sum, tiles, of_x);
     }
   }

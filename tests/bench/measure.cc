@@ -42,6 +42,7 @@ struct Options {
   std::vector<Decoding> decode;
   std::vector<int> budgets = {280};  // soft tokens of the picture
   int chunk = EngineOptions().chunk;
+  uint64_t kv_memory = 0;
   int steps = 16;
   int repeat = 1;
 };
@@ -147,7 +148,8 @@ EngineOptions EngineOptionsFor(const Options& options) {
   EngineOptions engine{.backend = options.backend,
                        .chunk = options.chunk,
                        .stall_target = absl::Hours(1),  // prompts go in whole chunks
-                       .max_wait = absl::InfiniteDuration()};
+                       .max_wait = absl::InfiniteDuration(),
+                       .kv_memory = options.kv_memory};
   int longest = 512;
   for (const int depth : options.prefill) longest = std::max(longest, depth);
   for (const Decoding& d : options.decode) {
@@ -280,6 +282,9 @@ int main(int argc, char** argv) {
       ->delimiter(',');
   app.add_option("--chunk", options.chunk, "prompt tokens of a step, at most")
       ->check(CLI::PositiveNumber);
+  app.add_option("--kv-memory", options.kv_memory,
+                 "as the decoder takes it: keys and values of all sequences")
+      ->transform(CLI::AsSizeValue(false));
   app.add_option("--steps", options.steps, "tokens per decode measurement")
       ->check(CLI::PositiveNumber);
   app.add_option("--repeat", options.repeat, "runs of each measurement, of which the best counts");

@@ -139,7 +139,7 @@ def speed(run):
     for weights, (seconds, decode) in plan.items():
         model = run.random_model(weights)
         command = ["--model", model, "--chunk", 2048, "--prefill", ",".join(map(str, prompts)), "--decode", ",".join(decode)]
-        command += ["--steps", 32, "--repeat", 2]
+        command += ["--kv-memory", "30GiB", "--steps", 32, "--repeat", 2]
         measured = run.measure(f"speed of {weights}", command, seconds)
         for tokens in prompts:
             run.rate(f"prefill {tokens}, {weights}", measured.get(f"prefill_{tokens}_tok_s"), floors.prefill, weights, tokens)
