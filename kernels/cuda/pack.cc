@@ -137,11 +137,22 @@ class RowWriter {
   int row_;
 };
 
-void PackFloats(RowWriter& to, Type type, const uint8_t* row, int cols) {
+// Whether bfloat16 has the number as well: eight bits of eleven, of small ones wherever they begin.
+bool IsBFloat16(uint16_t half) {
+  const uint32_t fraction = half & 0x3ff;
+  if ((half & 0x7c00) != 0) return (fraction & 7) == 0;
+  return fraction < 256 || (fraction & (fraction < 512 ? 1 : 3)) == 0;
+}
+
+// `format`: of the type's size.
+void PackFloats(RowWriter& to, Format format, Type type, const uint8_t* row, int cols) {
   for (int col = 0; col < cols; ++col) {
     uint32_t bits = 0;
     const size_t size = type == Type::kF32 ? 4 : 2;
     std::memcpy(&bits, row + static_cast<size_t>(col) * size, size);
+    if (format == Format::kBF16 && type == Type::kF16) {
+      bits = FloatToBF16(HalfToFloat(static_cast<uint16_t>(bits)));
+    }
     to.PutFloat(col, bits);
   }
 }
@@ -168,6 +179,18 @@ Tiles TilesFor(const gguf::Tensor& tensor) {
           .cols = static_cast<int>(tensor.Cols())};
 }
 
+Tiles NarrowTilesFor(const gguf::Tensor& tensor) {
+  Tiles tiles = TilesFor(tensor);
+  if (tiles.format != Format::kF16) return tiles;
+  for (size_t i = 0; i < tensor.bytes; i += sizeof(uint16_t)) {
+    uint16_t half;
+    std::memcpy(&half, tensor.data + i, sizeof(half));
+    if (!IsBFloat16(half)) return tiles;
+  }
+  tiles.format = Format::kBF16;
+  return tiles;
+}
+
 void PackStrips(uint8_t* to, const Tiles& tiles, const gguf::Tensor& tensor, int first, int end) {
   const FormatSpec spec = SpecOf(tiles.format);
   std::memset(to, 0, static_cast<size_t>(end - first) * tiles.StripBytes());
@@ -176,7 +199,7 @@ void PackStrips(uint8_t* to, const Tiles& tiles, const gguf::Tensor& tensor, int
     RowWriter writer(strip, tiles, r % kStripRows);
     const uint8_t* row = tensor.data + static_cast<size_t>(r) * tensor.RowBytes();
     if (spec.scales == Scales::kNone) {
-      PackFloats(writer, tensor.type, row, tiles.cols);
+      PackFloats(writer, tiles.format, tensor.type, row, tiles.cols);
     } else {
       PackCodes(writer, spec, tensor.type, row, tiles.cols);
     }

@@ -38,7 +38,7 @@ void PackByAll(uint8_t* to, const Tiles& tiles, const gguf::Tensor& tensor, int 
 }
 
 absl::StatusOr<Weight> PackLinear(Staging& staging, const gguf::Tensor& tensor) {
-  Tiles tiles = TilesFor(tensor);
+  Tiles tiles = NarrowTilesFor(tensor);
   ASSIGN_OR_RETURN(std::shared_ptr<void> memory, AllocateDevice(tiles.Bytes()));
   tiles.data = static_cast<const uint8_t*>(memory.get());
   const size_t strip = tiles.StripBytes();

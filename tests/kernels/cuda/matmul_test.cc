@@ -305,6 +305,36 @@ TEST(Matmul, OfNoRowsDoesNothing) {
   EXPECT_EQ(cudaStreamSynchronize(nullptr), cudaSuccess);
 }
 
+// Every float16 number: it is bfloat16 if that rounds it to itself.
+TEST(Pack, MakesFloat16NarrowWhereNothingIsLost) {
+  gguf::Tensor tensor{.type = Type::kF16, .dims = {1, 1}, .bytes = 2};
+  for (uint32_t bits = 0; bits < 0x10000; ++bits) {
+    const uint16_t half = static_cast<uint16_t>(bits);
+    const float value = HalfToFloat(half);
+    if (!std::isfinite(value)) continue;
+    tensor.data = reinterpret_cast<const uint8_t*>(&half);
+    const Tiles tiles = NarrowTilesFor(tensor);
+    const bool same = BF16ToFloat(FloatToBF16(value)) == value;
+    ASSERT_EQ(tiles.format, same ? Format::kBF16 : Format::kF16) << value;
+    ASSERT_EQ(tiles.Bytes(), TilesFor(tensor).Bytes());
+  }
+}
+
+TEST(Pack, OfNarrowFloat16GivesTheSameBits) {
+  std::mt19937 random(43);
+  TestWeight w(Type::kF16, 40, 96, random);
+  for (size_t i = 0; i < w.values.size(); ++i) {
+    const uint16_t half = FloatToHalf(BF16ToFloat(FloatToBF16(w.values[i])));
+    std::memcpy(&w.bytes[2 * i], &half, sizeof(half));
+  }
+  ASSERT_EQ(NarrowTilesFor(w.tensor).format, Format::kBF16);
+  const Weight narrow = PackedOnDevice(w, NarrowTilesFor(w.tensor)), wide = PackedOnDevice(w);
+  for (const size_t rows : {1, 70}) {
+    const std::vector<float> x = Normals(rows * 96, 47);
+    for (const Way& way : kWays) EXPECT_EQ(Multiply(x, narrow, way), Multiply(x, wide, way));
+  }
+}
+
 // Weights of one x, alike or not, give what each gives by itself.
 TEST(Matmul, OfSeveralWeightsIsEachOfThem) {
   std::mt19937 random(37);

@@ -19,8 +19,7 @@ namespace softsplice::cuda {
 
 using softsplice::testing::TestWeight;
 
-inline Weight PackedOnDevice(const TestWeight& w) {
-  Tiles tiles = TilesFor(w.tensor);
+inline Weight PackedOnDevice(const TestWeight& w, Tiles tiles) {
   std::vector<uint8_t> bytes(tiles.Bytes());
   const int middle = tiles.Strips() / 2;  // strips are packed in any pieces
   PackStrips(bytes.data() + static_cast<size_t>(middle) * tiles.StripBytes(), tiles, w.tensor,
@@ -33,6 +32,7 @@ inline Weight PackedOnDevice(const TestWeight& w) {
           .packed = std::make_shared<PackedLinear>(
               PackedLinear{tiles, std::shared_ptr<void>(memory, memory->data())})};
 }
+inline Weight PackedOnDevice(const TestWeight& w) { return PackedOnDevice(w, TilesFor(w.tensor)); }
 
 // Rows of numbers on the device as float32 or bfloat16, `padding` apart: of NaN.
 class DeviceRows {
