@@ -129,8 +129,7 @@ class Backend {
   // Fusions: the bodies here (backend.cc) are their definitions, an override may only be faster.
   // `h` and `tmp` are overwritten. x += norm(h) * gain.
   virtual void AddNorm(Mat x, Mat h, const Weight& gain, float eps);
-  // Each y = clamp(clamp(x) W^T).
-  virtual void MatmulAll(absl::Span<const Linear> all, Mat x);
+  virtual void MatmulAll(absl::Span<const Linear> all, Mat x);  // Matmul of each
   // y = gelu(x gate^T) * (x up^T). y may be of Operands(), tmp is kF32.
   virtual void GatedMatmul(Mat y, Mat tmp, Mat x, const Weight& gate, const Weight& up, Gelu gelu);
   // y = gelu(x w^T) * times. y may be of Operands().

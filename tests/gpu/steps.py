@@ -198,11 +198,11 @@ def kernel_times(run, name, arguments, seconds):
         sum = sums.setdefault((re.sub(r"\(.*", "", row["Kernel Name"])[-60:], row["Grid Size"]), [0, 0])
         sum[0] += 1
         sum[1] += float(row["gpu__time_duration.sum"].replace(",", ""))
-    whole = math.fsum(time for _, time in sums.values())
-    for (kernel, grid), (count, time) in sorted(sums.items(), key=lambda item: -item[1][1]):
-        if time > 0.01 * whole:
-            note = f"{100 * time / whole:.0f} % of {name}, {count} launches, grid {grid}"
-            run.results.figure(8, kernel, 1e-3 * time / count, "us", note=note)
+    whole = math.fsum(spent for _, spent in sums.values())
+    for (kernel, grid), (count, spent) in sorted(sums.items(), key=lambda item: -item[1][1]):
+        if spent > 0.01 * whole:
+            note = f"{100 * spent / whole:.0f} % of {name}, {count} launches, grid {grid}"
+            run.results.figure(8, kernel, 1e-3 * spent / count, "us", note=note)
 
 
 def profile(run):
