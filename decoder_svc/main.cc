@@ -61,7 +61,7 @@ void AddModelFlags(CLI::App& app, DecoderFlags* flags) {
   app.add_option("--chunk", flags->engine.chunk, "Prompt tokens that are read in one step, at most")
       ->check(CLI::PositiveNumber)
       ->type_name("N")
-      ->capture_default_str();
+      ->default_str("512; 2048 on a GPU");
   app.add_option_function<double>(
          "--stall-target-ms",
          [flags](const double& ms) { flags->engine.stall_target = absl::Milliseconds(ms); },

@@ -26,18 +26,19 @@ absl::Status CheckOptions(const EngineOptions& options, const TextConfig& config
   };
   constexpr int kMax = 1 << 20;
   RETURN_IF_ERROR(check("context_length", options.context_length, 1, config.context_length));
-  RETURN_IF_ERROR(check("chunk", options.chunk, 1, kMax));
+  RETURN_IF_ERROR(check("chunk", options.ChunkOn({}), 1, kMax));
   // All positions together are counted in an int.
   RETURN_IF_ERROR(
       check("max_sequences", options.max_sequences, 1, (1 << 30) / options.context_length));
   return check("max_queue", options.max_queue, 1, kMax);
 }
 
-RunnerOptions OptionsOfRunner(const EngineOptions& options) {
+RunnerOptions OptionsOfRunner(const EngineOptions& options, absl::string_view backend) {
+  const int chunk = options.ChunkOn(backend);
   return {.context_length = options.context_length,
-          .chunk = options.chunk,
+          .chunk = chunk,
           .max_sequences = options.max_sequences,
-          .max_rows = options.chunk + options.max_sequences - 1,
+          .max_rows = chunk + options.max_sequences - 1,
           .max_logit_rows = options.max_sequences,
           .kv_memory = options.kv_memory,
           .kv_f32 = options.kv_f32};
@@ -74,7 +75,7 @@ absl::StatusOr<Footprint> Engine::Measure(const gguf::File& file, const EngineOp
   ASSIGN_OR_RETURN(const TextConfig config, TextConfig::FromGguf(file));
   RETURN_IF_ERROR(CheckOptions(options, config));
   ASSIGN_OR_RETURN(const auto counter, MakeDeviceCounter(options.backend.exact_weights));
-  return MeasureOn(*counter, file, OptionsOfRunner(options));
+  return MeasureOn(*counter, file, OptionsOfRunner(options, "cuda"));
 }
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Load(const gguf::File& file,
@@ -86,23 +87,26 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Load(const gguf::File& file,
     return InvalidFile(file.path(), absl::StrCat("the pad token ", special.pad,
                                                  " is not in the vocabulary of ", config.vocab));
   }
-  const RunnerOptions runner_options = OptionsOfRunner(options);
   const std::string advice =
       absl::StrCat("lower --kv-memory, --context (", options.context_length, "), --max-sequences (",
-                   options.max_sequences, ") or --chunk (", options.chunk,
+                   options.max_sequences, ") or --chunk (", options.ChunkOn("cuda"),
                    "), or take a file of smaller types or --backend cpu");
   BackendOptions backend_options = options.backend;
   ASSIGN_OR_RETURN(const Choice choice, ChooseBackend({.backend = options.backend,
                                                        .devices = {options.backend.device},
                                                        .measure =
                                                            [&](CountingBackend& counter) {
-                                                             return MeasureOn(counter, file,
-                                                                              runner_options);
+                                                             return MeasureOn(
+                                                                 counter, file,
+                                                                 OptionsOfRunner(options, "cuda"));
                                                            },
                                                        .advice = advice}));
   backend_options.name = choice.name;
   ASSIGN_OR_RETURN(auto backend, MakeBackend(backend_options));
-  ASSIGN_OR_RETURN(auto runner, Runner::Make(file, *backend, runner_options));
+  EngineOptions engine_options = options;
+  engine_options.chunk = options.ChunkOn(choice.name);
+  ASSIGN_OR_RETURN(auto runner,
+                   Runner::Make(file, *backend, OptionsOfRunner(options, choice.name)));
   RETURN_IF_ERROR(Annotate(WarmUp(*runner, special.pad), file.path()));
   ModelInfo info{.name = file.String("general.name").value_or("gemma4"),
                  .backend = backend->Name(),
@@ -114,7 +118,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Load(const gguf::File& file,
                  .max_sequences = options.max_sequences};
   if (choice.name == "cuda") info.devices = {options.backend.device};
   auto engine = std::make_unique<EngineImpl>(std::move(backend), std::move(runner), std::move(info),
-                                             options, std::move(special));
+                                             engine_options, std::move(special));
   engine->Start();
   return engine;
 }

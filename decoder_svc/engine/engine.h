@@ -6,12 +6,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "common/gguf/file.h"
 #include "common/time/steady.h"
@@ -24,7 +26,7 @@ namespace softsplice {
 struct EngineOptions {
   BackendOptions backend;
   int context_length = 8192;  // positions one sequence may hold; at most the model's own
-  int chunk = 512;            // prompt rows read in one step, at most
+  std::optional<int> chunk;   // prompt rows read in one step, at most; none: see ChunkOn
   // How much longer a step may take for the prompts' sake when somebody waits for the next token.
   absl::Duration stall_target = absl::Milliseconds(300);
   bool kv_f32 = false;  // keep keys and values in float32 instead of float16
@@ -34,6 +36,11 @@ struct EngineOptions {
   uint64_t kv_memory = 0;                        // bytes for keys and values; 0: see RunnerOptions
   absl::Duration max_hold = absl::Seconds(30);   // that a sink may be without room, each time
   std::function<absl::Duration()> clock = SteadyNow;  // of all these times; thread-safe
+
+  // With a backend of this name: a GPU takes more rows to be busy.
+  int ChunkOn(absl::string_view name) const {
+    return chunk.value_or(name == "cuda" ? 2048 : 512);
+  }
 };
 
 // What the tokenizer says about single tokens.

@@ -195,7 +195,8 @@ void EngineImpl::Plan() {
                         .batch = sequence->priority == Priority::kBatch});
     }
   }
-  PlanStep(absl::MakeSpan(turns_), {.chunk = options_.chunk, .stall_target = options_.stall_target},
+  PlanStep(absl::MakeSpan(turns_),
+           {.chunk = options_.ChunkOn({}), .stall_target = options_.stall_target},
            pace_.best_rows_per_second(), batch_share_.due());
   batch_share_.OnPlan(turns_);
   for (size_t i = 0; i < turns_.size(); ++i) {

@@ -41,7 +41,7 @@ struct Options {
   std::vector<int> prefill;
   std::vector<Decoding> decode;
   std::vector<int> budgets = {280};  // soft tokens of the picture
-  int chunk = EngineOptions().chunk;
+  int chunk = 512;
   uint64_t kv_memory = 0;
   int steps = 16;
   int repeat = 1;
@@ -154,7 +154,7 @@ EngineOptions EngineOptionsFor(const Options& options) {
   for (const int depth : options.prefill) longest = std::max(longest, depth);
   for (const Decoding& d : options.decode) {
     // Those that began first write on while the others' prompts are read.
-    longest = std::max(longest, d.depth + d.depth * d.streams / engine.chunk + d.streams);
+    longest = std::max(longest, d.depth + d.depth * d.streams / options.chunk + d.streams);
     engine.max_sequences = std::max(engine.max_sequences, d.streams);
   }
   engine.max_queue = engine.max_sequences;

@@ -142,7 +142,8 @@ class Run:
 
     def random_mmproj(self):
         path = self.folder / "random-mmproj.gguf"
-        self.call([self.program("softsplice-random-model"), "--mmproj", path])
+        # As files made from the model's own weights: their float16 is bfloat16, of which half the products are made.
+        self.call([self.program("softsplice-random-model"), "--mmproj", path, "--mmproj-type", "BF16"])
         return path
 
     def rate(self, name, value, floor, *work):

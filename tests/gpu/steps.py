@@ -127,8 +127,8 @@ def media_arguments(run):
 
 def speed(run):
     """6: kernels, and a full-size model with random weights, beside what the card allows."""
-    kernels(run, "kernels_bench", 10)
-    kernels(run, "matmul_bench", 15)
+    kernels(run, "kernels_bench", 8)
+    kernels(run, "matmul_bench", 10)
     plan = {
         "BF16": (45, ("128", "4096", "16384", "512x8", "512x32", "512x64", "512x128")),
         "Q4_0": (40, ("128", "4096", "16384", "512x8", "512x32", "512x64", "512x128")),

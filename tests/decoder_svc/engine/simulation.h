@@ -93,9 +93,9 @@ class Simulation {
     auto backend = std::make_unique<SimBackend>(cost, now_);
     auto runner = *Runner::Make(*file_, *backend,
                                 {.context_length = options.context_length,
-                                 .chunk = options.chunk,
+                                 .chunk = options.ChunkOn({}),
                                  .max_sequences = options.max_sequences,
-                                 .max_rows = options.chunk + options.max_sequences - 1,
+                                 .max_rows = options.ChunkOn({}) + options.max_sequences - 1,
                                  .max_logit_rows = options.max_sequences,
                                  .kv_memory = options.kv_memory});
     const TextConfig& config = runner->model().config();

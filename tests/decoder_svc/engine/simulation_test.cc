@@ -118,7 +118,7 @@ TEST(SimulationTest, TokensComeWithinTheStallTargetOfAGpu) {
 // Whenever it comes, whoever the other one is.
 TEST(SimulationTest, AShortPromptBesideALongOneIsReadWithinTwoChunks) {
   const EngineOptions options = Options();
-  const absl::Duration chunk = kCost.Of(1, options.chunk - 1);
+  const absl::Duration chunk = kCost.Of(1, options.ChunkOn({}) - 1);
   for (const std::string client : {"the same", "another"}) {
     for (absl::Duration at = absl::ZeroDuration(); at < 6 * chunk; at += chunk / 7) {
       SCOPED_TRACE(absl::StrCat(client, " client, after ", absl::FormatDuration(at)));
@@ -126,7 +126,8 @@ TEST(SimulationTest, AShortPromptBesideALongOneIsReadWithinTwoChunks) {
       const auto longer = simulation.Start({.client = "the same", .prompt = 4096, .answer = 20});
       std::shared_ptr<Stream> shorter;
       simulation.At(simulation.now() + at, [&] {
-        shorter = simulation.Start({.client = client, .prompt = options.chunk / 2, .answer = 20});
+        shorter =
+            simulation.Start({.client = client, .prompt = options.ChunkOn({}) / 2, .answer = 20});
       });
       simulation.Run();
       ExpectAllServed(simulation);
@@ -221,7 +222,7 @@ TEST(SimulationTest, BatchRequestsHoldUpNobody) {
   }
   simulation.Run(absl::Hours(2));
   ExpectAllServed(simulation);
-  const absl::Duration chunk = kCost.Of(options.max_sequences, options.chunk);
+  const absl::Duration chunk = kCost.Of(options.max_sequences, options.ChunkOn({}));
   for (const auto& stream : normal) EXPECT_LE(stream->FirstToken(), 2 * chunk);
   EXPECT_LE(Gaps(normal).back(), kCost.Of(options.max_sequences, 0) + options.stall_target);
 }
