@@ -125,7 +125,7 @@ def test_what_the_sanitizer_says_counts(tmp_path, monkeypatch):
     run.op_tests = [tmp_path / f"kernels_{name}_test" for name in says]
     monkeypatch.setattr(run, "find", lambda tool: "tool")
     try_call = run.try_call
-    monkeypatch.setattr(run, "try_call", lambda command, seconds: try_call(command[5:6], 0.3))
+    monkeypatch.setattr(run, "try_call", lambda command, seconds: try_call([command[-3]], 0.3))
     run.deadline = run_book.time.monotonic() + 60
     steps.sanitizer(run)
     assert {row["name"].split("_")[1]: row["passed"] for row in run.results.rows} == dict(clean=True, slow=True, bad=False, silent=False)
