@@ -268,6 +268,7 @@ class DecodeBlock {
     for (int i = 4 * threadIdx.x; i < a_.group * kDim; i += 4 * Shape::kThreads) {
       const int head = i / kDim, dim = i % kDim;
       float top = -INFINITY, sum = 0, values[4] = {};
+#pragma unroll 8
       for (int split = 0; split < splits_; ++split) {
         const float* from = Partial(split - own, head);
         const float4 next = __ldcg(reinterpret_cast<const float4*>(from + dim));

@@ -10,7 +10,7 @@ namespace softsplice::cuda {
 namespace {
 
 constexpr int kPiece = 4096;  // logits that a block sorts
-constexpr int kSortThreads = 256;
+constexpr int kSortThreads = 1024;
 constexpr int kKept = kMostTopLogits;  // of each piece
 constexpr int kLists = 4;              // that are merged side by side, each by kKept threads
 
@@ -81,7 +81,7 @@ __global__ void __launch_bounds__(kSortThreads)
     for (int step = size / 2; step > 0; step /= 2) {
       __syncthreads();
       for (int i = threadIdx.x; i < kPiece / 2; i += kSortThreads) {
-        const int a = i / step * 2 * step + i % step;
+        const int a = (i & -step) * 2 + (i & (step - 1));
         Order(piece.keys[a], piece.keys[a + step], (a & size) == 0);
       }
     }
@@ -93,15 +93,32 @@ __global__ void __launch_bounds__(kSortThreads)
 }
 
 // Merges lists that stand in order, best first: of two, the kKept best, in order. All threads of
-// the block call it, those of a list with its number; `live` ones have a list to merge.
-__device__ void MergeInto(uint64_t* best, const uint64_t* other, bool live) {
+// the block call it, those of a list with `other`, the other one's key number kKept - 1 less their
+// own number; `live` ones have a list to merge.
+__device__ void MergeInto(uint64_t* best, uint64_t other, bool live) {
   const int i = threadIdx.x % kKept;
-  if (live) best[i] = max(best[i], other[kKept - 1 - i]);
+  if (live) best[i] = max(best[i], other);
   for (int step = kKept / 2; step > 0; step /= 2) {
     __syncthreads();
-    if (live && i / step % 2 == 0) Order(best[i], best[i + step], true);
+    if (live && (i & step) == 0) Order(best[i], best[i + step], true);
   }
   __syncthreads();
+}
+
+// Of a row, by one warp: the largest of all logits, and ln(sum(e^logit)).
+__device__ void MergeStats(float* stats, const uint64_t* row, int pieces) {
+  const int lane = threadIdx.x;
+  const auto of = [&](int p) {
+    return *reinterpret_cast<const PieceStats*>(row + static_cast<size_t>(p) * kLeft + kKept);
+  };
+  float max = -INFINITY, sum = 0;
+  for (int p = lane; p < pieces; p += 32) max = fmaxf(max, of(p).max);
+  for (int step = 16; step > 0; step /= 2) max = fmaxf(max, __shfl_xor_sync(~0u, max, step));
+  for (int p = lane; p < pieces; p += 32) sum += of(p).sum * expf(of(p).max - max);
+  sum = WarpSum(sum);
+  if (lane != 0) return;
+  stats[0] = IsFinite(sum) ? max : NAN;
+  stats[1] = max + logf(sum);
 }
 
 __global__ void __launch_bounds__(kLists* kKept)
@@ -112,29 +129,25 @@ __global__ void __launch_bounds__(kLists* kKept)
   const uint64_t* row = scratch + static_cast<size_t>(blockIdx.x) * pieces * kLeft;
   const int list = threadIdx.x / kKept;
   const int i = threadIdx.x % kKept;
-  lists[list][i] = list < pieces ? row[static_cast<size_t>(list) * kLeft + i] : 0;
+  const auto key_of = [&](int piece, int at) {
+    return piece < pieces ? row[static_cast<size_t>(piece) * kLeft + at] : 0;
+  };
+  if (threadIdx.x < 32) MergeStats(stats.Row(blockIdx.x), row, pieces);
+  lists[list][i] = key_of(list, i);
+  uint64_t next = key_of(kLists + list, kKept - 1 - i);  // on its way while others are merged
   for (int first = kLists; first < pieces; first += kLists) {
-    const bool live = first + list < pieces;
-    MergeInto(lists[list], row + static_cast<size_t>(live ? first + list : 0) * kLeft, live);
+    const uint64_t other = next;
+    next = key_of(first + kLists + list, kKept - 1 - i);
+    MergeInto(lists[list], other, first + list < pieces);
   }
   __syncthreads();
   for (int step = kLists / 2; step > 0; step /= 2) {
-    MergeInto(lists[list], lists[(list + step) % kLists], list < step);
+    MergeInto(lists[list], lists[(list + step) % kLists][kKept - 1 - i], list < step);
   }
   for (int c = threadIdx.x; c < ids.cols; c += kLists * kKept) {
     ids.Row(blockIdx.x)[c] = IdOf(lists[0][c]);
     values.Row(blockIdx.x)[c] = LogitOf(lists[0][c]);
   }
-  if (threadIdx.x != 0) return;
-  const auto of = [&](int p) {
-    return *reinterpret_cast<const PieceStats*>(row + static_cast<size_t>(p) * kLeft + kKept);
-  };
-  float max = of(0).max;
-  for (int p = 1; p < pieces; ++p) max = fmaxf(max, of(p).max);
-  float sum = 0;
-  for (int p = 0; p < pieces; ++p) sum += of(p).sum * expf(of(p).max - max);
-  stats.Row(blockIdx.x)[0] = IsFinite(sum) ? max : NAN;
-  stats.Row(blockIdx.x)[1] = max + logf(sum);
 }
 
 int PiecesOf(const Mat& logits) { return (logits.cols + kPiece - 1) / kPiece; }
