@@ -1,4 +1,4 @@
-// What becomes of a head before it is used: its norm, and its rotation, by a block.
+// What becomes of a head before it is used: its norm, and its rotation, by kThreads threads.
 #pragma once
 
 #include <type_traits>
@@ -23,14 +23,14 @@ __device__ void NormHead(HeadTile<kThreads>& tile, const float* head, int dims,
   const float factor = NormFactor<kThreads>(numbers, dims, eps, tile.of_warp);
   ForEachNumber<kThreads>(dims,
                           [&](int j, int i) { tile.head[i] = numbers[j] * factor * gains[j]; });
-  __syncthreads();
+  SyncGroup<kThreads>();
 }
 template <int kThreads>
 __device__ void TurnHead(HeadTile<kThreads>& tile, int position, const Rotation& rotation) {
-  for (int i = threadIdx.x; i < rotation.half; i += kThreads) {
+  for (int i = threadIdx.x % kThreads; i < rotation.half; i += kThreads) {
     rotation.Turn(tile.head, position, i);
   }
-  __syncthreads();
+  SyncGroup<kThreads>();
 }
 
 // Calls launch(threads) with the number of threads for a head as a constant.

@@ -13,13 +13,15 @@ namespace softsplice::cuda {
 namespace {
 
 template <int kThreads>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads* kGroupsOfBlock<kThreads>)
     RmsNorm(Output y, View<const float> x, const float* gain, float eps, int group) {
   auto& of_warp = Shared<float[kThreads / 32]>();
-  const int row = blockIdx.x, first = blockIdx.y * group;
+  const int index = blockIdx.y * kGroupsOfBlock<kThreads> + GroupOfBlock<kThreads>();
+  const int row = blockIdx.x, first = index * group;
   Numbers gains, numbers;
   LoadGain<kThreads>(gains, gain, group);
   WaitForPrevious();
+  if (first >= x.cols) return;
   Load<kThreads>(numbers, x.Row(row) + first, group);
   const float factor = NormFactor<kThreads>(numbers, group, eps, of_warp);
   ForEachNumber<kThreads>(
@@ -107,8 +109,10 @@ cudaError_t LaunchRmsNorm(cudaStream_t stream, Mat y, Mat x, const float* gain, 
                           int group) {
   if (group == 0) group = x.cols;
   return WithThreads(group, [&](auto threads) {
-    return Launch(stream, dim3(x.rows, x.cols / group), dim3(threads), threads / 8,
-                  RmsNorm<threads>, OutputOf(y), ViewOf<const float>(x), gain, eps, group);
+    constexpr int kGroups = kGroupsOfBlock<threads>;
+    return Launch(stream, dim3(x.rows, (x.cols / group + kGroups - 1) / kGroups),
+                  dim3(threads * kGroups), threads / 8, RmsNorm<threads>, OutputOf(y),
+                  ViewOf<const float>(x), gain, eps, group);
   });
 }
 

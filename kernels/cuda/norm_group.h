@@ -8,15 +8,30 @@
 
 namespace softsplice::cuda {
 
-// Thread t has numbers t, t + kThreads, ...
+// Thread t of kThreads has numbers t, t + kThreads, ... Small groups have a warp each, and blocks
+// some of them.
 using Numbers = float[kNormNumbers];
+template <int kThreads>
+inline constexpr int kGroupsOfBlock = kThreads == 32 ? 4 : 1;
+template <int kThreads>
+__device__ __forceinline__ int GroupOfBlock() {
+  return kThreads == 32 ? threadIdx.x / 32 : 0;
+}
+template <int kThreads>
+__device__ __forceinline__ void SyncGroup() {
+  if constexpr (kThreads == 32) {
+    __syncwarp();
+  } else {
+    __syncthreads();
+  }
+}
 
 // Calls function(j, i) for each of the thread's numbers: j of its own, i of the group.
 template <int kThreads, class F>
 __device__ __forceinline__ void ForEachNumber(int count, const F& function) {
 #pragma unroll
   for (int j = 0; j < kNormNumbers; ++j) {
-    const int i = threadIdx.x + j * kThreads;
+    const int i = threadIdx.x % kThreads + j * kThreads;
     if (i < count) function(j, i);
   }
 }

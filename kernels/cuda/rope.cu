@@ -19,15 +19,17 @@ struct TurnPair {
 };
 
 template <int kThreads>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads* kGroupsOfBlock<kThreads>)
     HeadNormRope(View<float> x, const float* gain, float eps, Rotation rotation) {
-  auto& tile = Shared<HeadTile<kThreads>>();
-  const int dims = rotation.head_dim;
+  auto& tile = Shared<HeadTile<kThreads>[kGroupsOfBlock<kThreads>]>()[GroupOfBlock<kThreads>()];
+  const int index = blockIdx.y * kGroupsOfBlock<kThreads> + GroupOfBlock<kThreads>();
+  const int dims = rotation.head_dim, first = index * dims;
   Numbers gains;
   LoadGain<kThreads>(gains, gain, dims);
   const int position = *rotation.positions.Row(blockIdx.x);
   WaitForPrevious();
-  float* head = x.Row(blockIdx.x) + blockIdx.y * dims;
+  if (first >= x.cols) return;
+  float* head = x.Row(blockIdx.x) + first;
   NormHead<kThreads>(tile, head, dims, gains, eps);
   TurnHead<kThreads>(tile, position, rotation);
   ForEachNumber<kThreads>(dims, [&](int, int i) { head[i] = tile.head[i]; });
@@ -44,8 +46,10 @@ cudaError_t LaunchRope(cudaStream_t stream, Mat x, Mat positions, const RopeSpec
 cudaError_t LaunchHeadNormRope(cudaStream_t stream, Mat x, const float* gain, float eps,
                                Mat positions, const RopeSpec& spec, const RopeTables& tables) {
   return WithHeadThreads(spec.head_dim, [&](auto threads) {
-    return Launch(stream, dim3(x.rows, x.cols / spec.head_dim), dim3(threads),
-                  sizeof(HeadTile<threads>), HeadNormRope<threads>, ViewOf<float>(x), gain, eps,
+    constexpr int kGroups = kGroupsOfBlock<threads>;
+    return Launch(stream, dim3(x.rows, (x.cols / spec.head_dim + kGroups - 1) / kGroups),
+                  dim3(threads * kGroups), kGroups * sizeof(HeadTile<threads>),
+                  HeadNormRope<threads>, ViewOf<float>(x), gain, eps,
                   RotationOf(spec, positions, tables));
   });
 }
