@@ -71,7 +71,9 @@ __global__ void __launch_bounds__(kMatmulThreads, 1) PrefillMatmul(Product all) 
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int index = static_cast<int>(blockIdx.y) * 2 + warp % 2;
   const int first_token = warp / 2 * 8 * P::kTokenTiles;
-  for (int i = 0; i < P::kStages - 1; ++i) P::FillStrips(memory.ring[i], p, i);
+  P::FindStrips(memory.besides, p);
+  __syncthreads();
+  for (int i = 0; i < P::kStages - 1; ++i) P::FillStrips(memory.ring[i], memory.besides, p, i);
   WaitForPrevious();  // the first weights are on their way
   for (int i = 0; i < P::kStages - 1; ++i) P::FillX(memory.ring[i], p, i);
 
@@ -85,7 +87,7 @@ __global__ void __launch_bounds__(kMatmulThreads, 1) PrefillMatmul(Product all) 
       WaitForCopies<P::kStages - 2>();
       __syncthreads();
       typename P::Stage& free = memory.ring[(chunk + P::kStages - 1) % P::kStages];
-      P::FillStrips(free, p, chunk + P::kStages - 1);
+      P::FillStrips(free, memory.besides, p, chunk + P::kStages - 1);
       P::FillX(free, p, chunk + P::kStages - 1);
       const typename P::Stage& stage = memory.ring[chunk % P::kStages];
       if constexpr (P::L::kHasMin) SumX<P>(memory, stage);

@@ -29,6 +29,7 @@ struct Prefill {
     alignas(16) uint8_t supers[L::kHasSuper ? 2 * kStrips : 1][kSuperBytes];
   };
   struct Besides {
+    const uint8_t* strips[2 * kStrips];
     float2 sums_of_x[L::kHasMin ? kGroups : 1][kTokens / 2];
     // A warp's sums of the first half of the columns, while the second one is added up.
     float parked[kTokenTiles][kStrips][4][kMatmulThreads];
@@ -46,16 +47,26 @@ struct Prefill {
   }
   static __device__ __forceinline__ int PairsPlace(int token, int pair) { return pair ^ token % 4; }
 
-  // (Loops that are not unrolled: their addresses would take registers that the sums need.)
-  static __device__ __forceinline__ void FillStrips(Stage& to, const Product& p, int chunk) {
+  // Where the block's strips begin, for FillStrips: by all threads, before a barrier.
+  static __device__ __forceinline__ void FindStrips(Besides& to, const Product& p) {
+    const int strip = threadIdx.x;
+    if (strip >= 2 * kStrips) return;
+    to.strips[strip] =
+        StripOf<kStrips>(p, static_cast<int>(blockIdx.y) * 2 + strip / kStrips, strip % kStrips);
+  }
+  static __device__ __forceinline__ void FillStrips(Stage& to, const Besides& besides,
+                                                    const Product& p, int chunk) {
     if (chunk >= p.chunks) return;
     constexpr int kPieces = sizeof(to.strips[0]) / 16;
     constexpr int kSuperPieces = L::kHasSuper ? kSuperBytes / 16 : 0;
-#pragma unroll 1
-    for (int i = threadIdx.x; i < 2 * kStrips * (kPieces + kSuperPieces); i += kMatmulThreads) {
+    constexpr int kAll = 2 * kStrips * (kPieces + kSuperPieces);
+    // (Addresses of all pieces at once would take registers that scaled sums need.)
+#pragma unroll(L::kHasScale ? 1 : 4)
+    for (int first = 0; first < kAll; first += kMatmulThreads) {
+      const int i = first + static_cast<int>(threadIdx.x);
+      if (i >= kAll) break;
       const int strip = i / (kPieces + kSuperPieces), piece = i % (kPieces + kSuperPieces);
-      const int warp = static_cast<int>(blockIdx.y) * 2 + strip / kStrips;
-      const uint8_t* from = StripOf<kStrips>(p, warp, strip % kStrips);
+      const uint8_t* from = besides.strips[strip];
       if (piece < kPieces) {
         from += static_cast<size_t>(chunk) * sizeof(to.strips[0]) + piece * 16;
         CopyAsync(&to.strips[strip][piece * 16], from);
@@ -67,15 +78,20 @@ struct Prefill {
   }
   static __device__ __forceinline__ void FillX(Stage& to, const Product& p, int chunk) {
     if (chunk < p.chunks) {
-      const int piece = static_cast<int>(threadIdx.x) % 8, col = chunk * kChunk + piece * 8;
-#pragma unroll 1
-      for (int row = threadIdx.x / 8; row < kXParts * kTokens; row += kMatmulThreads / 8) {
-        const int token = row % kTokens, part = row / kTokens;
-        const bool live = FirstToken() + token < p.x.rows && col < p.x.cols;
-        const size_t at = static_cast<size_t>(FirstToken() + token) * p.x.pitch +
-                          static_cast<size_t>(part) * p.x.part + static_cast<size_t>(col);
-        CopyAsync(&to.x[part][token][PairsPlace(token, piece / 2) * 2 + piece % 2],
-                  static_cast<const uint16_t*>(p.x.data) + (live ? at : 0), live);
+      constexpr int kAtOnce = kMatmulThreads / 8;  // tokens, a multiple of four
+      const int first = static_cast<int>(threadIdx.x) / 8,
+                piece = static_cast<int>(threadIdx.x) % 8;
+      const int col = chunk * kChunk + piece * 8,
+                place = PairsPlace(first, piece / 2) * 2 + piece % 2;
+      const uint16_t* from = static_cast<const uint16_t*>(p.x.data) +
+                             static_cast<size_t>(FirstToken() + first) * p.x.pitch + col;
+      for (int part = 0; part < kXParts; ++part, from += p.x.part) {
+        const uint16_t* at = from;
+#pragma unroll(L::kHasScale ? 1 : 4)
+        for (int token = first; token < kTokens; token += kAtOnce, at += kAtOnce * p.x.pitch) {
+          CopyAsync(&to.x[part][token][place], at,
+                    FirstToken() + token < p.x.rows && col < p.x.cols);
+        }
       }
     }
     CommitCopies();

@@ -75,9 +75,9 @@ __device__ inline float Clamp(float x, float lo, float hi) { return x < lo ? lo 
 // strip it is the last one.
 template <int kStrips>
 __device__ __forceinline__ const uint8_t* StripOf(const Product& p, int index, int strip) {
-  const int of_weight = p.IsPair() ? kStrips / 2 : kStrips;
-  const int at = of_weight * index + strip % of_weight;
-  const uint8_t* weight = strip < of_weight ? p.strips[0] : p.strips[1];
+  constexpr int kOfPair = (kStrips + 1) / 2;  // as a constant: no division
+  const int at = p.IsPair() ? kOfPair * index + strip % kOfPair : kStrips * index + strip;
+  const uint8_t* weight = p.IsPair() && strip >= kOfPair ? p.strips[1] : p.strips[0];
   return weight + static_cast<size_t>(min(at, p.LastStrip())) * p.strip_bytes;
 }
 
