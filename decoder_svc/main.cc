@@ -42,7 +42,7 @@ constexpr absl::Duration kFirstAnswers = absl::Seconds(2);
 
 struct DecoderFlags {
   std::string model;
-  EngineOptions engine;
+  EngineOptions engine{.backend = {.name = "auto"}};
   EncoderPoolOptions pool;
   MediaLimits media;
   bool allow_foreign_soft_tokens = false;

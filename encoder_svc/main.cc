@@ -121,6 +121,7 @@ int Run(int argc, char** argv) {
                "softsplice-encoder");
   ServiceFlags flags;
   EncoderOptions options;
+  options.backend.name = "auto";
   AddFlags(app, &options);
   AddServiceFlags(app, "localhost:50051", &flags);
   if (const auto exit_code = ParseFlags(app, "SOFTSPLICE_ENCODER_", argc, argv)) return *exit_code;

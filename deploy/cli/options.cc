@@ -42,7 +42,7 @@ CLI::Option* AddBudget(CLI::App& app, uint32_t& budget) {
 void AddBackend(CLI::App& app, ServicesOptions& services, CLI::Option* needs) {
   auto* backend = app.add_option("--backend", services.backend,
                                  "What both services run on: auto, cuda, cpu, ... as "
-                                 "softsplice-decoder --help explains (default: cpu)")
+                                 "softsplice-decoder --help explains (default: auto)")
                       ->option_text("NAME");
   auto* devices =
       app.add_option("--devices", services.devices,
