@@ -49,7 +49,7 @@ struct ImageJob {
   int max_soft_tokens = 0;  // 70, 140, 280, 560, 1120; 0 is 280
   // What the headers tell, at once: values stay empty, and corrupt pixels are not found out.
   bool header_only = false;
-  absl::Time deadline = absl::InfiniteFuture();
+  absl::Duration deadline = absl::InfiniteDuration();  // of SteadyNow
   // A job that waits when it is cancelled ends then, with CANCELLED, before Cancel() returns; one
   // that is being decoded or encoded ends soon after. While the encoder lives.
   std::shared_ptr<CancelToken> cancel = std::make_shared<CancelToken>();
@@ -68,7 +68,7 @@ struct AudioJob {
   std::string mime_type;  // empty: found out from the bytes
   // No rows. As an ImageJob's where the header tells the length (WAV, FLAC, raw PCM), else decoded.
   bool header_only = false;
-  absl::Time deadline = absl::InfiniteFuture();
+  absl::Duration deadline = absl::InfiniteDuration();                     // of SteadyNow
   std::shared_ptr<CancelToken> cancel = std::make_shared<CancelToken>();  // as an ImageJob's
 };
 

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "common/status/error.h"
 #include "common/status/reasons.h"
@@ -19,8 +18,8 @@ namespace softsplice {
 
 // Belongs to one thread at a time: who added it, the thread that works on it, or who took it out.
 struct Medium {
-  Medium(std::shared_ptr<CancelToken> token, absl::Time until)
-      : cancel(std::move(token)), deadline(SteadyNow() + (until - absl::Now())) {}
+  Medium(std::shared_ptr<CancelToken> token, absl::Duration until)
+      : cancel(std::move(token)), deadline(until) {}
   virtual ~Medium() = default;
   Medium(const Medium&) = delete;
   Medium& operator=(const Medium&) = delete;

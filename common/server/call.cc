@@ -1,6 +1,7 @@
 #include "common/server/call.h"
 
-#include <chrono>
+#include <grpc/support/time.h>
+
 #include <utility>
 
 #include "absl/random/random.h"
@@ -8,7 +9,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/time/clock.h"
 #include "common/server/status.h"
 #include "common/status/error.h"
 #include "common/time/steady.h"
@@ -20,6 +20,16 @@ std::string Header(const grpc::CallbackServerContext& context, const char* name)
   const auto& metadata = context.client_metadata();
   const auto found = metadata.find(name);
   return found == metadata.end() ? "" : std::string(found->second.data(), found->second.size());
+}
+
+// By gRPC's own clock, a steady one.
+absl::Duration TimeLeft(const grpc::CallbackServerContext& context) {
+  const gpr_timespec deadline = context.raw_deadline();
+  if (gpr_time_cmp(deadline, gpr_inf_future(deadline.clock_type)) == 0) {
+    return absl::InfiniteDuration();
+  }
+  const gpr_timespec left = gpr_time_sub(deadline, gpr_now(deadline.clock_type));
+  return absl::Seconds(left.tv_sec) + absl::Nanoseconds(left.tv_nsec);
 }
 
 // Messages of these are ours alone; others may quote the request.
@@ -69,10 +79,7 @@ Call::Call(grpc::CallbackServerContext* context, const Logger& logger, std::stri
       service_(std::move(service)),
       method_(std::move(method)),
       start_(SteadyNow()),
-      deadline_(context->deadline() == std::chrono::system_clock::time_point::max()
-                    ? absl::InfiniteFuture()
-                    : absl::FromChrono(context->deadline())),
-      give_up_(start_ + (deadline_ - absl::Now())),
+      deadline_(start_ + TimeLeft(*context)),
       host_(HostOf(context->peer())),
       request_id_(Header(*context, kRequestIdHeader)),
       traceparent_(Header(*context, kTraceparentHeader)) {
@@ -83,7 +90,7 @@ Call::Call(grpc::CallbackServerContext* context, const Logger& logger, std::stri
   if (!IsSaneTraceparent(traceparent_)) traceparent_.clear();
 }
 
-absl::Duration Call::time_left() const { return give_up_ - SteadyNow(); }
+absl::Duration Call::time_left() const { return deadline_ - SteadyNow(); }
 
 absl::Duration Call::elapsed() const { return SteadyNow() - start_; }
 

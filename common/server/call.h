@@ -41,8 +41,8 @@ class Call {
   // Whose call it is, as far as is known.
   const std::string& host() const { return host_; }
   absl::Duration elapsed() const;
-  absl::Time deadline() const { return deadline_; }
-  // Until the caller's deadline, however the clock is set meanwhile.
+  // The caller's: SteadyNow() then, so that nobody who sets the wall clock ends a request.
+  absl::Duration deadline() const { return deadline_; }
   absl::Duration time_left() const;
 
   // One more field of the log line.
@@ -63,9 +63,8 @@ class Call {
   const std::string service_;
   const std::string method_;
   const absl::Duration start_;  // of SteadyNow
-  const absl::Time deadline_;
-  const absl::Duration give_up_;  // SteadyNow() at the deadline
-  const std::string host_;        // kept: when the call has ended gRPC no longer knows its peer
+  const absl::Duration deadline_;
+  const std::string host_;  // kept: when the call has ended gRPC no longer knows its peer
   std::string request_id_;
   std::string traceparent_;
   bool accepted_ = false;

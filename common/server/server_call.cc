@@ -4,7 +4,6 @@
 #include <new>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "common/status/error.h"
 #include "common/status/reasons.h"
 #include "common/time/steady.h"
@@ -21,8 +20,8 @@ absl::Status ClientTooSlow(absl::string_view what, absl::Duration limit) {
       {.reason = reason::kClientTooSlow});
 }
 
-absl::Status ClientGone(absl::Time deadline) {
-  if (absl::Now() >= deadline) {
+absl::Status ClientGone(absl::Duration deadline) {
+  if (SteadyNow() >= deadline) {
     return MakeError(absl::StatusCode::kDeadlineExceeded, "the caller's deadline has passed",
                      {.reason = reason::kDeadlineExceeded});
   }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "common/gguf/half.h"
@@ -40,6 +41,13 @@ std::string Pack16(absl::Span<const float> values) {
   return bytes;
 }
 
+// The smallest number that is rounded to infinity: half a step above the largest one.
+float FirstInfinity(v1::DataType type) {
+  if (type == v1::DATA_TYPE_F16) return 65520.0f;
+  if (type == v1::DATA_TYPE_BF16) return std::bit_cast<float>(0x7f7f8000u);
+  return std::numeric_limits<float>::infinity();
+}
+
 }  // namespace
 
 int DataTypeBytes(v1::DataType type) {
@@ -52,6 +60,17 @@ int DataTypeBytes(v1::DataType type) {
     default:
       return 0;
   }
+}
+
+absl::Status CheckRange(absl::Span<const float> values, v1::DataType type) {
+  const float limit = FirstInfinity(type);
+  for (const float value : values) {
+    if (std::abs(value) < limit) continue;
+    return InvalidField("data_type",
+                        absl::StrCat("data_type is ", v1::DataType_Name(type),
+                                     ", which has no number as large as ", value, "; ask for F32"));
+  }
+  return absl::OkStatus();
 }
 
 std::string PackValues(absl::Span<const float> values, v1::DataType type) {

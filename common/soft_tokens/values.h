@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
@@ -13,6 +14,10 @@ namespace softsplice {
 
 // Bytes of one number; 0 for a type that the contract does not know.
 int DataTypeBytes(v1::DataType type);
+
+// INVALID_ARGUMENT (field "data_type"): one of `values` is so large that `type` has only infinity
+// for it.
+absl::Status CheckRange(absl::Span<const float> values, v1::DataType type);
 
 // `values` as little-endian numbers of `type`; 16-bit ones are rounded to nearest even.
 std::string PackValues(absl::Span<const float> values, v1::DataType type);

@@ -42,9 +42,9 @@ struct EncodeJob {
   Wanted wanted;
   absl::string_view data;  // must live until `done` was called
   std::string mime_type;
-  uint32_t max_soft_tokens = 0;   // of a picture
-  const void* request = nullptr;  // whose medium it is: requests take turns
-  absl::Time deadline = absl::InfiniteFuture();
+  uint32_t max_soft_tokens = 0;                        // of a picture
+  const void* request = nullptr;                       // whose medium it is: requests take turns
+  absl::Duration deadline = absl::InfiniteDuration();  // of SteadyNow
   std::string request_id;
   std::string traceparent;  // may be empty
   // Called at most once, from any thread, with the checked header before any row: an error ends

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "common/server/call.h"
 #include "common/server/status.h"
 #include "common/status/error.h"
@@ -16,11 +15,6 @@
 
 namespace softsplice {
 namespace {
-
-// On the steady clock from here on: whoever sets the wall clock ends no request.
-absl::Duration OnSteadyClock(absl::Time deadline, absl::Duration now) {
-  return now + (deadline - absl::Now());
-}
 
 // What sets the two calls apart.
 void Fill(const EncodeJob& job, v1::EncodeImageRequest* request) {
@@ -49,7 +43,7 @@ class PoolCall::Attempt {
         target_(std::move(target)),
         collector_({.dim = call_->pool_->options_.dim, .fingerprint = call_->pool_->fingerprint()},
                    call_->job_.wanted) {
-    const absl::Duration left = call_->deadline_ - SteadyNow();
+    const absl::Duration left = call_->deadline() - SteadyNow();
     const absl::Duration limit = call_->pool_->options_.encode_limit;
     callers_limit_ = left <= limit;
     context_.set_deadline(
@@ -147,8 +141,7 @@ PoolCall::PoolCall(EncoderPool* pool, EncodeJob job, EncoderPool::Done done, abs
       pool_(pool),
       job_(std::move(job)),
       done_(std::move(done)),
-      start_(now),
-      deadline_(OnSteadyClock(job_.deadline, now)) {}
+      start_(now) {}
 
 PoolCall::~PoolCall() = default;
 

@@ -36,7 +36,7 @@ class PoolCall final : public EncoderPool::Call, public std::enable_shared_from_
   void End(absl::StatusOr<EncodedMedium> medium);
 
   const void* request() const { return job_.request; }
-  absl::Duration deadline() const { return deadline_; }
+  absl::Duration deadline() const { return job_.deadline; }
 
   // For the pool, guarded by its mutex.
   absl::Duration wait_until;            // in its line
@@ -61,8 +61,7 @@ class PoolCall final : public EncoderPool::Call, public std::enable_shared_from_
   EncodeJob job_;
   EncoderPool::Done done_;
   const absl::Duration start_;
-  const absl::Duration deadline_;  // the caller's
-  uint32_t told_rows_ = 0;         // to on_header; 0: nothing yet
+  uint32_t told_rows_ = 0;  // to on_header; 0: nothing yet
 
   std::atomic<bool> cancelled_ = false;
   std::mutex mutex_;

@@ -1,5 +1,7 @@
 #include "decoder_svc/encoder_pool/probe.h"
 
+#include <grpcpp/channel.h>
+
 #include <utility>
 
 #include "common/server/status.h"
@@ -18,6 +20,9 @@ Probe::Probe(const Target& target, Done done) : target_(target), done_(std::move
 }
 
 void Probe::Start() {
+  // gRPC's timer of the next try to connect follows the wall clock: set back by an hour, that would
+  // come an hour late. The pool asks no more often than a connection may be tried.
+  grpc::experimental::ChannelResetConnectionBackoff(target_.channel.get());
   info_context_.set_deadline(gpr_time_from_millis(kLimitMs, GPR_TIMESPAN));
   target_.stub->async()->GetEncoderInfo(
       &info_context_, &info_request_, &info_,

@@ -21,7 +21,7 @@ namespace softsplice {
 struct MediaOptions {
   bool header_only = false;  // rows are only counted; soft tokens are checked all the same
   int max_rows = 0;  // of all together; more are refused before they are encoded; 0: no limit
-  absl::Time deadline = absl::InfiniteFuture();
+  absl::Duration deadline = absl::InfiniteDuration();  // of SteadyNow
   std::string request_id;
   std::string traceparent;
 };

@@ -11,6 +11,7 @@
 
 #include "common/server/duration.h"
 #include "common/server/stream_call.h"
+#include "common/soft_tokens/values.h"
 #include "encoder_svc/encoder.h"
 #include "encoder_svc/server/rows.h"
 #include "softsplice/v1/encoder.pb.h"
@@ -46,10 +47,14 @@ class EncodeCall : public StreamCall<Request, Response> {
   }
 
   // `next` may be null; else the encoder waits until it is called, which it is once few enough rows
-  // lie here, or dropped.
+  // lie here, or dropped. Rows that the client's type can't hold end the call.
   void SendRows(std::vector<float> values, std::function<void()> next) {
     std::unique_lock lock(this->mutex_);
     if (this->ended()) return;
+    if (const absl::Status status = CheckRange(values, type_); !status.ok()) {
+      lock.unlock();
+      return this->Abandon(status);
+    }
     chunks_->Add(std::move(values));
     next_ = std::move(next);
     AskForMore();

@@ -8,8 +8,8 @@
 #include <utility>
 #include <vector>
 
-#include "absl/time/clock.h"
 #include "common/status/error.h"
+#include "common/time/steady.h"
 #include "encoder_svc/encoder.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -172,13 +172,13 @@ TEST(Encoder, EndsAJobWhoseDeadlinePassesWhileItWaits) {
   const auto encoder = Load();
   Holder holder(*encoder);
   ImageJob late = Sample();
-  late.deadline = absl::Now() + absl::Milliseconds(50);
+  late.deadline = SteadyNow() + absl::Milliseconds(50);
   auto result = Submit(*encoder, std::move(late));
   ASSERT_TRUE(IsReady(result, std::chrono::seconds(30)));
   EXPECT_EQ(result.get().status().code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_EQ(encoder->load().queued, 0);
   ImageJob later = Sample();
-  later.deadline = absl::Now() - absl::Seconds(1);
+  later.deadline = SteadyNow() - absl::Seconds(1);
   EXPECT_EQ(Encode(*encoder, std::move(later)).status().code(),
             absl::StatusCode::kDeadlineExceeded);
 }

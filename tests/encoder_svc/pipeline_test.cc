@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "absl/synchronization/notification.h"
-#include "absl/time/clock.h"
 #include "common/status/error.h"
+#include "common/time/steady.h"
 #include "encoder_svc/pass_record.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -18,7 +18,7 @@ namespace {
 using ::testing::HasSubstr;
 
 struct FakeMedium final : Medium {
-  explicit FakeMedium(absl::Time until = absl::InfiniteFuture())
+  explicit FakeMedium(absl::Duration until = absl::InfiniteDuration())
       : Medium(std::make_shared<CancelToken>(), until) {}
   void Tell(const absl::Status& status) override {
     end = status;
@@ -33,7 +33,7 @@ struct FakeMedium final : Medium {
   absl::Notification told;
 };
 
-std::shared_ptr<FakeMedium> Fake(absl::Time until = absl::InfiniteFuture()) {
+std::shared_ptr<FakeMedium> Fake(absl::Duration until = absl::InfiniteDuration()) {
   return std::make_shared<FakeMedium>(until);
 }
 
@@ -96,12 +96,12 @@ TEST_F(PipelineTest, RefusesWhatWouldWaitForTooLong) {
 TEST_F(PipelineTest, RefusesWhatCantBeInTime) {
   const auto first = Fake();
   EXPECT_TRUE(Add(first, 50).ok());
-  const absl::Status refused = Add(Fake(absl::Now() + absl::Seconds(20)), 1);
+  const absl::Status refused = Add(Fake(SteadyNow() + absl::Seconds(20)), 1);
   EXPECT_EQ(GetErrorDetail(refused).reason, "QUEUE_FULL");
   EXPECT_EQ(GetErrorDetail(refused).retry_after, absl::Seconds(50));
-  const absl::Status late = Add(Fake(absl::Now() - absl::Seconds(1)), 1);
+  const absl::Status late = Add(Fake(SteadyNow() - absl::Seconds(1)), 1);
   EXPECT_EQ(GetErrorDetail(late).reason, "DEADLINE_EXCEEDED");
-  EXPECT_TRUE(Add(Fake(absl::Now() + absl::Minutes(5)), 1).ok());
+  EXPECT_TRUE(Add(Fake(SteadyNow() + absl::Minutes(5)), 1).ok());
 }
 
 TEST_F(PipelineTest, TellsWhenTheQueueWillBeEmpty) {

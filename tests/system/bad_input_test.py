@@ -472,8 +472,11 @@ def test_message_over_the_limit(tmp_path, pair):
     with start_decoder(tmp_path, None, "--max-request-bytes", 100_000) as service:
         with Client(service) as client:
             request = client.chat([("user", ["x" * 200_000])])
-            assert error(lambda: client.start(request))[0] == "RESOURCE_EXHAUSTED"
+            code, _, reason, _ = error(lambda: client.start(request))
+            assert (code, reason) == ("RESOURCE_EXHAUSTED", "OVER_LIMIT")
             assert client.ask("What is two plus three?") == "Five."
+        assert service.stop() == 0
+        assert "OVER_LIMIT" in [e.get("reason") for e in service.events()]
     with start_encoder(tmp_path, "--max-media-bytes", 1000) as service, Client(service) as client:
         for kind, name in (("Image", PICTURE), ("Audio", SOUND)):
             request = client.type(f"Encode{kind}Request")(data=sample(name))

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 
 import grpc
 import pytest
-from names import FakeEncoder, Names
+from names import FakeEncoder, Names, SlowRoad
 from services import DECODER, ENCODER, Client, error, sample, start_decoder, start_encoder
 from support import (
     BIN,
@@ -242,6 +242,17 @@ def test_a_name_of_ipv6_addresses_only(tmp_path):
     ):
         assert client.ask(sample(PICTURE), QUESTION) == ANSWER
         assert client.info(DECODER).encoders[0].address == f"[::1]:{port}"
+
+
+def test_an_encoder_whose_connections_take_their_time(tmp_path):
+    with (
+        start_encoder(tmp_path) as encoder,
+        SlowRoad(encoder.address) as road,
+        start_decoder(tmp_path, road.address) as decoder,
+        Client(decoder) as client,
+    ):
+        wait_until(lambda: states(client) == [HEALTHY])
+        assert client.ask(sample(PICTURE), QUESTION) == ANSWER
 
 
 def failing(code, text="oops"):

@@ -2,6 +2,8 @@
 answer health at once, and give right answers afterwards."""
 
 import base64
+import contextlib
+import math
 import resource
 import socket
 import struct
@@ -22,8 +24,9 @@ from http2 import (
     frame,
     message,
 )
-from services import DECODER, ENCODER, Client, sample, start_decoder, start_encoder
-from support import BIN, error_details_pb2, status_pb2, wait_until
+from services import DECODER, ENCODER, Client, error, sample, start_decoder, start_encoder
+from sounds import noise, wav
+from support import SANITIZED, error_details_pb2, status_pb2, wait_until
 
 MIB = 1 << 20
 # What calls may occupy, and what gRPC may hold of them.
@@ -33,11 +36,13 @@ FLAGS = ("--max-live-bytes", BUDGET, "--max-live-calls", 100)
 SLACK = 96 * MIB
 # A busy machine, a sanitized build. What it is to find took from 12 s to for ever.
 HEALTH_LIMIT = 5
-SANITIZED = b"__asan_init" in (BIN / "softsplice-encoder").read_bytes()
 
 METHODS = {
     ENCODER: ["EncodeImage", "EncodeAudio", "GetEncoderInfo"],
-    DECODER: ["Generate", "CountTokens", "GetDecoderInfo"],
+    DECODER: [
+        *("Generate", "CountTokens", "GetDecoderInfo"),
+        *("CreateSession", "ForkSession", "DeleteSession"),
+    ],
 }
 COMMON = [
     "/grpc.health.v1.Health/Check",
@@ -223,6 +228,57 @@ def test_large_texts(victim, pair, name):
             )
 
 
+NO_TOKEN_LEFT = [
+    # Finite biases that add up to minus infinity, and those that a penalty makes infinite.
+    dict(bias=[-3e38, -3e38]),
+    dict(bias=[-3e38], repetition_penalty=100),
+    # Neither a number nor a ban.
+    dict(bias=[math.inf, -math.inf]),
+    dict(bias=[math.inf]),
+    dict(bias=[3e38, 3e38], frequency_penalty=-100),
+    dict(bias=[-math.inf]),
+]
+
+
+@pytest.mark.parametrize("options", NO_TOKEN_LEFT)
+def test_biases_that_leave_no_token(pair, options):
+    """On every token: an answer, or an error of the client's."""
+    biases, rest = options["bias"], {k: v for k, v in options.items() if k != "bias"}
+    with Victim(pair[DECODER]), Client(pair[DECODER]) as client:
+        vocabulary = client.info(DECODER).vocabulary_size
+        for tokens in (vocabulary, vocabulary // len(biases)):
+            request = client.chat([("user", ["Count from one to nine."])])
+            request.max_tokens = 3
+            request.sampling.temperature = 1
+            for name, value in rest.items():
+                setattr(request.sampling, name, value)
+            for token in range(tokens):
+                for bias in biases:
+                    request.sampling.logit_bias.add(token_id=token, bias=bias)
+            try:
+                list(client.start(request))
+            except grpc.RpcError as refusal:
+                assert refusal.code() == grpc.StatusCode.INVALID_ARGUMENT, refusal.details()
+    answers_still_right(pair)
+
+
+@pytest.mark.skipif(SANITIZED, reason="its allocator keeps what was freed")
+def test_the_memory_of_a_burst_is_given_back(tmp_path):
+    """Messages of many small values, several at once, leave a heap in pieces."""
+    with start_decoder(tmp_path, None) as decoder, Client(decoder) as client:
+        request = client.type("GenerateRequest")()
+        parts = request.chat.messages.add(role="ROLE_USER").parts
+        for _ in range(200_000):
+            parts.add(text="x")
+        with Victim(decoder) as victim:
+            calls = [client.start(request) for _ in range(16)]
+            for call in calls:
+                assert error(lambda call=call: call)[2] == "PROMPT_TOO_LONG"
+            left = victim.resident() - victim.start
+            assert left > 32 * MIB  # or there is nothing to be seen
+            wait_until(lambda: victim.resident() < victim.start + left // 2)
+
+
 def client_type(pair, kind):
     with Client(pair[ENCODER]) as client:
         return client.type(kind)
@@ -247,6 +303,23 @@ def test_answers_that_nobody_reads(victim, pair, name):
             wait_until(lambda: connection.receive(0.1) or len(connection.ended) >= 50)
 
     keep_going(attack)
+
+
+def test_sounds_that_nobody_reads(tmp_path):
+    """All places of the queue hold sounds whose next segment nobody asks for: they are given up."""
+    with start_encoder(tmp_path, "--max-queue", 3) as encoder, Client(encoder) as client:
+        sound = wav(noise(95))
+        request = client.type("EncodeAudioRequest")(data=sound, data_type=1)
+        data = message(request.SerializeToString())
+        with Victim(encoder), Connection(encoder.address, window=0) as connection:
+            for _ in range(3):
+                connection.upload(connection.open(f"/{ENCODER}/EncodeAudio"), data, end=True)
+            wait_until(lambda: connection.receive(0) or client.info(ENCODER).load.parked == 3)
+            with pytest.raises(grpc.RpcError) as busy:
+                client.encode(data=sample("circle-square.png"))
+            assert busy.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+            wait_until(lambda: connection.receive(0) or client.info(ENCODER).load.parked == 0)
+            assert client.encode(data=sample("circle-square.png"))
 
 
 def test_more_streams_than_calls_fit(victim, name):
@@ -327,6 +400,16 @@ def test_two_thousand_idle_connections(victim):
         for connection in connections:
             connection.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+
+
+def test_all_descriptors_that_are_allowed_are_used(tmp_path):
+    with start_encoder(tmp_path, descriptors="128:1000") as encoder:
+        with contextlib.ExitStack() as stack:
+            for _ in range(300):
+                connection = stack.enter_context(socket.socket(socket.AF_UNIX))
+                connection.connect(encoder.address.removeprefix("unix:"))
+            assert encoder.serving()
+        assert "connections refused" not in encoder.text()
 
 
 def test_more_connections_than_descriptors(tmp_path):

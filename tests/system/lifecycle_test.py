@@ -22,7 +22,7 @@ from services import (
     start_decoder,
     start_encoder,
 )
-from support import BIN, MMPROJ, MODEL, PATIENCE, wait_until
+from support import BIN, MMPROJ, MODEL, PATIENCE, ROOT, wait_until
 
 PICTURE = "circle-square.png"
 QUESTION = "What is in this picture?"
@@ -130,6 +130,33 @@ def test_address_in_use(tmp_path):
         assert nonsense in fails_to_start(
             "softsplice-encoder", "--mmproj", MMPROJ, "--listen", nonsense
         )
+
+
+UNITS = {"GiB": 1 << 30, "MiB": 1 << 20, "minutes": 60}
+
+
+def test_limits_are_those_of_the_readme():
+    """The table's rows that name a flag, beside the defaults of that flag."""
+    table = (ROOT / "README.md").read_text().split("## Limits")[1].split("\n\n")[1]
+    helps = {name: run(f"softsplice-{name}", "--help").stdout for name in ("encoder", "decoder")}
+    compared = set()
+    for row in table.splitlines()[2:]:
+        _, default, where = [cell.strip() for cell in row.strip("|").split("|")]
+        flag = re.search(r"--[a-z-]+", where)
+        for name, text in helps.items():
+            if flag is None or ("both services" not in where and name not in where):
+                continue
+            value = re.search(rf"([0-9.,]+) ?(\w+)? \({name}\)", default) or re.match(
+                r"([0-9.,]+) ?(\w+)?", default
+            )
+            wanted = int(value[1].replace(",", "")) * UNITS.get(value[2], 1)
+            (told,) = re.findall(rf"^ +{flag[0]} [A-Z]+(?::[^=\n]*)?(?:=(\S+))?", text, re.MULTILINE)
+            compared.add(flag[0])
+            if told:
+                assert float(told) == wanted, row
+            else:
+                assert "Not set: " + default.split(",")[0] in text, row
+    assert len(compared) >= 14, compared
 
 
 def test_environment_variables(tmp_path):
@@ -242,6 +269,26 @@ def test_several_requests_run_at_once(tmp_path):
             call.cancel()
         wait_until(lambda: load() == (0, 0))
         assert client.info(DECODER).load.kv_bytes_used == 0
+
+
+def test_whoever_waits_hears_of_it(tmp_path):
+    """Who is before it, and then how much of the prompt was read."""
+    flags = ("--max-sequences", 1, "--chunk", 1, "--max-wait-seconds", 1e6)
+    with start_decoder(tmp_path, None, *flags) as decoder, Client(decoder) as client:
+        request = slow_request(client)
+        request.max_tokens = 0
+        before = [client.start(request) for _ in range(3)]
+        wait_until(lambda: client.info(DECODER).load.queued == 2)
+        waiting = client.start(client.chat([("user", ["one two three four " * 1500])]))
+        queued = next(waiting).progress
+        assert queued.stage == 3 and 1 <= queued.queue_position <= 3
+        for call in before:
+            call.cancel()
+        told = [m.progress for m in waiting if m.HasField("progress")]
+        reading = [p for p in told if p.stage == 4]
+        assert reading and all(p.prompt_tokens == queued.prompt_tokens for p in reading)
+        read = [p.prompt_tokens_read for p in reading]
+        assert read == sorted(read) and 0 < read[-1] < queued.prompt_tokens
 
 
 def test_too_little_memory_for_keys_and_values(tmp_path):

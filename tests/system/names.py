@@ -4,6 +4,7 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 from concurrent import futures
 
 import grpc
@@ -61,6 +62,47 @@ class Names:
             packed = socket.inet_pton(family, address)
             answers += struct.pack("!HHHIH", 0xC00C, kind, 1, 0, len(packed)) + packed
         return header + question[12 : end + 5] + answers
+
+
+class SlowRoad:
+    """Leads to `address`, a unix socket, but says nothing of a connection's first second."""
+
+    def __init__(self, address):
+        self.target = address.removeprefix("unix:")
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self.socket.getsockname()[1]}"
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+
+    def serve(self):
+        while True:
+            try:
+                client, _ = self.socket.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.join, args=(client,), daemon=True).start()
+
+    def join(self, client):
+        time.sleep(1)
+        with client, socket.socket(socket.AF_UNIX) as server:
+            server.connect(self.target)
+            back = threading.Thread(target=self.carry, args=(server, client))
+            back.start()
+            self.carry(client, server)
+            back.join()
+
+    @staticmethod
+    def carry(source, target):
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
 
 
 class FakeEncoder(encoder_grpc.EncoderServiceServicer):

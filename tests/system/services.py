@@ -19,7 +19,7 @@ DECODER = "softsplice.v1.DecoderService"
 class Service:
     """One of the binaries; serving when the constructor returns.
 
-    `stderr`: where its log goes, if not to a file; `descriptors`: how many it may have."""
+    `stderr`: where its log goes, if not to a file; `descriptors`: how many it may have, as prlimit takes it."""
 
     def __init__(
         self, folder, binary, *flags, listen=None, environment=None, stderr=None, descriptors=None

@@ -14,8 +14,8 @@ import pytest
 from services import DECODER, ENCODER, Client, error, sample, start_decoder, start_encoder
 from sounds import noise, wav
 from support import (
-    BIN,
     SAMPLES,
+    SANITIZED,
     decoder_pb2,
     encoder_pb2,
     soft_tokens_pb2,
@@ -36,7 +36,6 @@ SETTLE = 5
 # For one request: it shares the machine with fifteen others, and with whatever else runs there. Twelve
 # times slower than idle, some wait two minutes; only what hangs waits longer than this.
 LIMIT = 600
-SANITIZED = b"__asan_init" in (BIN / "softsplice-encoder").read_bytes()
 
 CALLS = {
     "Generate": (DECODER, decoder_pb2.GenerateResponse),

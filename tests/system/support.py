@@ -12,6 +12,7 @@ import grpc
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(os.environ.get("SOFTSPLICE_BIN", ROOT / "build" / "bin"))
+SANITIZED = b"__asan_init" in (BIN / "softsplice-encoder").read_bytes()
 DEMO = ROOT / "tests" / "data" / "demo"
 SAMPLES = DEMO / "samples"
 MODEL = DEMO / "demo-text.gguf"

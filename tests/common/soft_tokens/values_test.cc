@@ -1,7 +1,9 @@
 // Numbers to bytes and back.
 #include "common/soft_tokens/values.h"
 
+#include <bit>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <string>
 #include <vector>
@@ -60,6 +62,23 @@ TEST(Values, MustBeFinite) {
       EXPECT_EQ(GetErrorDetail(status).field, "data");
     }
   }
+}
+
+TEST(Values, AreInTheRangeOfTheirType) {
+  for (const v1::DataType type : {v1::DATA_TYPE_F16, v1::DATA_TYPE_BF16, v1::DATA_TYPE_F32}) {
+    // Every finite number of bfloat16 and its neighbours.
+    for (uint32_t bits = 0; bits < 0x7f800000; bits += 0x8000) {
+      for (const uint32_t near : {bits, bits + 1, bits + 0x7fff}) {
+        const float value = std::bit_cast<float>(near);
+        const bool finite = UnpackValues(PackValues({value}, type), type).ok();
+        ASSERT_EQ(CheckRange({-value}, type).ok(), finite) << type << " " << value;
+      }
+    }
+  }
+  const absl::Status status = CheckRange({1, 70000}, v1::DATA_TYPE_F16);
+  EXPECT_EQ(GetErrorDetail(status).field, "data_type");
+  EXPECT_NE(status.message().find("DATA_TYPE_F16, which has no number as large as 70000"),
+            absl::string_view::npos);
 }
 
 TEST(Values, HaveASizeByTheirType) {

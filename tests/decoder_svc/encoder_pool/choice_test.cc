@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/server/status.h"
 #include "common/status/error.h"
+#include "common/time/steady.h"
 #include "decoder_svc/encoder_pool/encoder_pool.h"
 #include "tests/decoder_svc/encoder_pool/pool_fixture.h"
 
@@ -249,7 +250,7 @@ TEST_F(Pool, RefusesWhatCanNotBeServedInTime) {
   // A place in the line does not outlast the caller.
   pending[2].call->Cancel();
   EXPECT_EQ(pending[2].result.get().status().code(), absl::StatusCode::kCancelled);
-  status = Start(*pool, {.data = "x", .deadline = absl::Now() + absl::Milliseconds(100)})
+  status = Start(*pool, {.data = "x", .deadline = SteadyNow() + absl::Milliseconds(100)})
                .result.get()
                .status();
   EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
@@ -266,9 +267,9 @@ TEST_F(Pool, DoesNotWaitInVainForAnEncoderThatIsFull) {
                                   {.reason = "QUEUE_FULL", .retry_after = absl::Minutes(10)}));
   };
   const auto pool = MakePool({address_});
-  const EncodeJob job{.data = "x", .deadline = absl::Now() + absl::Seconds(4)};
+  const EncodeJob job{.data = "x", .deadline = SteadyNow() + absl::Seconds(4)};
   const absl::Status status = Start(*pool, job).result.get().status();
-  EXPECT_LT(absl::Now(), job.deadline);
+  EXPECT_LT(SteadyNow(), job.deadline);
   EXPECT_EQ(GetErrorDetail(status).reason, "QUEUE_FULL") << status;
   EXPECT_GT(GetErrorDetail(status).retry_after, absl::Seconds(3));
   EXPECT_EQ(pool->targets()[0].state, v1::ENCODER_STATE_FULL);

@@ -74,15 +74,27 @@ TEST_F(DecoderContract, RefusesATextThatCannotFitBeforeItIsTokenised) {
   v1::GenerateRequest ids;
   ids.mutable_raw()->add_parts()->mutable_token_ids()->mutable_ids()->Resize(100'000, 5);
   ExpectError(ids, absl::StatusCode::kOutOfRange, "prompt", "100000 token ids");
+  *count.mutable_raw() = ids.raw();
+  count.set_include_token_ids(true);
+  EXPECT_EQ(Count(count, &response).code(), absl::StatusCode::kOutOfRange);
 }
 
 // 64 MiB of empty messages became 3.8 GB.
 TEST_F(DecoderContract, RefusesRequestsThatWouldBecomeHuge) {
   engine_.script = {10};
   const uint64_t before = border_.live_bytes();
-  v1::GenerateRequest request = Hello();
-  for (int i = 0; i < (1 << 20) + 1; ++i) request.add_stop();
-  ExpectError(request, absl::StatusCode::kResourceExhausted, "", "1048576 values");
+  constexpr int kMany = (1 << 20) + 1;
+  v1::GenerateRequest stops = Hello(), biases = Hello(), tools = Hello(), parts, ids;
+  for (int i = 0; i < kMany; ++i) {
+    stops.add_stop();
+    biases.mutable_sampling()->add_logit_bias();
+    tools.mutable_chat()->add_tools();
+    parts.mutable_raw()->add_parts();
+  }
+  ids.mutable_raw()->add_parts()->mutable_token_ids()->mutable_ids()->Resize(4 * kMany, 5);
+  for (const v1::GenerateRequest& request : {stops, biases, tools, parts, ids}) {
+    ExpectError(request, absl::StatusCode::kResourceExhausted, "", "1048576 values");
+  }
   // The call gives them back when gRPC is done with it, a little after the client is.
   for (int i = 0; i < 3000 && border_.live_bytes() > before; ++i) {
     absl::SleepFor(absl::Milliseconds(10));

@@ -1,5 +1,6 @@
 // Pictures, sounds and soft tokens in the requests of the decoder service.
 #include <atomic>
+#include <thread>
 
 #include "common/status/error.h"
 #include "common/status/reasons.h"
@@ -309,6 +310,17 @@ TEST_F(DecoderOfManyMedia, DoesNotBeginTheRestAfterAFailure) {
   EXPECT_TRUE(answer.messages.empty());
 }
 
+// Twelve pictures of 1,120 rows were all encoded for a context of 2,048.
+TEST_F(DecoderOfManyMedia, AddsRowsUpAsHeadersCome) {
+  encoder_.rows = kContext / 4 + 1;
+  const Answer answer = Generate(Media(20));
+  EXPECT_EQ(GetErrorDetail(answer.status).reason, "PROMPT_TOO_LONG") << answer.status;
+  EXPECT_THAT(std::string(answer.status.message()),
+              HasSubstr("it takes 51 tokens; the context holds 200, and others of this request"));
+  // Those that were begun together, at most.
+  EXPECT_LE(encoder_.calls, 8 + 3);
+}
+
 TEST_F(DecoderOfManyMedia, CanBeCancelledAtAnyTime) {
   engine_.script = {10};
   for (int i = 0; i < 100; ++i) {
@@ -334,6 +346,28 @@ TEST_F(DecoderService, NeverAnswersWithoutItsMedia) {
   EXPECT_TRUE(engine_.last().prompt.tokens.empty());
   engine_.script = {10};
   EXPECT_TRUE(Generate(Hello()).status.ok());
+}
+
+TEST_F(DecoderService, LoadCountsWhoseMediaAreEncoded) {
+  std::atomic<bool> go = false;
+  encoder_.encode = [&](grpc::ServerContext*, const v1::EncodeImageRequest* r,
+                        FakeEncoderService::Writer* writer) {
+    while (!go) absl::SleepFor(absl::Milliseconds(2));
+    return encoder_.Good(*r, writer);
+  };
+  const auto encoding = [&] {
+    grpc::ClientContext context;
+    v1::GetDecoderInfoResponse info;
+    EXPECT_TRUE(stub_->GetDecoderInfo(&context, {}, &info).ok());
+    return info.load().encoding();
+  };
+  engine_.script = {10};
+  std::thread client([&] { EXPECT_TRUE(Generate(WithPicture()).status.ok()); });
+  for (int i = 0; i < 2000 && encoder_.calls < 1; ++i) absl::SleepFor(absl::Milliseconds(5));
+  EXPECT_EQ(encoding(), 1u);
+  go = true;
+  client.join();
+  EXPECT_EQ(encoding(), 0u);
 }
 
 TEST_F(DecoderService, AsksNoEncoderForWhomTheEngineHasNoPlace) {

@@ -16,6 +16,7 @@
 #include "common/server/server.h"
 #include "common/server/status.h"
 #include "common/status/error.h"
+#include "common/time/steady.h"
 #include "encoder_svc/encoder.h"
 #include "encoder_svc/server/service.h"
 #include "softsplice/v1/encoder.grpc.pb.h"
@@ -75,6 +76,7 @@ class FakeEncoder final : public Encoder {
     for (size_t i = 0; i < values.size(); ++i) {
       values[i] = Value(i + static_cast<size_t>(index) * values.size());
     }
+    if (index == 0) values[0] = first;
     if (index == fails_at) return to->done(absl::InternalError("a segment failed"), {});
     if (index + 1 < segments) {
       return to->rows(std::move(values), [this, to, index] { Segment(to, index + 1); });
@@ -92,6 +94,7 @@ class FakeEncoder final : public Encoder {
   void Shutdown() override {}
 
   absl::Status error;
+  float first = Value(0);  // number of all rows
   std::atomic<bool> hold = false;
   std::atomic<bool> ended = false;
   ImageJob last;
@@ -102,7 +105,7 @@ class FakeEncoder final : public Encoder {
   std::atomic<int> segments_made = 0;
 
  private:
-  static EncodedImage Image(const ImageJob& job) {
+  EncodedImage Image(const ImageJob& job) const {
     EncodedImage image{.rows = job.max_soft_tokens,
                        .dim = kDim,
                        .grid_rows = 1,
@@ -117,6 +120,7 @@ class FakeEncoder final : public Encoder {
     if (job.header_only) return image;
     image.values.resize(static_cast<size_t>(image.rows) * kDim);
     for (size_t i = 0; i < image.values.size(); ++i) image.values[i] = Value(i);
+    image.values[0] = first;
     return image;
   }
 
@@ -251,8 +255,8 @@ TEST_F(EncoderService, PassesTheRequestOn) {
   v1::EncodeImageRequest request = Request(560);
   request.set_mime_type("image/png");
   grpc::ClientContext context;
-  const auto deadline = std::chrono::system_clock::now() + std::chrono::seconds(30);
-  context.set_deadline(deadline);
+  const absl::Duration deadline = SteadyNow() + absl::Seconds(30);
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
   auto reader = stub_->EncodeImage(&context, request);
   v1::EncodeImageResponse message;
   while (reader->Read(&message)) {
@@ -261,8 +265,7 @@ TEST_F(EncoderService, PassesTheRequestOn) {
   EXPECT_EQ(encoder_.last.data, "picture");
   EXPECT_EQ(encoder_.last.mime_type, "image/png");
   EXPECT_EQ(encoder_.last.max_soft_tokens, 560);
-  EXPECT_LT(absl::AbsDuration(encoder_.last.deadline - absl::FromChrono(deadline)),
-            absl::Seconds(2));
+  EXPECT_LT(absl::AbsDuration(encoder_.last.deadline - deadline), absl::Seconds(2));
 }
 
 TEST_F(EncoderService, CancelReachesTheEncoder) {
@@ -408,6 +411,25 @@ TEST_F(EncoderService, EndsASoundWithTheErrorOfASegment) {
   v1::EncodeAudioResponse message;
   while (reader->Read(&message)) EXPECT_FALSE(message.has_summary());
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::INTERNAL);
+}
+
+// Finite for the model, infinite in the type that was asked for.
+TEST_F(EncoderService, SendsNoInfinities) {
+  encoder_.first = 70'000;
+  grpc::Status status;
+  for (const auto& message : Encode(Request(70, v1::DATA_TYPE_F16), &status)) {
+    EXPECT_TRUE(message.has_header());
+  }
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(GetErrorDetail(FromGrpcStatus(status)).field, "data_type");
+  Encode(Request(70, v1::DATA_TYPE_BF16), &status);
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  grpc::ClientContext context;
+  auto reader = stub_->EncodeAudio(&context, AudioRequest(v1::DATA_TYPE_F16));
+  v1::EncodeAudioResponse message;
+  while (reader->Read(&message)) EXPECT_TRUE(message.has_header());
+  EXPECT_EQ(GetErrorDetail(FromGrpcStatus(reader->Finish())).field, "data_type");
+  EXPECT_EQ(encoder_.segments_made, 1);
 }
 
 TEST_F(EncoderService, SoundsHaveHeaderOnlyAndTheSameErrors) {
