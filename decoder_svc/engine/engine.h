@@ -6,42 +6,19 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "common/gguf/file.h"
-#include "common/time/steady.h"
+#include "decoder_svc/engine/engine_options.h"
 #include "decoder_svc/engine/request.h"
-#include "kernels/backend_options.h"
 #include "kernels/footprint.h"
 
 namespace softsplice {
-
-struct EngineOptions {
-  BackendOptions backend;
-  int context_length = 8192;  // positions one sequence may hold; at most the model's own
-  std::optional<int> chunk;   // prompt rows read in one step, at most; none: see ChunkOn
-  // How much longer a step may take for the prompts' sake when somebody waits for the next token.
-  absl::Duration stall_target = absl::Milliseconds(300);
-  bool kv_f32 = false;  // keep keys and values in float32 instead of float16
-  int max_queue = 64;   // places in the queue; one more is refused
-  absl::Duration max_wait = absl::Seconds(120);  // expected; whoever would wait longer is refused
-  int max_sequences = 8;                         // read or written at once
-  uint64_t kv_memory = 0;                        // bytes for keys and values; 0: see RunnerOptions
-  absl::Duration max_hold = absl::Seconds(30);   // that a sink may be without room, each time
-  std::function<absl::Duration()> clock = SteadyNow;  // of all these times; thread-safe
-
-  // With a backend of this name: a GPU takes more rows to be busy.
-  int ChunkOn(absl::string_view name) const {
-    return chunk.value_or(name == "cuda" ? 2048 : 512);
-  }
-};
 
 // What the tokenizer says about single tokens.
 struct SpecialTokens {

@@ -1,0 +1,33 @@
+// What an engine is told at its start.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "common/time/steady.h"
+#include "kernels/backend_options.h"
+
+namespace softsplice {
+
+struct EngineOptions {
+  BackendOptions backend;
+  int context_length = 8192;  // positions one sequence may hold; at most the model's own
+  std::optional<int> chunk;   // prompt rows read in one step, at most; none: see ChunkOn
+  // How much longer a step may take for the prompts' sake when somebody waits for the next token.
+  absl::Duration stall_target = absl::Milliseconds(300);
+  bool kv_f32 = false;  // keep keys and values in float32 instead of float16
+  int max_queue = 64;   // places in the queue; one more is refused
+  absl::Duration max_wait = absl::Seconds(120);  // expected; whoever would wait longer is refused
+  int max_sequences = 8;                         // read or written at once
+  uint64_t kv_memory = 0;                        // bytes for keys and values; 0: see RunnerOptions
+  absl::Duration max_hold = absl::Seconds(30);   // that a sink may be without room, each time
+  std::function<absl::Duration()> clock = SteadyNow;  // of all these times; thread-safe
+
+  // With a backend of this name: a GPU takes more rows to be busy.
+  int ChunkOn(absl::string_view name) const { return chunk.value_or(name == "cuda" ? 2048 : 512); }
+};
+
+}  // namespace softsplice
