@@ -78,9 +78,9 @@ class DecodeBlock {
   }
 
   __device__ void Run() {
-    LoadQuery();
-    __syncthreads();  // for all threads; and nobody is at the item before any more
+    __syncthreads();  // the keys are found; and nobody is at the item before any more
     for (int step = 0; step < Shape::kStages - 1; ++step) Copy(step);
+    LoadQuery();  // for all threads once the first step is there
     float scores[Shape::kKeyTiles][4] = {};
     AddScores(scores);
     float tops[2];
