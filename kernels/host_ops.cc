@@ -62,6 +62,7 @@ void TableRow(const Weight& table, int row, float* dst) {
 void CopyMat(Mat dst, Mat src) {
   const size_t size = SizeOf(src.type);
   const size_t bytes = static_cast<size_t>(src.cols) * size;
+  if (bytes == 0) return;  // there may be no memory either
   for (int r = 0; r < src.rows; ++r) {
     std::memcpy(dst.Rows(r, 1).data, src.Rows(r, 1).data, bytes);
   }
