@@ -173,7 +173,9 @@ def demo(run):
         run.background([run.program("softsplice-encoder"), *encoder]) as check_encoder,
         run.background([run.program("softsplice-decoder"), *decoder]) as check_decoder,
     ):
-        while run.try_call([softsplice, "info", "--server", sockets["decoder"], "--encoder", sockets["encoder"]])[1] != 0:
+        info = [softsplice, "info", "--json", "--server", sockets["decoder"], "--encoder", sockets["encoder"]]
+        # The decoder may have looked for the encoder before it was there: it looks again a second later.
+        while "ENCODER_STATE_HEALTHY" not in run.try_call(info)[0]:
             check_encoder()
             check_decoder()
             time.sleep(0.2)
