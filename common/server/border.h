@@ -23,6 +23,7 @@ struct BorderOptions {
   uint64_t max_bytes = 1 << 30;
   absl::Duration upload_limit = absl::Minutes(1);  // from a call's headers to its whole request
   absl::Duration read_limit = absl::Seconds(30);   // for a client to read one message
+  absl::Duration call_limit = absl::Hours(1);      // of a whole call, whatever deadline it has
 };
 
 // Thread-safe. One for all services of a process; outlives all their calls.

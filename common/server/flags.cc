@@ -37,6 +37,9 @@ void AddLimitFlags(CLI::App& app, ServiceFlags* flags) {
       ->check(CLI::Range(uint64_t{1} << 20, uint64_t{1} << 50))
       ->type_name("BYTES")
       ->capture_default_str();
+  AddSeconds(app, "--max-call-seconds", &flags->border.call_limit,
+             "What a request may take in all, whatever deadline it has; then it ends with what is "
+             "done");
   app.add_option("--max-connections", flags->server.max_connections,
                  "Connections that may be open at once; one more is closed at once")
       ->check(CLI::Range(1, 1 << 20))

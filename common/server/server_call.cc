@@ -29,6 +29,13 @@ absl::Status ClientGone(absl::Duration deadline) {
                    {.reason = reason::kCancelled});
 }
 
+absl::Status TookTooLong(absl::Duration limit) {
+  return MakeError(absl::StatusCode::kDeadlineExceeded,
+                   absl::StrCat("the call took more than ", absl::FormatDuration(limit),
+                                ", the most that the service gives one"),
+                   {.reason = reason::kDeadlineExceeded});
+}
+
 }  // namespace
 
 ServerCall::ServerCall(Call call, const Calls& calls, CallWeight weight)
@@ -75,6 +82,11 @@ void ServerCall::OnNoRequest() {
 
 void ServerCall::OnTick(absl::Duration now) {
   std::unique_lock lock(mutex_);
+  const absl::Duration limit = calls_.border.options().call_limit;
+  if (weight_ == CallWeight::kHeavy && !end_ && call_.elapsed() >= limit) {
+    End(TookTooLong(limit), std::move(lock));
+    return Stop();
+  }
   if (now < limit_at_) return GoOn(std::move(lock));
   limit_at_ = absl::InfiniteDuration();
   if (!has_request_) {

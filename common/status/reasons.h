@@ -91,7 +91,7 @@ inline constexpr Reason kReasons[] = {
      "the encoder's file has no tower for such media"},
     {kCancelled, absl::StatusCode::kCancelled, Retry::kNever, "the client is gone"},
     {kDeadlineExceeded, absl::StatusCode::kDeadlineExceeded, Retry::kNever,
-     "the caller's deadline has passed"},
+     "the caller's deadline has passed, or the service's own for a call"},
     {kClientTooSlow, absl::StatusCode::kResourceExhausted, Retry::kNever,
      "the client did not send, or read, for too long"},
     {kServerBusy, absl::StatusCode::kResourceExhausted, Retry::kLater,

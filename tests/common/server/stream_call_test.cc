@@ -251,6 +251,24 @@ TEST_F(StreamCallTest, AClientThatDoesNotReadIsLeft) {
   reader->Finish();
 }
 
+// With all that there is by then.
+TEST_F(StreamCallTest, ACallWithoutADeadlineEndsAtTheServicesOwn) {
+  script_.messages = 3;
+  script_.ends = false;
+  Start({.call_limit = absl::Milliseconds(200)});
+  grpc::ClientContext context;
+  auto reader = stub_->Watch(&context, {});
+  HealthCheckResponse message;
+  int messages = 0;
+  while (reader->Read(&message)) ++messages;
+  const grpc::Status status = reader->Finish();
+  EXPECT_EQ(messages, 3);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  EXPECT_THAT(status.error_message(), testing::HasSubstr("more than 200ms"));
+  EXPECT_TRUE(script_.WaitFor(&Script::stopped, 1));
+  EXPECT_TRUE(Idle());
+}
+
 TEST_F(StreamCallTest, AClientThatIsGoneStopsTheWork) {
   script_.ends = false;
   Start({});
