@@ -106,6 +106,7 @@ absl::StatusOr<EncodedMedium> Collector::Finish() {
   auto values = UnpackValues(data_, medium.header.data_type());
   if (!values.ok()) return BadAnswer(values.status().message());
   medium.values = std::make_shared<const std::vector<float>>(*std::move(values));
+  medium.name = NameOfRows(medium.header.data_type(), data_);
   return medium;
 }
 

@@ -19,6 +19,7 @@ namespace softsplice {
 struct EncodedMedium {
   v1::SoftTokensHeader header;
   std::shared_ptr<const std::vector<float>> values;  // rows * dim; none if only headers were wanted
+  std::string name;                                  // NameOfRows
   absl::Duration encode;                             // from asking to having all rows
   bool cache_hit = false;
 };

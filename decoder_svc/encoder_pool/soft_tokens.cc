@@ -3,6 +3,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/hash/crc32c.h"
+#include "common/hash/sha256.h"
 #include "common/soft_tokens/values.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
@@ -141,6 +142,11 @@ absl::StatusOr<std::vector<float>> ReadSoftTokens(const v1::SoftTokens& soft_tok
                      {.reason = reason::kBadChecksum, .field = "crc32c"});
   }
   return UnpackValues(soft_tokens.data(), header.data_type());
+}
+
+std::string NameOfRows(v1::DataType type, absl::string_view data) {
+  const Sha256Digest digest = Sha256Of(data);
+  return absl::StrCat(static_cast<int>(type), ":", std::string(digest.begin(), digest.end()));
 }
 
 }  // namespace softsplice

@@ -29,4 +29,8 @@ absl::Status CheckHeader(const v1::SoftTokensHeader& header, const SoftTokensRul
 absl::StatusOr<std::vector<float>> ReadSoftTokens(const v1::SoftTokens& soft_tokens,
                                                   const SoftTokensRules& rules);
 
+// Says all that these rows are: rows of one name have one content, whoever sent them. Made of what
+// came, never of what its sender calls it.
+std::string NameOfRows(v1::DataType type, absl::string_view data);
+
 }  // namespace softsplice

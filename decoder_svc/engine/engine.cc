@@ -1,7 +1,6 @@
 // Loading of an engine; see engine_impl.h for the engine itself.
 #include "decoder_svc/engine/engine.h"
 
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -49,22 +48,18 @@ absl::StatusOr<Footprint> MeasureOn(CountingBackend& counter, const gguf::File& 
                                     const RunnerOptions& options) {
   ASSIGN_OR_RETURN(const auto runner, Runner::Make(file, counter, options));
   const std::vector<int32_t> tokens(static_cast<size_t>(options.max_rows), 0);
-  const std::optional<int> slot = runner->pool().Reserve(1);
-  RETURN_IF_ERROR(
-      runner->Run({{.slot = *slot, .tokens = tokens, .logit_rows = options.max_logit_rows}})
-          .status());
+  RETURN_IF_ERROR(runner->Run({{.tokens = tokens, .logit_rows = options.max_logit_rows}}).status());
   Footprint footprint = counter.footprint();
-  footprint.caches = runner->KvBytesTotal();
+  const KvShape& shape = runner->shape();
+  footprint.caches = runner->KvBytes(shape.full_blocks, shape.sliding_blocks);
   footprint.workspace -= footprint.caches;
   return footprint;
 }
 
 // One real step, so that a model that can't work fails now and not at the first request.
 absl::Status WarmUp(Runner& runner, int32_t token) {
-  const std::optional<int> slot = runner.pool().Reserve(1);
   const absl::StatusOr<absl::Span<const RowLogits>> logits =
-      runner.Run({{.slot = *slot, .tokens = absl::MakeConstSpan(&token, 1), .logit_rows = 1}});
-  runner.pool().Release(*slot);
+      runner.Run({{.tokens = absl::MakeConstSpan(&token, 1), .logit_rows = 1}});
   RETURN_IF_ERROR(logits.status());
   return Sampler({.temperature = 0}, {}, {}, 0).Sample(logits->front()).status();
 }

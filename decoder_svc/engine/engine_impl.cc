@@ -34,13 +34,15 @@ EngineImpl::EngineImpl(std::unique_ptr<Backend> backend, std::unique_ptr<Runner>
       info_(std::move(info)),
       options_(options),
       special_(std::move(special)),
+      kv_(runner_->shape()),
       last_step_(absl::ToInt64Nanoseconds(Now())) {
   running_.reserve(options.max_sequences);
   able_.reserve(options.max_sequences);
   turns_.reserve(options.max_sequences);
   work_.reserve(options.max_sequences);
   parts_.reserve(options.max_sequences);
-  load_.kv_bytes_total = runner_->KvBytesTotal();
+  const KvShape& shape = kv_.shape();
+  load_.kv_bytes_total = runner_->KvBytes(shape.full_blocks, shape.sliding_blocks);
 }
 
 EngineImpl::~EngineImpl() { Shutdown(); }
@@ -128,7 +130,7 @@ absl::StatusOr<Engine::Handle> EngineImpl::Submit(Place place, EngineRequest req
 }
 
 std::unique_ptr<Sequence> EngineImpl::MakeSequence(Priority priority, EngineRequest request,
-                                                   std::shared_ptr<TokenSink> sink) const {
+                                                   std::shared_ptr<TokenSink> sink) {
   std::vector<int32_t> tokens = std::move(request.prompt.tokens);
   for (const SoftRun& run : request.prompt.soft) {
     std::fill_n(tokens.begin() + run.first, run.rows, special_.pad);
@@ -145,7 +147,23 @@ std::unique_ptr<Sequence> EngineImpl::MakeSequence(Priority priority, EngineRequ
                                                       .give_up = give_up});
   sequence->prompt_tokens = static_cast<int>(sequence->tokens.size());
   sequence->tokens.reserve(MostPositions(*sequence) + 1);
+  sequence->contents = ContentsOf(*sequence);
   return sequence;
+}
+
+std::vector<Content> EngineImpl::ContentsOf(const Sequence& sequence) {
+  std::vector<Content> contents(sequence.tokens.size());
+  absl::c_transform(sequence.tokens, contents.begin(), ContentOfToken);
+  std::shared_ptr<const std::vector<float>> values;  // of the last run
+  uint64_t number = 0;
+  for (const SoftRun& run : sequence.request.prompt.soft) {
+    if (values == nullptr || run.values != values) number = names_.NumberOf(run.name);
+    values = run.values;
+    for (int i = 0; i < run.rows; ++i) {
+      contents[run.first + i] = ContentOfRow(number, run.first_row + i);
+    }
+  }
+  return contents;
 }
 
 // A placeholder that stands in a prompt or is sampled as a plain token reads as the pad token

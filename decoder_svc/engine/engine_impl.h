@@ -43,10 +43,13 @@ class EngineImpl final : public Engine {
   void Shutdown() override;
 
  private:
+  using Queue = std::deque<std::unique_ptr<Sequence>>;
+
   void GiveBack(Priority priority) override;
 
   std::unique_ptr<Sequence> MakeSequence(Priority priority, EngineRequest request,
-                                         std::shared_ptr<TokenSink> sink) const;
+                                         std::shared_ptr<TokenSink> sink);
+  std::vector<Content> ContentsOf(const Sequence& sequence);
   int32_t InputId(int32_t token) const;
   int MostPositions(const Sequence& sequence) const;
   absl::Duration Now() const { return options_.clock(); }
@@ -56,6 +59,9 @@ class EngineImpl final : public Engine {
   Pace::Work Left(const Sequence& sequence) const;
   absl::Duration ExpectedWait(Priority priority) const;
   void Wake();
+  Queue::iterator NextOfQueue();     // who is to be admitted next; its end: nobody
+  bool Follows(Sequence& sequence);  // it waits for another one that reads what it would read
+  void CountKv();
   // Whose turn comes first: that of the least; of equals, the oldest one's.
   std::pair<bool, int64_t> Rank(const Sequence& sequence) const;
 
@@ -85,8 +91,10 @@ class EngineImpl final : public Engine {
   const ModelInfo info_;
   const EngineOptions options_;
   const SpecialTokens special_;
+  ContentNames names_;
 
   // The engine thread's own.
+  KvManager kv_;
   std::vector<std::unique_ptr<Sequence>> running_;  // oldest first
   std::vector<Sequence*> able_;                     // that are not held
   std::vector<Turn> turns_;                         // theirs
@@ -99,9 +107,9 @@ class EngineImpl final : public Engine {
   std::atomic<int64_t> last_step_;  // nanoseconds of the steady clock
   mutable std::mutex mutex_;        // guards all that follows, but for the thread
   std::condition_variable wake_;
-  bool news_ = false;                            // since the round began
-  std::deque<std::unique_ptr<Sequence>> queue_;  // oldest first
-  FairShare shares_;                             // of those that wait or run
+  bool news_ = false;  // since the round began
+  Queue queue_;        // oldest first
+  FairShare shares_;   // of those that wait or run
   absl::flat_hash_set<Handle> live_;
   absl::flat_hash_set<Handle> cancelled_;  // of those alive
   Handle next_handle_ = 1;

@@ -125,30 +125,69 @@ void EngineImpl::EndUnwanted() {
   Sweep();
 }
 
-// A request that does not fit yet holds back those after it. Batch requests leave one sequence of
-// several to normal ones.
+// A request that does not fit yet holds back those after it, unless it waits for what another one
+// reads. Batch requests leave one sequence of several to normal ones.
 void EngineImpl::Admit() {
-  const std::lock_guard lock(mutex_);
-  while (!queue_.empty()) {
-    const auto next = absl::c_min_element(
-        queue_, [&](const auto& a, const auto& b) { return Rank(*a) < Rank(*b); });
-    Sequence& sequence = **next;
-    const bool batch = sequence.priority == Priority::kBatch;
-    if (batch && batch_running_ > 0 && batch_running_ + 1 >= options_.max_sequences) break;
-    const std::optional<int> slot = runner_->pool().Reserve(MostPositions(sequence));
-    if (!slot) break;
-    ++load_.running;
-    if (batch) ++batch_running_;
-    sequence.slot = *slot;
-    sequence.admitted = Now();
-    sequence.timings.queued = sequence.admitted - sequence.submitted;
-    running_.push_back(std::move(*next));
-    queue_.erase(next);
+  std::vector<BlockCopy> copies;
+  const size_t before = running_.size();
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto next = NextOfQueue(); next != queue_.end(); next = NextOfQueue()) {
+      Sequence& sequence = **next;
+      const bool batch = sequence.priority == Priority::kBatch;
+      if (batch && batch_running_ > 0 && batch_running_ + 1 >= options_.max_sequences) break;
+      sequence.kv = kv_.Admit(sequence.kv_request(MostPositions(sequence)), copies);
+      if (!sequence.kv) break;
+      ++load_.running;
+      if (batch) ++batch_running_;
+      sequence.read = sequence.kv->cached;
+      sequence.admitted = Now();
+      sequence.timings.queued = sequence.admitted - sequence.submitted;
+      running_.push_back(std::move(*next));
+      queue_.erase(next);
+    }
+    load_.queued = static_cast<int>(queue_.size());
+    CountKv();
+    running_left_ = {};
+    for (const auto& sequence : running_) running_left_ += Left(*sequence);
   }
-  load_.queued = static_cast<int>(queue_.size());
-  load_.kv_bytes_used = runner_->KvBytesUsed();
-  running_left_ = {};
-  for (const auto& sequence : running_) running_left_ += Left(*sequence);
+  runner_->Copy(copies);
+  for (size_t i = before; i < running_.size(); ++i) {
+    running_[i]->sink->OnAdmitted(running_[i]->kv->cached);
+  }
+}
+
+EngineImpl::Queue::iterator EngineImpl::NextOfQueue() {
+  auto next = queue_.end();
+  for (auto it = queue_.begin(); it != queue_.end(); ++it) {
+    if (Follows(**it)) continue;
+    if (next == queue_.end() || Rank(**it) < Rank(**next)) next = it;
+  }
+  return next;
+}
+
+// Of prompts that begin alike and come together one is read, and the others go on from there.
+bool EngineImpl::Follows(Sequence& sequence) {
+  const auto contents = absl::MakeConstSpan(sequence.contents).first(sequence.prompt_tokens - 1);
+  for (const auto& other : running_) {
+    if (!other->reads_prompt() || other->priority > sequence.priority || !other->kv->shared ||
+        !sequence.request.share_cache || other->kv->scope != sequence.request.cache_scope) {
+      continue;
+    }
+    if (sequence.leader == other->handle) {
+      if (other->read < sequence.leader_reads) return true;
+      continue;
+    }
+    const auto parts = absl::c_mismatch(contents, other->contents).first;
+    const int alike = static_cast<int>(parts - contents.begin());
+    const int cached = kv_.Cached(sequence.kv_request(0));
+    if (other->read >= alike || alike - cached < kv_.shape().block_rows) continue;
+    kv_.AddDeparture(*other->kv, alike);
+    sequence.leader = other->handle;
+    sequence.leader_reads = alike;
+    return true;
+  }
+  return false;
 }
 
 bool EngineImpl::Step() {
@@ -204,12 +243,14 @@ void EngineImpl::Plan() {
     Sequence& s = *able_[i];
     if (rows == 0) continue;
     work_.push_back(&s);
-    parts_.push_back({.slot = s.slot,
+    kv_.Extend(*s.kv, s.read, rows);
+    parts_.push_back({.slot = s.kv->slot,
                       .first = s.read,
                       .tokens = absl::MakeConstSpan(s.tokens).subspan(s.read, rows),
                       .soft = s.request.prompt.soft,
                       .logit_rows = rows == s.unread() ? 1 : 0,
-                      .all_logits = s.sampler.needs_all()});
+                      .all_logits = s.sampler.needs_all(),
+                      .blocks = &s.kv->blocks});
   }
 }
 
@@ -263,8 +304,12 @@ void EngineImpl::Advance(Sequence& sequence, int rows) {
                    rows * (reads_prompt ? FairShare::kPromptRow : FairShare::kWrittenRow));
   }
   sequence.read += rows;
+  kv_.Commit(*sequence.kv, sequence.contents_read(), rows);
   if (!reads_prompt) return;
-  if (sequence.unread() == 0) sequence.timings.prefill = Now() - sequence.admitted;
+  if (sequence.unread() == 0) {
+    kv_.EndTurn(*sequence.kv, sequence.contents_read());
+    sequence.timings.prefill = Now() - sequence.admitted;
+  }
   sequence.sink->OnPrefill(sequence.read, sequence.prompt_tokens);
 }
 
@@ -285,6 +330,7 @@ void EngineImpl::Pick(Sequence& sequence, const RowLogits& logits) {
     return Finish(sequence, EngineFinish::kStopToken, token);
   }
   sequence.tokens.push_back(InputId(token));
+  sequence.contents.push_back(ContentOfToken(sequence.tokens.back()));
   if (!sequence.sink->OnToken(*sampled)) return Finish(sequence, EngineFinish::kSink);
   if (sequence.completion_tokens() == sequence.request.max_tokens) {
     return Finish(sequence, EngineFinish::kMaxTokens);
@@ -294,8 +340,10 @@ void EngineImpl::Pick(Sequence& sequence, const RowLogits& logits) {
 
 void EngineImpl::Finish(Sequence& sequence, EngineFinish finish, int32_t stop_token) {
   sequence.timings.total = Now() - sequence.submitted;
+  kv_.EndTurn(*sequence.kv, sequence.contents_read());
   End(sequence, EngineResult{.finish = finish,
                              .stop_token = stop_token,
+                             .cached_tokens = sequence.kv->cached,
                              .completion_tokens = sequence.completion_tokens(),
                              .timings = sequence.timings});
 }
@@ -306,18 +354,22 @@ void EngineImpl::End(Sequence& sequence, absl::StatusOr<EngineResult> result) {
   {
     const std::lock_guard lock(mutex_);
     shares_.Leave(sequence.request.client);
-    if (sequence.slot >= 0) {
-      runner_->pool().Release(sequence.slot);
+    if (sequence.kv) {
+      kv_.Release(*sequence.kv);
       --load_.running;
       if (sequence.priority == Priority::kBatch) --batch_running_;
       if (sequence.held_since) --load_.held;
-      load_.kv_bytes_used = runner_->KvBytesUsed();
-      pace_.OnEnd(sequence.prompt_tokens, sequence.completion_tokens());
+      CountKv();
+      pace_.OnEnd(sequence.prompt_tokens - sequence.kv->cached, sequence.completion_tokens());
     }
     live_.erase(sequence.handle);
     cancelled_.erase(sequence.handle);
   }
   std::exchange(sequence.sink, nullptr)->OnDone(std::move(result));
+}
+
+void EngineImpl::CountKv() {
+  load_.kv_bytes_used = runner_->KvBytes(kv_.full_used(), kv_.sliding_used());
 }
 
 void EngineImpl::Sweep() {

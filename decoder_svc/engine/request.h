@@ -32,6 +32,7 @@ struct SoftRun {
   int rows = 0;
   std::shared_ptr<const std::vector<float>> values;
   int first_row = 0;  // of `values`, which may hold the rows of several runs
+  std::string name;   // says all that `values` depends on; empty: nobody else's equal them
 };
 
 // A prompt as the trunk reads it. Soft runs are in order and do not overlap; `tokens` at their
@@ -69,6 +70,7 @@ struct EngineTimings {
 struct EngineResult {
   EngineFinish finish = EngineFinish::kStopToken;
   int32_t stop_token = -1;  // with kStopToken
+  int cached_tokens = 0;    // of the prompt, that were not read
   int completion_tokens = 0;
   EngineTimings timings;
 };
@@ -77,6 +79,8 @@ struct EngineResult {
 class TokenSink {
  public:
   virtual ~TokenSink() = default;
+  // Its turn has come; so many of its prompt tokens are in a cache and need not be read.
+  virtual void OnAdmitted(int /*cached*/) {}
   // Prompt tokens read so far.
   virtual void OnPrefill(int /*read*/, int /*total*/) {}
   // Whether there is room for more tokens; asked again and again while the answer is written. As
@@ -94,6 +98,9 @@ enum class Priority : uint8_t { kNormal, kBatch };
 
 struct EngineRequest {
   std::string client;  // whose share of the engine it takes
+  // What is read is shared with requests of the same scope, unless it is not to be shared at all.
+  std::string cache_scope;
+  bool share_cache = true;
   Prompt prompt;
   SamplingOptions sampling;
   int max_tokens = 0;  // 0: until the model stops or the context is full

@@ -2,6 +2,7 @@
 #include "decoder_svc/engine/runner.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
@@ -12,6 +13,10 @@ namespace softsplice {
 namespace {
 
 constexpr uint64_t kDefaultKvMemory = uint64_t{2} << 30;
+// Windows that are kept for prompts to come, each as large as it can be.
+constexpr int kLeastWindows = 16;
+// Positions are counted in an int.
+constexpr int kMostBlocks = 1 << 22;
 
 // Rows [first, first + rows) of `run` that lie in the part; rows <= 0: none.
 struct Overlap {
@@ -27,36 +32,46 @@ Overlap OverlapOf(const SoftRun& run, const StepPart& part) {
 
 DType KvType(const RunnerOptions& options) { return options.kv_f32 ? DType::kF32 : DType::kF16; }
 
+// What keys and values of a model take.
 struct BlockBytes {
-  BlockBytes(const Gemma4& model, const RunnerOptions& options, const KvPool::Shape& shape)
-      : full(shape.block_rows * model.CacheBytesPerRow(false, KvType(options))),
-        ring(shape.ring_blocks * shape.block_rows * model.CacheBytesPerRow(true, KvType(options))) {
+  BlockBytes(const Gemma4& model, const RunnerOptions& options, int block_rows)
+      : full(block_rows * model.CacheBytesPerRow(false, KvType(options))),
+        sliding(block_rows * model.CacheBytesPerRow(true, KvType(options))) {}
+  uint64_t Of(int full_blocks, int sliding_blocks) const {
+    return full_blocks * full + sliding_blocks * sliding;
   }
-  uint64_t full;  // of one block of all full layers
-  uint64_t ring;  // of all blocks of one slot's sliding layers
+  uint64_t full, sliding;  // a block
 };
 
-// The windows of all sequences, and as many full blocks as memory holds then.
-absl::StatusOr<KvPool::Shape> FitShape(const Gemma4& model, const RunnerOptions& options) {
-  KvPool::Shape shape = KvPool::ShapeFor(options.max_sequences, options.context_length,
-                                         model.config().window, options.chunk);
-  const BlockBytes bytes(model, options, shape);
-  const uint64_t rings = shape.slots * bytes.ring;
-  const uint64_t least = rings + shape.blocks_per_slot * bytes.full;
+// How many blocks of `bytes` memory holds, `most` at most.
+int Fit(uint64_t memory, uint64_t bytes, int most) {
+  return bytes == 0 ? most : static_cast<int>(std::min<uint64_t>(memory / bytes, most));
+}
+
+// The least, then windows of resume points from up to half of what is left, then full blocks.
+absl::StatusOr<KvShape> FitShape(const Gemma4& model, const RunnerOptions& options) {
+  const int sequences = options.max_sequences;
+  KvShape shape =
+      KvShape::Least(sequences, options.context_length, model.config().window, options.chunk);
+  const BlockBytes bytes(model, options, shape.block_rows);
+  const uint64_t least = bytes.Of(shape.full_blocks, shape.sliding_blocks);
   const uint64_t memory =
       options.kv_memory == 0 ? std::max(kDefaultKvMemory, least) : options.kv_memory;
   if (memory < least) {
     return InvalidField(
         "kv_memory",
         absl::StrCat("keys and values of a context of ", options.context_length, " tokens, and of ",
-                     options.max_sequences, " sequences at once, need at least ", least,
-                     " bytes; there are ", memory,
-                     ": raise --kv-memory, or lower --context or --max-sequences"));
+                     sequences, " sequences at once, need at least ", least, " bytes; there are ",
+                     memory, ": raise --kv-memory, or lower --context or --max-sequences"));
   }
-  if (bytes.full > 0) {
-    shape.full_blocks =
-        static_cast<int>(std::min<uint64_t>(shape.full_blocks, (memory - rings) / bytes.full));
-  }
+  uint64_t left = memory - least;
+  // Points that are near each other share blocks: their number is bounded by these alone.
+  shape.resume_points =
+      Fit(left / 2, bytes.sliding, std::max(kLeastWindows, 2 * sequences) * shape.BlocksOfWindow());
+  shape.sliding_blocks += shape.resume_points;
+  left -= shape.resume_points * bytes.sliding;
+  const int most = options.kv_memory == 0 ? sequences * shape.full_per_slot : kMostBlocks;
+  shape.full_blocks += Fit(left, bytes.full, most - shape.full_blocks);
   return shape;
 }
 
@@ -65,24 +80,23 @@ absl::StatusOr<KvPool::Shape> FitShape(const Gemma4& model, const RunnerOptions&
 absl::StatusOr<std::unique_ptr<Runner>> Runner::Make(const gguf::File& file, Backend& backend,
                                                      const RunnerOptions& options) {
   ASSIGN_OR_RETURN(auto model, Gemma4::Load(file, backend));
-  ASSIGN_OR_RETURN(const KvPool::Shape shape, FitShape(*model, options));
+  ASSIGN_OR_RETURN(const KvShape shape, FitShape(*model, options));
   std::unique_ptr<Runner> runner(new Runner(backend, std::move(model), options, shape));
   RETURN_IF_ERROR(runner->Allocate());
   return runner;
 }
 
 Runner::Runner(Backend& backend, std::unique_ptr<Gemma4> model, const RunnerOptions& options,
-               const KvPool::Shape& shape)
-    : backend_(backend), model_(std::move(model)), options_(options), pool_(shape) {}
+               const KvShape& shape)
+    : backend_(backend), model_(std::move(model)), options_(options), shape_(shape) {}
 
-Runner::Pages::Pages(Arena& arena, const KvPool::Shape& shape) {
-  const auto of = [&](int blocks_per_slot) -> KvPages {
-    return {arena.New(shape.slots, blocks_per_slot, DType::kI32),
-            arena.New(shape.slots, 1, DType::kI32), shape.block_rows};
-  };
-  full = of(shape.blocks_per_slot);
-  sliding = of(shape.ring_blocks);
-}
+Runner::Pages::Pages(Arena& arena, const KvShape& shape)
+    : tables(arena.New(shape.slots, shape.full_per_slot + shape.sliding_per_slot, DType::kI32)),
+      full{tables.Cols(0, shape.full_per_slot), arena.New(shape.slots, 1, DType::kI32),
+           shape.block_rows},
+      sliding{tables.Cols(shape.full_per_slot, shape.sliding_per_slot),
+              arena.New(shape.slots, 1, DType::kI32), shape.block_rows},
+      rows_of_block(arena.New(shape.block_rows, 1, DType::kI32)) {}
 
 Runner::Top::Top(Arena& arena, int rows, int vocabulary)
     : ids(arena.New(rows, std::min(vocabulary, kMostTopLogits), DType::kI32)),
@@ -90,12 +104,11 @@ Runner::Top::Top(Arena& arena, int rows, int vocabulary)
       stats(arena.New(rows, 2)) {}
 
 absl::Status Runner::Allocate() {
-  const KvPool::Shape& shape = pool_.shape();
   const int rows = options_.max_rows, tail = options_.max_logit_rows;
   const int vocabulary = model_->config().vocab, dim = model_->config().dim;
-  ASSIGN_OR_RETURN(cache_, model_->AllocateCache(backend_, shape.full_blocks * shape.block_rows,
-                                                 shape.slots * shape.ring_blocks * shape.block_rows,
-                                                 KvType(options_)));
+  ASSIGN_OR_RETURN(
+      cache_, model_->AllocateCache(backend_, shape_.full_blocks * shape_.block_rows,
+                                    shape_.sliding_blocks * shape_.block_rows, KvType(options_)));
   const auto allocate = [&](size_t bytes) -> absl::StatusOr<void*> {
     ASSIGN_OR_RETURN(auto memory, backend_.Allocate(bytes));
     memory_.push_back(std::move(memory));
@@ -105,22 +118,43 @@ absl::Status Runner::Allocate() {
   soft_ = {soft, rows, dim, dim};
   ASSIGN_OR_RETURN(workspace_, allocate(model_->WorkspaceBytes(backend_, rows, tail)));
 
-  Arena indices(nullptr), pages(nullptr), top(nullptr);
+  Arena indices(nullptr), top(nullptr);
   for (int i = 0; i < 4; ++i) indices.New(rows, 1, DType::kI32);
   for (int i = 0; i < 3; ++i) indices.New(tail, 1, DType::kI32);
-  Pages(pages, shape);
   Top(top, tail, vocabulary);
   RETURN_IF_ERROR(indices_.Allocate(backend_, indices.Peak()));
-  RETURN_IF_ERROR(pages_.Allocate(backend_, pages.Peak()));
   RETURN_IF_ERROR(top_.Allocate(backend_, top.Peak()));
   ASSIGN_OR_RETURN(
       logits_, backend_.AllocateStaging(static_cast<size_t>(tail) * vocabulary * sizeof(float)));
+  return AllocatePages();
+}
+
+absl::Status Runner::AllocatePages() {
+  Arena arena(nullptr);
+  Pages(arena, shape_);
+  RETURN_IF_ERROR(pages_.Allocate(backend_, arena.Peak()));
+  const Pages pages = PagesOnDevice();
+  for (int slot = 0; slot < shape_.slots; ++slot) {
+    *pages_.Host<int32_t>(pages.full.blocks, slot) = shape_.full_per_slot;
+    *pages_.Host<int32_t>(pages.sliding.blocks, slot) = shape_.sliding_per_slot;
+  }
+  int32_t* const rows = pages_.Host<int32_t>(pages.rows_of_block);
+  std::iota(rows, rows + shape_.block_rows, 0);
+  pages_.Upload(backend_, arena.Peak());
+  versions_.resize(shape_.slots);
   return absl::OkStatus();
 }
 
-uint64_t Runner::KvBytes(int full_blocks, int slots) const {
-  const BlockBytes bytes(*model_, options_, pool_.shape());
-  return full_blocks * bytes.full + slots * bytes.ring;
+uint64_t Runner::KvBytes(int full, int sliding) const {
+  return BlockBytes(*model_, options_, shape_.block_rows).Of(full, sliding);
+}
+
+void Runner::Copy(absl::Span<const BlockCopy> copies) {
+  const Mat rows = PagesOnDevice().rows_of_block;
+  for (const BlockCopy& copy : copies) {
+    model_->CopyRows(backend_, cache_, copy.sliding, copy.from * shape_.block_rows,
+                     copy.to * shape_.block_rows, rows);
+  }
 }
 
 absl::StatusOr<absl::Span<const RowLogits>> Runner::Run(absl::Span<const StepPart> parts,
@@ -196,27 +230,27 @@ int Runner::UploadSoft(absl::Span<const StepPart> parts) {
   return sent;
 }
 
-// They go only when a slot was given out since they last did.
-Runner::Pages Runner::UploadPages() {
+Runner::Pages Runner::PagesOnDevice() const {
   Arena arena(pages_.device());
-  const Pages pages(arena, pool_.shape());
-  if (pages_sent_ == pool_.changes()) return pages;
-  const auto place = [&](const KvPages& of, int slot, absl::Span<const int32_t> blocks) {
-    std::copy(blocks.begin(), blocks.end(), pages_.Host<int32_t>(of.table, slot));
-    *pages_.Host<int32_t>(of.blocks, slot) = static_cast<int32_t>(blocks.size());
-  };
-  for (int slot = 0; slot < pool_.shape().slots; ++slot) {
-    place(pages.full, slot, pool_.FullBlocks(slot));
-    place(pages.sliding, slot, pool_.RingBlocks(slot));
+  return Pages(arena, shape_);
+}
+
+void Runner::UploadPages(absl::Span<const StepPart> parts) {
+  const Pages pages = PagesOnDevice();
+  for (const StepPart& part : parts) {
+    if (part.blocks == nullptr || versions_[part.slot] == part.blocks->version) continue;
+    int32_t* row = pages_.Host<int32_t>(pages.tables, part.slot);
+    absl::c_copy(part.blocks->full, row);
+    absl::c_copy(part.blocks->sliding, row + shape_.full_per_slot);
+    backend_.Upload(pages.tables.Rows(part.slot, 1), row);
+    versions_[part.slot] = part.blocks->version;
   }
-  pages_.Upload(backend_, arena.Peak());
-  pages_sent_ = pool_.changes();
-  return pages;
 }
 
 Step Runner::Upload(absl::Span<const StepPart> parts) {
   const int soft_rows = UploadSoft(parts);
-  const Pages pages = UploadPages();
+  UploadPages(parts);
+  const Pages pages = PagesOnDevice();
   Arena arena(indices_.device());
   const auto place = [&](const std::vector<int32_t>& values) {
     const Mat mat = arena.New(static_cast<int>(values.size()), 1, DType::kI32);

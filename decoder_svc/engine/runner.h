@@ -1,5 +1,5 @@
 // Runs the model: builds the ragged batch of a step on the host, uploads it, runs the forward pass,
-// downloads the logits. Owns the caches, their blocks and all buffers.
+// downloads the logits. Owns the caches and all buffers; who has which block is for others to know.
 #pragma once
 
 #include <cstdint>
@@ -8,10 +8,10 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "decoder_svc/engine/kv_pool.h"
 #include "decoder_svc/engine/mirror.h"
 #include "decoder_svc/engine/request.h"
 #include "decoder_svc/engine/row_logits.h"
+#include "decoder_svc/kv/kv_manager.h"
 #include "decoder_svc/model/gemma4.h"
 #include "kernels/arena.h"
 
@@ -21,10 +21,11 @@ namespace softsplice {
 struct StepPart {
   int slot = 0;
   int first = 0;
-  absl::Span<const int32_t> tokens;  // one per row; the pad token at soft positions
-  absl::Span<const SoftRun> soft;    // by position in the sequence; those outside are left out
-  int logit_rows = 0;                // how many of the last rows need logits
-  bool all_logits = false;           // of each of them, not only what is known of the best
+  absl::Span<const int32_t> tokens;    // one per row; the pad token at soft positions
+  absl::Span<const SoftRun> soft;      // by position in the sequence; those outside are left out
+  int logit_rows = 0;                  // how many of the last rows need logits
+  bool all_logits = false;             // of each of them, not only what is known of the best
+  const BlockTable* blocks = nullptr;  // of the slot; null: as they were
 };
 
 struct RunnerOptions {
@@ -33,8 +34,8 @@ struct RunnerOptions {
   int max_sequences = 1;  // slots
   int max_rows = 0;       // of a step
   int max_logit_rows = 1;
-  // Bytes for keys and values; what is over a whole context for each sequence is not taken. 0: 2
-  // GiB, or what one sequence of the whole context needs if that is more.
+  // Bytes for keys and values. 0: 2 GiB, or what one sequence of the whole context needs if that is
+  // more, but no more than a whole context for each sequence.
   uint64_t kv_memory = 0;
   bool kv_f32 = false;
 };
@@ -48,10 +49,12 @@ class Runner {
                                                       const RunnerOptions& options);
 
   const Gemma4& model() const { return *model_; }
-  KvPool& pool() { return pool_; }
-  uint64_t KvBytesTotal() const { return KvBytes(pool_.shape().full_blocks, pool_.shape().slots); }
-  uint64_t KvBytesUsed() const { return KvBytes(pool_.full_blocks_used(), pool_.slots_used()); }
+  const KvShape& shape() const { return shape_; }
+  // Of so many blocks.
+  uint64_t KvBytes(int full, int sliding) const;
 
+  // Before the next step, in this order.
+  void Copy(absl::Span<const BlockCopy> copies);
   // What is known of the logits of the rows that asked for some, in order; valid until the next
   // call. Parts have different slots, and together at most max_rows rows and max_logit_rows rows of
   // logits. Errors are the backend's.
@@ -67,8 +70,10 @@ class Runner {
   };
   // The blocks of each slot.
   struct Pages {
-    Pages(Arena& arena, const KvPool::Shape& shape);
+    Pages(Arena& arena, const KvShape& shape);
+    Mat tables;  // a row a slot: those of full layers, then those of sliding ones
     KvPages full, sliding;
+    Mat rows_of_block;  // 0, 1, ...
   };
   // What TopLogits gives of so many rows.
   struct Top {
@@ -77,12 +82,13 @@ class Runner {
   };
 
   Runner(Backend& backend, std::unique_ptr<Gemma4> model, const RunnerOptions& options,
-         const KvPool::Shape& shape);
-  uint64_t KvBytes(int full_blocks, int slots) const;
+         const KvShape& shape);
   absl::Status Allocate();
+  absl::Status AllocatePages();
   void Fill(absl::Span<const StepPart> parts);  // rows_
   int UploadSoft(absl::Span<const StepPart> parts);
-  Pages UploadPages();
+  void UploadPages(absl::Span<const StepPart> parts);
+  Pages PagesOnDevice() const;
   Step Upload(absl::Span<const StepPart> parts);
   // Whether the step is told by its number of rows: each is a sequence's next token.
   bool OnlyWrites(absl::Span<const StepPart> parts) const;
@@ -92,15 +98,15 @@ class Runner {
   Backend& backend_;
   std::unique_ptr<Gemma4> model_;
   RunnerOptions options_;
-  KvPool pool_;
+  const KvShape shape_;
   KvCache cache_;
   std::vector<std::shared_ptr<void>> memory_;
   void* workspace_ = nullptr;
   Mat soft_;
   Rows rows_;
   Mirror indices_, pages_, top_;
-  uint64_t pages_sent_ = 0;       // as pool_ counts changes
-  std::shared_ptr<void> logits_;  // on the host, of the rows that want all
+  std::vector<uint64_t> versions_;  // of the tables on the device, by slot
+  std::shared_ptr<void> logits_;    // on the host, of the rows that want all
   std::vector<RowLogits> row_logits_;
 };
 

@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "decoder_svc/engine/engine.h"
 #include "decoder_svc/engine/sampler.h"
+#include "decoder_svc/kv/kv_manager.h"
 
 namespace softsplice {
 
@@ -21,9 +22,14 @@ struct Sequence {
   Sampler sampler;
   // The prompt as the trunk reads it, then the answer.
   std::vector<int32_t> tokens;
+  std::vector<Content> contents;  // the same, as the caches know it
   int prompt_tokens = 0;
-  int read = 0;   // positions whose keys and values are in the caches
-  int slot = -1;  // of the KV pool, once admitted
+  int read = 0;                  // positions whose keys and values are in the caches
+  std::optional<SequenceKv> kv;  // once admitted
+
+  // While another one reads what both begin with: it waits until so much is read.
+  Engine::Handle leader = 0;
+  int leader_reads = 0;
 
   // On the steady clock.
   absl::Duration submitted;
@@ -34,6 +40,15 @@ struct Sequence {
 
   int unread() const { return static_cast<int>(tokens.size()) - read; }
   bool reads_prompt() const { return read < prompt_tokens; }
+  absl::Span<const Content> contents_read() const {
+    return absl::MakeConstSpan(contents).first(static_cast<size_t>(read));
+  }
+  KvRequest kv_request(int positions) const {
+    return {.scope = request.cache_scope,
+            .shared = request.share_cache,
+            .prompt = absl::MakeConstSpan(contents).first(static_cast<size_t>(prompt_tokens)),
+            .positions = positions};
+  }
   int completion_tokens() const { return static_cast<int>(tokens.size()) - prompt_tokens; }
 };
 

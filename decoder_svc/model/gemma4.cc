@@ -137,6 +137,16 @@ absl::StatusOr<KvCache> Gemma4::AllocateCache(Backend& backend, int full_rows, i
   return cache;
 }
 
+void Gemma4::CopyRows(Backend& backend, const KvCache& cache, bool sliding, int from, int to,
+                      Mat numbers) const {
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    if (layers_[i].kv_source != static_cast<int>(i) || layers_[i].sliding != sliding) continue;
+    for (const Mat& mat : {cache.layers[i].k, cache.layers[i].v}) {
+      backend.GatherRows(mat.Rows(to, numbers.rows), mat.Rows(from, numbers.rows), numbers);
+    }
+  }
+}
+
 size_t Gemma4::CacheBytesPerRow(bool sliding, DType type) const {
   size_t bytes = 0;
   for (size_t i = 0; i < layers_.size(); ++i) {

@@ -56,6 +56,10 @@ class Gemma4 {
   // kind, kF16 or kF32. RESOURCE_EXHAUSTED: memory is short.
   absl::StatusOr<KvCache> AllocateCache(Backend& backend, int full_rows, int sliding_rows,
                                         DType type) const;
+  // Copies rows of the caches of all layers of one kind to others. numbers: kI32, 0, 1, ... as many
+  // as are to be copied.
+  void CopyRows(Backend& backend, const KvCache& cache, bool sliding, int from, int to,
+                Mat numbers) const;
   // What one cached position takes in all full or all sliding layers.
   size_t CacheBytesPerRow(bool sliding, DType type) const;
 

@@ -65,6 +65,7 @@ v1::Finished Answer::Summary(const EngineResult& result, int prompt_tokens) cons
   finished.set_stop_string(stream_.stop_string());
   v1::Usage* usage = finished.mutable_usage();
   usage->set_prompt_tokens(prompt_tokens);
+  usage->set_cached_tokens(result.cached_tokens);
   usage->set_completion_tokens(result.completion_tokens);
   usage->set_thought_tokens(stream_.thought_tokens());
   return finished;

@@ -35,6 +35,7 @@ void Merge(v1::Delta from, v1::Delta* to) {
 class GenerateCall::Sink final : public TokenSink {
  public:
   explicit Sink(std::shared_ptr<GenerateCall> call) : call_(std::move(call)) {}
+  void OnAdmitted(int cached) override { call_->OnAdmitted(cached); }
   void OnPrefill(int read, int total) override { call_->OnPrefill(read, total); }
   bool HasRoom() override { return call_->HasRoom(); }
   bool OnToken(const SampledToken& token) override {
@@ -122,6 +123,12 @@ absl::Status GenerateCall::Submit(const std::vector<EncodedMedium>& media) {
   engine_request_.prompt = BuildPrompt(pieces_, rows, decoder_.tokenizer);
   engine_request_.time_limit = call().time_left();
   prompt_tokens_ = static_cast<int>(engine_request_.prompt.tokens.size());
+  auto run = engine_request_.prompt.soft.begin();
+  for (size_t i = 0; i < rows.size(); ++i) {
+    for (size_t n = 0; n < rows[i].runs.size(); ++n, ++run) {
+      places_.push_back({static_cast<int>(i), run->first, run->rows});
+    }
+  }
   {
     const std::lock_guard lock(mutex_);
     RETURN_IF_ERROR(lease().Grow(bytes));
@@ -162,6 +169,18 @@ void GenerateCall::Begun() {
   begun_ = true;
   progress_.set_stage(v1::STAGE_UNSPECIFIED);
   Working();
+}
+
+void GenerateCall::OnAdmitted(int cached) {
+  const std::lock_guard lock(mutex_);
+  Note({"cached_tokens", cached});
+  if (!started_) return;
+  started_->set_cached_tokens(cached);
+  for (const MediumPlace& place : places_) {
+    const int rows = std::clamp(cached - place.first, 0, place.rows);
+    v1::MediaUse* use = started_->mutable_media(place.medium);
+    use->set_rows_cached(use->rows_cached() + rows);
+  }
 }
 
 void GenerateCall::OnPrefill(int read, int /*total*/) {

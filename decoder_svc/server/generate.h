@@ -26,6 +26,12 @@ class GenerateCall final : public StreamCall<v1::GenerateRequest, v1::GenerateRe
 
  private:
   class Sink;
+  // Where a run of a medium's rows stands in the prompt.
+  struct MediumPlace {
+    int medium = 0;
+    int first = 0;
+    int rows = 0;
+  };
 
   void Begin(const v1::GenerateRequest& request) override;
   bool Next(v1::GenerateResponse* message) override;
@@ -39,6 +45,7 @@ class GenerateCall final : public StreamCall<v1::GenerateRequest, v1::GenerateRe
 
   // The engine's thread. Begun: it has read some of the prompt; call it with mutex_.
   void Begun();
+  void OnAdmitted(int cached);
   void OnPrefill(int read, int total);
   bool HasRoom();
   bool OnToken(const SampledToken& token);
@@ -59,6 +66,7 @@ class GenerateCall final : public StreamCall<v1::GenerateRequest, v1::GenerateRe
   std::vector<PromptPiece> pieces_;
   uint64_t seed_ = 0;
   int prompt_tokens_ = 0;
+  std::vector<MediumPlace> places_;  // of all media
   absl::Duration encode_;
 
   // Under mutex_.

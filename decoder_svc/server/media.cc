@@ -65,7 +65,8 @@ absl::StatusOr<EncodedMedium> MediaBatch::ReadSoft(const v1::SoftTokens& soft_to
       .allow_foreign = context_.allow_foreign_soft_tokens};
   ASSIGN_OR_RETURN(std::vector<float> values, ReadSoftTokens(soft_tokens, rules));
   return EncodedMedium{.header = soft_tokens.header(),
-                       .values = std::make_shared<const std::vector<float>>(std::move(values))};
+                       .values = std::make_shared<const std::vector<float>>(std::move(values)),
+                       .name = NameOfRows(soft_tokens.header().data_type(), soft_tokens.data())};
 }
 
 void MediaBatch::Encode(size_t index) {

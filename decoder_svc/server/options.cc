@@ -15,6 +15,7 @@ namespace {
 
 constexpr int kMaxStops = 16;
 constexpr size_t kMaxStopBytes = 256;
+constexpr size_t kMaxSaltBytes = 256;
 
 uint64_t DrawSeed() {
   absl::BitGen random;
@@ -46,6 +47,12 @@ absl::Status CheckServed(const v1::GenerateRequest& request) {
                         absl::StrCat("this version has no priority ", request.priority()));
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckSalt(const std::string& salt) {
+  if (salt.size() <= kMaxSaltBytes) return absl::OkStatus();
+  return InvalidField("cache_salt", absl::StrCat("cache_salt has ", salt.size(), " bytes; at most ",
+                                                 kMaxSaltBytes, " are taken"));
 }
 
 absl::Status CheckStops(const v1::GenerateRequest& request) {
@@ -96,12 +103,15 @@ absl::StatusOr<EngineRequest> ReadOptions(const v1::GenerateRequest& request,
                                           const DecoderContext& context) {
   RETURN_IF_ERROR(CheckServed(request));
   RETURN_IF_ERROR(CheckStops(request));
+  RETURN_IF_ERROR(CheckSalt(request.cache_salt()));
   const ModelInfo& model = context.engine.info();
   EngineRequest engine_request;
   ASSIGN_OR_RETURN(engine_request.sampling,
                    ReadSampling(request.sampling(), model.vocabulary_size));
   engine_request.max_tokens = ToInt(request.max_tokens());
   engine_request.alternatives = ToInt(request.logprobs());
+  engine_request.cache_scope = request.cache_salt();
+  engine_request.share_cache = !request.no_prefix_cache();
   const std::vector<int32_t> banned = context.tokenizer.BannedTokens();
   // Before any medium is encoded.
   RETURN_IF_ERROR(ValidateOptions(engine_request, {.vocabulary_size = model.vocabulary_size,

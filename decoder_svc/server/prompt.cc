@@ -202,7 +202,7 @@ absl::StatusOr<PromptPlan> PlanPrompt(const v1::Chat* chat, const v1::RawPrompt*
 }
 
 MediumRows RowsOf(const EncodedMedium& medium) {
-  MediumRows rows{.values = medium.values};
+  MediumRows rows{.values = medium.values, .name = medium.name};
   for (const v1::AudioSegment& segment : medium.header.audio().segments()) {
     rows.runs.push_back(static_cast<int>(segment.rows()));
   }
@@ -228,7 +228,7 @@ Prompt BuildPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const Medi
         prompt.tokens.push_back(tokenizer.Find(markers.begin));
       }
       const int position = static_cast<int>(prompt.tokens.size());
-      prompt.soft.push_back({position, rows, medium.values, first_row});
+      prompt.soft.push_back({position, rows, medium.values, first_row, medium.name});
       prompt.tokens.insert(prompt.tokens.end(), rows, tokenizer.pad());
       first_row += rows;
     }

@@ -51,6 +51,7 @@ absl::Status CheckMayFit(const PromptPlan& plan, int context_length);
 struct MediumRows {
   std::vector<int> runs;  // rows of each
   std::shared_ptr<const std::vector<float>> values;
+  std::string name;  // NameOfRows
 };
 MediumRows RowsOf(const EncodedMedium& medium);
 

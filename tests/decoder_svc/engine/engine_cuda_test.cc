@@ -13,6 +13,7 @@
 #include "gtest/gtest.h"
 #include "kernels/backend_factory.h"
 #include "kernels/devices.h"
+#include "tests/decoder_svc/engine/own_blocks.h"
 #include "tests/decoder_svc/engine/sink.h"
 #include "tests/kernels/emulated/emulation.h"
 
@@ -171,9 +172,11 @@ TEST_F(EngineOnDeviceTest, ReplayedStepsGiveTheBitsOfPlainOnes) {
                                        .max_rows = 9,
                                        .max_logit_rows = 2});
     const std::vector<int32_t> prompt = {2, 5, 9, 4, 7, 11, 30, 6};
-    const int a = *runner->pool().Reserve(200);
+    const int a = 0, b = 1;
+    const std::vector<BlockTable> tables = OwnBlocks(runner->shape());
     std::vector<float> all;
-    const auto run = [&](const std::vector<StepPart>& parts) {
+    const auto run = [&](std::vector<StepPart> parts) {
+      for (StepPart& part : parts) part.blocks = &tables[part.slot];
       const auto rows = *runner->Run(parts);
       for (const RowLogits& row : rows) all.insert(all.end(), row.all.begin(), row.all.end());
     };
@@ -185,7 +188,6 @@ TEST_F(EngineOnDeviceTest, ReplayedStepsGiveTheBitsOfPlainOnes) {
               .all_logits = true};
     };
     run({{.slot = a, .tokens = prompt}});
-    const int b = *runner->pool().Reserve(200);  // once the tables have travelled
     run({{.slot = b, .tokens = absl::MakeConstSpan(prompt).subspan(1, 3)}});
     for (int i = 0; i < 5; ++i) {
       run({next(a, 8 + 2 * i), next(b, 3 + i)});

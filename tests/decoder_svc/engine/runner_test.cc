@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/backend_factory.h"
+#include "tests/decoder_svc/engine/own_blocks.h"
 
 namespace softsplice {
 namespace {
@@ -31,6 +32,7 @@ struct Model {
   std::unique_ptr<gguf::File> file;
   std::unique_ptr<Backend> backend;
   std::unique_ptr<Runner> runner;
+  std::vector<BlockTable> tables;
 
   Model(const Setup& setup, int threads, const RunnerOptions& options) {
     file = *gguf::File::Open(absl::StrCat("tests/data/models/", setup.model, ".gguf"));
@@ -39,11 +41,15 @@ struct Model {
     auto made = Runner::Make(*file, *backend, options);
     EXPECT_TRUE(made.ok()) << made.status();
     runner = *std::move(made);
+    tables = OwnBlocks(runner->shape());
   }
 
   // All logits, and that what is known of the best fits them.
   std::vector<float> Run(std::vector<StepPart> parts) {
-    for (StepPart& part : parts) part.all_logits = true;
+    for (StepPart& part : parts) {
+      part.all_logits = true;
+      part.blocks = &tables[part.slot];
+    }
     const auto rows = runner->Run(parts);
     EXPECT_TRUE(rows.ok()) << rows.status();
     std::vector<float> logits;
@@ -99,8 +105,7 @@ TEST_P(RunnerTest, ChunksAndThreadsDoNotMatter) {
     for (int chunk : {900, 299, 128, 32, 7, 1}) {
       Model model(GetParam(), threads,
                   {.context_length = kContext, .chunk = chunk, .max_rows = chunk});
-      const int slot = *model.runner->pool().Reserve(kContext);
-      const std::vector<float> logits = ReadInChunks(model, slot, tokens, chunk);
+      const std::vector<float> logits = ReadInChunks(model, 0, tokens, chunk);
       if (expected.empty()) expected = logits;
       EXPECT_TRUE(SameBits(logits, expected)) << threads << " threads, chunks of " << chunk;
     }
@@ -119,9 +124,7 @@ TEST_P(RunnerTest, CompanyDoesNotMatter) {
                  .max_sequences = 3,
                  .max_rows = 130,
                  .max_logit_rows = 3});
-    std::array<int, 3> slots;
-    for (int& slot : slots) slot = *model.runner->pool().Reserve(300);
-    const auto [a, b, c] = slots;
+    const int a = 0, b = 1, c = 2;
     const SoftRun run{.first = 20,
                       .rows = 30,
                       .values = std::make_shared<const std::vector<float>>(
@@ -164,23 +167,40 @@ INSTANTIATE_TEST_SUITE_P(
       return name;
     });
 
-TEST(RunnerKvTest, CountsWhatIsReserved) {
-  Model model({"tiny-F16", "ref"}, 1,
-              {.context_length = 256, .chunk = 8, .max_sequences = 2, .max_rows = 9});
-  // tiny: 2 full layers of 1 x 64 and 2 sliding ones of 1 x 32 own keys and values.
-  const uint64_t block = 128 * 2 * 2;  // rows, k and v, bytes of F16
-  EXPECT_EQ(model.runner->KvBytesTotal(), 2 * block * (2 * 2 * 64 + 2 * 32));
-  EXPECT_EQ(model.runner->KvBytesUsed(), 0u);
-  const int slot = *model.runner->pool().Reserve(100);
-  EXPECT_EQ(model.runner->KvBytesUsed(), block * (2 * 64 + 2 * 32));
-  model.runner->pool().Release(slot);
-  EXPECT_EQ(model.runner->KvBytesUsed(), 0u);
+// A sequence that begins on another one's blocks, at any position, and goes on in copies of the
+// block that it only uses a part of.
+TEST_P(RunnerTest, SharedBlocksGiveTheSameBits) {
+  const std::vector<int32_t> tokens = Prompt();
+  const auto all = absl::MakeConstSpan(tokens);
+  Model model(GetParam(), 1,
+              {.context_length = kContext, .chunk = 900, .max_sequences = 2, .max_rows = 901});
+  const std::vector<float> expected = ReadInChunks(model, 0, all, 900);
+  const int block_rows = model.runner->shape().block_rows;
+  BlockTable& mine = model.tables[1];
+  const BlockTable own = mine, &others = model.tables[0];
+  for (const int shared : {1, 127, 128, 129, 256, static_cast<int>(all.size()) - 1}) {
+    const int whole = shared / block_rows;
+    const auto share = [&](const std::vector<int32_t>& from, const std::vector<int32_t>& own_blocks,
+                           std::vector<int32_t>& to, bool sliding) {
+      to = own_blocks;
+      std::copy_n(from.begin(), whole, to.begin());
+      if (shared % block_rows > 0) {
+        model.runner->Copy({{.sliding = sliding, .from = from[whole], .to = to[whole]}});
+      }
+    };
+    share(others.full, own.full, mine.full, false);
+    share(others.sliding, own.sliding, mine.sliding, true);
+    mine.version += 100;
+    const std::vector<float> logits =
+        model.Run({{.slot = 1, .first = shared, .tokens = all.subspan(shared), .logit_rows = 1}});
+    EXPECT_TRUE(SameBits(logits, expected)) << "after " << shared << " shared positions";
+  }
 }
 
 TEST(RunnerKvTest, TakesNoMoreMemoryThanIsGiven) {
   const auto file = *gguf::File::Open("tests/data/models/tiny-F16.gguf");
   const auto backend = *MakeBackend({.name = "ref"});
-  const auto total = [&](uint64_t memory) -> absl::StatusOr<uint64_t> {
+  const auto shape = [&](uint64_t memory) -> absl::StatusOr<KvShape> {
     const auto runner = Runner::Make(*file, *backend,
                                      {.context_length = 1024,
                                       .chunk = 8,
@@ -188,15 +208,26 @@ TEST(RunnerKvTest, TakesNoMoreMemoryThanIsGiven) {
                                       .max_rows = 11,
                                       .kv_memory = memory});
     if (!runner.ok()) return runner.status();
-    return (*runner)->KvBytesTotal();
+    const KvShape& made = (*runner)->shape();
+    const uint64_t bytes = (*runner)->KvBytes(made.full_blocks, made.sliding_blocks);
+    EXPECT_TRUE(memory == 0 || bytes <= memory);
+    return made;
   };
-  const uint64_t full = 128 * 2 * 2 * 2 * 64, ring = 128 * 2 * 2 * 2 * 32;  // of a block
-  const uint64_t least = 4 * ring + 8 * full;
-  EXPECT_EQ(*total(0), 4 * ring + 4 * 8 * full) << "all that four contexts need";
-  EXPECT_EQ(*total(uint64_t{1} << 40), 4 * ring + 4 * 8 * full);
-  EXPECT_EQ(*total(least), least);
-  EXPECT_EQ(*total(least + 2 * full - 1), least + full);
-  const absl::Status status = total(least - 1).status();
+  // tiny: 2 full layers of 1 x 64 and 2 sliding ones of 1 x 32 own keys and values, in F16.
+  const uint64_t full = 128 * 2 * 2 * 2 * 64, sliding = 128 * 2 * 2 * 2 * 32;  // of a block
+  const int windows = 16 * 2;  // of 24 - 1 + 32 positions, in two blocks each
+  const KvShape none = KvShape::Least(4, 1024, 24, 8);
+  const uint64_t least = 8 * full + none.sliding_blocks * sliding;
+  EXPECT_EQ(shape(least)->full_blocks, 8) << "one whole context";
+  EXPECT_EQ(shape(least)->sliding_blocks, none.sliding_blocks);
+  EXPECT_EQ(shape(least + 2 * full)->full_blocks, 9) << "half of it is for windows";
+  EXPECT_EQ(shape(least + 2 * full)->sliding_blocks, none.sliding_blocks + 2);
+  EXPECT_EQ(shape(least + windows * sliding * 2 + full)->sliding_blocks,
+            none.sliding_blocks + windows);
+  EXPECT_EQ(shape(0)->full_blocks, 4 * 8) << "all that four contexts need";
+  EXPECT_EQ(shape(1 << 25)->full_blocks,
+            static_cast<int>(((1 << 25) - (none.sliding_blocks + windows) * sliding) / full));
+  const absl::Status status = shape(least - 1).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()),
               testing::AllOf(testing::HasSubstr(absl::StrCat("at least ", least, " bytes")),

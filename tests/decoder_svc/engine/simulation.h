@@ -34,7 +34,10 @@ class SimBackend final : public NullBackend {
  public:
   // A step ends when it is waited for.
   SimBackend(const StepCost& cost, absl::Duration& now) : cost_(cost), now_(now) {}
-  void Embed(Mat y, Mat, const Weight&, float) override { rows_ = y.rows; }
+  void Embed(Mat y, Mat, const Weight&, float) override {
+    rows_ = y.rows;
+    logit_rows_ = 0;  // blocks are copied by GatherRows, too, but before
+  }
   void GatherRows(Mat y, Mat, Mat) override { logit_rows_ = y.rows; }
   absl::Status Wait() override {
     const int logit_rows = std::exchange(logit_rows_, 0);
@@ -57,6 +60,7 @@ class Simulation {
     std::string client;
     int prompt = 1;  // tokens
     int answer = 1;
+    bool shared = false;  // all prompts begin alike: it takes what others have read
     Priority priority = Priority::kNormal;
     absl::Duration time_limit = absl::InfiniteDuration();
     // Whether it reads its answer at a time; null: always.
@@ -67,6 +71,7 @@ class Simulation {
   // And what became of it.
   struct Stream final : TokenSink {
     Stream(const absl::Duration& clock, Ask what) : now(clock), ask(std::move(what)) {}
+    void OnAdmitted(int cached_tokens) override { cached = cached_tokens; }
     bool HasRoom() override { return ask.reads == nullptr || ask.reads(now); }
     bool OnToken(const SampledToken&) override {
       tokens.push_back(now);
@@ -85,6 +90,7 @@ class Simulation {
     std::vector<absl::Duration> tokens;  // when each came
     absl::Status status = absl::UnknownError("not done");
     std::optional<absl::Duration> ended;
+    int cached = 0;  // of its prompt
     Engine::Handle handle = 0;
   };
 
@@ -119,6 +125,7 @@ class Simulation {
     streams_.push_back(stream);
     EngineRequest request;
     request.client = stream->ask.client;
+    request.share_cache = stream->ask.shared;
     request.prompt.tokens.assign(stream->ask.prompt, 1);
     request.sampling.temperature = 0;
     request.max_tokens = stream->ask.answer;

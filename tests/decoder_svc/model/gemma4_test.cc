@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "decoder_svc/engine/runner.h"
 #include "kernels/backend_factory.h"
+#include "tests/decoder_svc/engine/own_blocks.h"
 #include "tests/decoder_svc/goldens.h"
 
 namespace softsplice {
@@ -35,7 +36,7 @@ class Trunk {
                                 .kv_f32 = true});
     EXPECT_TRUE(runner.ok()) << runner.status();
     runner_ = *std::move(runner);
-    EXPECT_EQ(runner_->pool().Reserve(512), 0);
+    blocks_ = OwnBlocks(runner_->shape())[0];
   }
 
   std::vector<float> Run(int first, absl::Span<const int32_t> tokens, int logit_rows,
@@ -44,7 +45,8 @@ class Trunk {
                                      .tokens = tokens,
                                      .soft = soft,
                                      .logit_rows = logit_rows,
-                                     .all_logits = true}},
+                                     .all_logits = true,
+                                     .blocks = &blocks_}},
                                    tap);
     EXPECT_TRUE(rows.ok()) << rows.status();
     std::vector<float> logits;
@@ -80,6 +82,7 @@ class Trunk {
   std::unique_ptr<gguf::File> file_;
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Runner> runner_;
+  BlockTable blocks_;
 };
 
 // Rows `rows` of `logits`.

@@ -1,0 +1,161 @@
+// Prompts that begin like earlier ones: what is not read again, and that no answer changes by it.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "decoder_svc/engine/engine.h"
+#include "tests/decoder_svc/engine/simulation.h"
+#include "tests/decoder_svc/engine/sink.h"
+
+namespace softsplice {
+namespace {
+
+std::vector<int32_t> Text(int seed, int tokens) {
+  std::vector<int32_t> text;
+  for (int i = 0; i < tokens; ++i) text.push_back(2 + (seed * 7919 + i * 31) % 251);
+  return text;
+}
+
+std::vector<int32_t> operator+(std::vector<int32_t> a, const std::vector<int32_t>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+struct Answered {
+  int cached = 0;
+  std::vector<int32_t> tokens;
+  std::vector<float> logprobs;
+  bool operator==(const Answered& other) const {
+    return tokens == other.tokens && logprobs == other.logprobs;
+  }
+};
+
+class PrefixCacheTest : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    file_ = *gguf::File::Open("tests/data/models/kquant-Q4_0.gguf");
+    EngineOptions options{
+        .backend = {.threads = 2}, .context_length = 2048, .chunk = 100, .max_sequences = 4};
+    options.backend.name = GetParam();
+    auto engine = Engine::Load(*file_, options, {});
+    ASSERT_TRUE(engine.ok()) << engine.status();
+    engine_ = *std::move(engine);
+  }
+
+  EngineRequest Request(std::vector<int32_t> prompt, bool fresh = false, float temperature = 0) {
+    EngineRequest request;
+    request.prompt.tokens = std::move(prompt);
+    request.sampling.temperature = temperature;
+    request.sampling.seed = 5;
+    request.max_tokens = 12;
+    request.alternatives = 1;
+    request.ignore_stop_tokens = true;
+    request.share_cache = !fresh;
+    return request;
+  }
+  std::shared_ptr<Sink> Submit(EngineRequest request) {
+    auto sink = std::make_shared<Sink>();
+    const auto handle = engine_->Submit(*engine_->Reserve(), std::move(request), sink);
+    EXPECT_TRUE(handle.ok()) << handle.status();
+    return sink;
+  }
+  Answered Get(const std::shared_ptr<Sink>& sink) {
+    Answered answered;
+    EXPECT_TRUE(sink->Wait().ok()) << sink->Wait().status();
+    if (!sink->Wait().ok()) return answered;
+    answered.cached = sink->Wait()->cached_tokens;
+    answered.tokens = sink->tokens;
+    for (const SampledToken& token : sink->sampled) {
+      answered.logprobs.push_back(token.chosen.logprob);
+    }
+    return answered;
+  }
+  Answered Ask(EngineRequest request) { return Get(Submit(std::move(request))); }
+
+  std::unique_ptr<gguf::File> file_;
+  std::unique_ptr<Engine> engine_;
+};
+
+TEST_P(PrefixCacheTest, AConversationGoesOnWithTheBitsOfAFreshRead) {
+  for (const float temperature : {0.0f, 1.0f}) {
+    std::vector<int32_t> history = Text(static_cast<int>(temperature), 333);
+    int known = 0;
+    for (int turn = 0; turn < 4; ++turn) {
+      const Answered cached = Ask(Request(history, false, temperature));
+      const Answered fresh = Ask(Request(history, true, temperature));
+      EXPECT_EQ(cached.cached, known) << "turn " << turn;
+      EXPECT_EQ(fresh.cached, 0);
+      EXPECT_EQ(cached, fresh) << "turn " << turn;
+      known = static_cast<int>(history.size()) + 11;  // the last token of an answer is never read
+      history = history + cached.tokens + Text(100 + turn, 90 + 40 * turn);
+    }
+  }
+}
+
+TEST_P(PrefixCacheTest, AnswersDoNotDependOnCompany) {
+  const auto system = Text(1, 400);
+  std::vector<Answered> alone;
+  for (int i = 0; i < 8; ++i) alone.push_back(Ask(Request(system + Text(10 + i, 60), true)));
+  for (int round = 0; round < 3; ++round) {
+    std::vector<std::shared_ptr<Sink>> sinks;
+    for (int i = 0; i < 8; ++i) sinks.push_back(Submit(Request(system + Text(10 + i, 60))));
+    for (int i = 0; i < 8; ++i) EXPECT_EQ(Get(sinks[i]), alone[i]) << i;
+  }
+}
+
+TEST_P(PrefixCacheTest, SoftRowsAreKnownByTheirName) {
+  const auto rows = [&](float value, const std::string& name) {
+    EngineRequest request = Request(Text(1, 300));
+    request.prompt.soft = {
+        {.first = 100,
+         .rows = 50,
+         .values = std::make_shared<const std::vector<float>>(50 * engine_->info().dim, value),
+         .name = name}};
+    return request;
+  };
+  const Answered first = Ask(rows(0.25f, "a"));
+  const Answered again = Ask(rows(0.25f, "a"));
+  EXPECT_EQ(again.cached, 299);
+  EXPECT_EQ(again, first);
+  EXPECT_LE(Ask(rows(0.5f, "b")).cached, 100) << "another picture";
+  EXPECT_LE(Ask(rows(0.25f, "")).cached, 100);
+  EXPECT_LE(Ask(rows(0.25f, "")).cached, 100) << "what has no name is never known";
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, PrefixCacheTest, testing::Values("cpu", "ref"));
+
+// A prompt that many begin with is read once, though all come at the same time.
+TEST(PrefixCacheSimulationTest, FollowersWaitForTheirLeader) {
+  Simulation simulation({.context_length = 8192, .chunk = 512, .max_sequences = 8});
+  for (int i = 0; i < 30; ++i) simulation.Start({.prompt = 4000 + i, .answer = 4, .shared = true});
+  simulation.Run();
+  int read = 0;
+  for (const auto& stream : simulation.streams()) {
+    ASSERT_TRUE(stream->status.ok()) << stream->status;
+    read += stream->ask.prompt - stream->cached;
+  }
+  EXPECT_LT(read, 4000 + 30 * 30);
+}
+
+// The next of them takes over.
+TEST(PrefixCacheSimulationTest, ACancelledLeaderHandsTheReadingOn) {
+  Simulation simulation({.context_length = 8192, .chunk = 512, .max_sequences = 8});
+  for (int i = 0; i < 3; ++i) simulation.Start({.prompt = 6000, .answer = 2, .shared = true});
+  simulation.At(simulation.now() + absl::Seconds(5),
+                [&] { simulation.engine().Cancel(simulation.streams()[0]->handle); });
+  simulation.Run();
+  EXPECT_EQ(simulation.streams()[0]->status.code(), absl::StatusCode::kCancelled);
+  const auto& second = *simulation.streams()[1];
+  EXPECT_TRUE(second.status.ok());
+  EXPECT_LT(second.cached, 6000) << "as far as the first one came";
+  EXPECT_TRUE(simulation.streams()[2]->status.ok());
+  EXPECT_EQ(simulation.streams()[2]->cached, 5999);
+  EXPECT_EQ(simulation.engine().load().kv_bytes_used, 0u);
+}
+
+}  // namespace
+}  // namespace softsplice

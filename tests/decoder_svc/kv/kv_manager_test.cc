@@ -1,0 +1,367 @@
+// What the caches promise, over a model of the device that keeps what each position of a block was
+// written for.
+#include "decoder_svc/kv/kv_manager.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace softsplice {
+namespace {
+
+constexpr int kWindow = 512;
+constexpr int kBlock = 128;
+
+// 0, 1, ... of a kind that no other has.
+std::vector<Content> Text(uint64_t kind, int positions) {
+  std::vector<Content> text;
+  for (int i = 0; i < positions; ++i) text.push_back(kind << 20 | static_cast<uint64_t>(i));
+  return text;
+}
+std::vector<Content> operator+(std::vector<Content> a, const std::vector<Content>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+struct Sizes {
+  int sequences = 4;
+  int context = 16384;
+  int chunk = 512;
+  int full_blocks = 1024;
+  int resume_points = 16;
+};
+
+KvShape ShapeOf(const Sizes& sizes) {
+  KvShape shape = KvShape::Least(sizes.sequences, sizes.context, kWindow, sizes.chunk);
+  shape.full_blocks = sizes.full_blocks;
+  shape.resume_points = sizes.resume_points;
+  shape.sliding_blocks += sizes.resume_points * shape.BlocksOfWindow();
+  return shape;
+}
+
+// A device whose keys and values are a hash of all that is before them.
+class Server {
+ public:
+  struct Running {
+    SequenceKv kv;
+    std::vector<Content> contents;
+    int prompt = 0;
+    int read = 0;
+    std::vector<Content> hashes = {};
+  };
+
+  explicit Server(const Sizes& sizes = {})
+      : shape_(ShapeOf(sizes)),
+        chunk_(sizes.chunk),
+        manager_(shape_),
+        full_(static_cast<size_t>(shape_.full_blocks) * kBlock),
+        sliding_(static_cast<size_t>(shape_.sliding_blocks) * kBlock) {}
+
+  std::optional<Running> Begin(const std::vector<Content>& prompt, int answer = 0,
+                               const std::string& scope = "", bool shared = true) {
+    std::vector<BlockCopy> copies;
+    auto kv = manager_.Admit({.scope = scope,
+                              .shared = shared,
+                              .prompt = prompt,
+                              .positions = static_cast<int>(prompt.size()) + answer},
+                             copies);
+    if (!kv) return std::nullopt;
+    for (const BlockCopy& copy : copies) {
+      auto& pool = copy.sliding ? sliding_ : full_;
+      std::copy_n(pool.begin() + copy.from * kBlock, kBlock, pool.begin() + copy.to * kBlock);
+    }
+    const int cached = kv->cached;
+    return Running{*std::move(kv), prompt, static_cast<int>(prompt.size()), cached};
+  }
+
+  // Reads up to so many rows more, and checks that each sees what it would see in a fresh read.
+  void Step(Running& r, int rows) {
+    rows = std::min(rows, static_cast<int>(r.contents.size()) - r.read);
+    manager_.Extend(r.kv, r.read, rows);
+    for (int p = r.read; p < r.read + rows; ++p) At(r, p, full_, false) = Hash(r, p);
+    for (int p = r.read; p < r.read + rows; ++p) At(r, p, sliding_, true) = Hash(r, p);
+    for (int p = 0; p < r.read + rows; p += p < r.read - 600 ? 97 : 1) {
+      ASSERT_EQ(At(r, p, full_, false), Hash(r, p)) << "full, position " << p;
+    }
+    for (int p = std::max(0, r.read - (kWindow - 1)); p < r.read + rows; ++p) {
+      ASSERT_EQ(At(r, p, sliding_, true), Hash(r, p)) << "sliding, position " << p;
+    }
+    r.read += rows;
+    manager_.Commit(r.kv, Read(r), rows);
+    if (r.read == r.prompt) manager_.EndTurn(r.kv, Read(r));
+  }
+  void ReadPrompt(Running& r) {
+    while (r.read < r.prompt && !testing::Test::HasFatalFailure()) {
+      Step(r, std::min(chunk_, r.prompt - r.read));
+    }
+  }
+  void Write(Running& r, const std::vector<Content>& answer) {
+    for (const Content content : answer) {
+      r.contents.push_back(content);
+      Step(r, 1);
+    }
+  }
+  void Finish(Running& r) {
+    manager_.EndTurn(r.kv, Read(r));
+    manager_.Release(r.kv);
+  }
+  void Cancel(Running& r) { manager_.Release(r.kv); }
+
+  // A whole request; returns what was cached of its prompt.
+  int Serve(const std::vector<Content>& prompt, const std::vector<Content>& answer,
+            const std::string& scope = "", bool shared = true) {
+    auto running = Begin(prompt, static_cast<int>(answer.size()), scope, shared);
+    EXPECT_TRUE(running.has_value());
+    if (!running) return -1;
+    const int cached = running->kv.cached;
+    ReadPrompt(*running);
+    Write(*running, answer);
+    Finish(*running);
+    return cached;
+  }
+
+  KvManager& manager() { return manager_; }
+
+ private:
+  // Of positions 0 ... p.
+  static Content Hash(Running& r, int p) {
+    for (size_t i = r.hashes.size(); i < r.contents.size(); ++i) {
+      const Content before = i == 0 ? 1469598103934665603u : r.hashes[i - 1];
+      r.hashes.push_back((before ^ r.contents[i]) * 1099511628211u);
+    }
+    return r.hashes[p];
+  }
+  Content& At(const Running& r, int p, std::vector<Content>& pool, bool sliding) {
+    const BlockTable& blocks = r.kv.blocks;
+    const size_t index = static_cast<size_t>(p / kBlock);
+    const int32_t block =
+        sliding ? blocks.sliding[index % blocks.sliding.size()] : blocks.full[index];
+    return pool[static_cast<size_t>(block) * kBlock + p % kBlock];
+  }
+  absl::Span<const Content> Read(const Running& r) const {
+    return absl::MakeConstSpan(r.contents).first(r.read);
+  }
+
+  const KvShape shape_;
+  const int chunk_;
+  KvManager manager_;
+  std::vector<Content> full_, sliding_;
+};
+
+TEST(KvManagerTest, ThePromptOfASecondTurnIsCachedUpToItsEnd) {
+  for (const int length : {5, 100, 128, 500, 640, 1000, 1280, 5000}) {
+    Server server;
+    const auto prompt = Text(1, length), answer = Text(2, 50), more = Text(3, 30);
+    EXPECT_EQ(server.Serve(prompt, answer), 0);
+    EXPECT_EQ(server.Serve(prompt + answer + more, {}), length + 50) << length;
+  }
+}
+
+TEST(KvManagerTest, TheSamePromptIsReadFromItsLastRow) {
+  for (const int length : {2, 127, 128, 129, 511, 512, 513, 640, 3000}) {
+    Server server;
+    server.Serve(Text(1, length), Text(2, 700));
+    EXPECT_EQ(server.Serve(Text(1, length), {}), length - 1) << length;
+  }
+}
+
+// Templates write what the next turn does not repeat behind the last turn's opening.
+TEST(KvManagerTest, APromptMayPartALittleBeforeTheEndOfAnother) {
+  for (int length = 1000; length < 1000 + kBlock; ++length) {
+    Server server;
+    const auto prompt = Text(1, length), empty_thought = Text(2, 7);
+    server.Serve(prompt + empty_thought, Text(3, 600));
+    EXPECT_EQ(server.Serve(prompt + Text(4, 100), {}), length);
+  }
+}
+
+TEST(KvManagerTest, AnAnswerIsWrittenAnewFromTheEndOfItsPrompt) {
+  Server server;
+  const auto prompt = Text(1, 3000);
+  server.Serve(prompt, Text(2, 900));
+  for (int kind = 3; kind < 8; ++kind) {
+    EXPECT_EQ(server.Serve(prompt + Text(kind, 10), Text(20, 300)), 3000);
+  }
+}
+
+TEST(KvManagerTest, PromptsThatBeginAlikeHitFromTheThirdOn) {
+  Server server;
+  const auto system = Text(1, 2000);
+  EXPECT_EQ(server.Serve(system + Text(2, 700), Text(3, 10)), 0);
+  EXPECT_EQ(server.Serve(system + Text(4, 700), Text(5, 10)), 0);
+  EXPECT_EQ(server.Serve(system + Text(6, 700), Text(7, 10)), 2000);
+  EXPECT_EQ(server.Serve(system + Text(8, 900), Text(9, 10)), 2000);
+}
+
+TEST(KvManagerTest, ALongPromptMayBeCutBack) {
+  Server server;
+  server.Serve(Text(1, 10000), Text(2, 10));
+  EXPECT_EQ(server.Serve(Text(1, 9000) + Text(3, 10), {}), 8192);
+}
+
+TEST(KvManagerTest, WhoeverWaitsForTheBeginningOfAPromptGoesOnFromThere) {
+  Server server;
+  const auto system = Text(1, 1500);
+  auto first = *server.Begin(system + Text(2, 2000), 100);
+  server.Step(first, 512);
+  server.manager().AddDeparture(first.kv, 1500);
+  server.Step(first, 512);
+  server.Step(first, 512);
+  auto second = *server.Begin(system + Text(3, 500), 100);
+  EXPECT_EQ(second.kv.cached, 1500);
+  server.ReadPrompt(second);
+  server.ReadPrompt(first);
+  server.Finish(first);
+  server.Finish(second);
+}
+
+TEST(KvManagerTest, NothingIsSharedAcrossScopes) {
+  Server server;
+  server.Serve(Text(1, 1000), {}, "a");
+  EXPECT_EQ(server.Serve(Text(1, 1000), {}, "b"), 0);
+  EXPECT_EQ(server.Serve(Text(1, 1000), {}), 0);
+  EXPECT_EQ(server.Serve(Text(1, 1000), {}, "a"), 999);
+}
+
+TEST(KvManagerTest, WhatIsNotToBeSharedNeitherTakesNorLeavesAnything) {
+  Server server;
+  server.Serve(Text(1, 1000), {}, "", false);
+  EXPECT_EQ(server.manager().tree().nodes(), 0);
+  EXPECT_EQ(server.Serve(Text(1, 1000), {}), 0);
+  EXPECT_EQ(server.Serve(Text(1, 1000), {}, "", false), 0);
+}
+
+TEST(KvManagerTest, ACancelledRequestLeavesWhatItHasRead) {
+  Server server;
+  auto running = *server.Begin(Text(1, 4000), 100);
+  server.ReadPrompt(running);
+  server.Cancel(running);
+  EXPECT_EQ(server.manager().full_used(), 0);
+  EXPECT_EQ(server.manager().sliding_used(), 0);
+  EXPECT_EQ(server.manager().slots_used(), 0);
+  EXPECT_EQ(server.Serve(Text(1, 4000), {}), 3999);
+}
+
+TEST(KvManagerTest, SequencesReserveAllThatTheyMayNeed) {
+  Server server({.sequences = 4, .context = 2048, .full_blocks = 20});
+  auto a = *server.Begin(Text(1, 100), 1500);
+  EXPECT_EQ(server.manager().full_used(), 13);
+  EXPECT_FALSE(server.Begin(Text(2, 100), 800).has_value());
+  auto b = *server.Begin(Text(2, 100), 700);
+  server.Cancel(a);
+  server.Cancel(b);
+  EXPECT_EQ(server.manager().full_used(), 0);
+}
+
+TEST(KvManagerTest, RunningSequencesShareWhatTheyBeginWith) {
+  Server server({.sequences = 4, .context = 2048, .full_blocks = 24});
+  const auto prompt = Text(1, 1280);
+  server.Serve(prompt, {});
+  auto a = *server.Begin(prompt + Text(2, 10), 100);
+  auto b = *server.Begin(prompt + Text(3, 10), 100);
+  auto c = *server.Begin(prompt + Text(4, 10), 100);
+  EXPECT_EQ(server.manager().full_used(), 10 + 3) << "ten blocks for all, and one for each";
+  for (auto* running : {&a, &b, &c}) {
+    server.ReadPrompt(*running);
+    server.Write(*running, Text(9, 60));
+    server.Finish(*running);
+  }
+}
+
+// Two read the same at the same time, neither knowing of the other: one copy of it stays.
+TEST(KvManagerTest, EqualBlocksBecomeOne) {
+  Server server;
+  auto a = *server.Begin(Text(1, 1280), 200);
+  auto b = *server.Begin(Text(1, 1280), 200);
+  server.ReadPrompt(a);
+  server.ReadPrompt(b);
+  EXPECT_EQ(server.manager().tree().nodes(), 10);
+  EXPECT_EQ(server.manager().full_used(), 10 + 2 * 2);
+  server.Write(a, Text(2, 200));
+  server.Write(b, Text(2, 200));
+  server.Finish(a);
+  server.Finish(b);
+}
+
+TEST(KvManagerTest, RequestsThatComeOnceDoNotWashOutAConversation) {
+  Server server({.context = 4096, .full_blocks = 128, .resume_points = 8});
+  auto history = Text(1, 1500);
+  for (int turn = 0; turn < 3; ++turn) {
+    const int before = static_cast<int>(history.size());
+    const int cached = server.Serve(history + Text(100 + turn, 40), Text(200 + turn, 60));
+    EXPECT_EQ(cached, turn == 0 ? 0 : before);
+    history = history + Text(100 + turn, 40) + Text(200 + turn, 60);
+  }
+  for (int i = 0; i < 1000; ++i) server.Serve(Text(1000 + i, 700), {});
+  EXPECT_EQ(server.Serve(history + Text(300, 40), {}), static_cast<int>(history.size()));
+}
+
+TEST(KvManagerTest, WhatWasUsedLongAgoMakesRoom) {
+  Server server({.context = 4096, .full_blocks = 64, .resume_points = 8});
+  for (int i = 0; i < 50; ++i) {
+    server.Serve(Text(i, 1000), {});
+    EXPECT_EQ(server.Serve(Text(i, 1000), {}), 999) << i;
+  }
+  EXPECT_EQ(server.Serve(Text(0, 1000), {}), 0);
+}
+
+// All that can happen, in any order: rows always see what they would see in a fresh read, and every
+// block is accounted for.
+TEST(KvManagerTest, RandomHistoriesAreReadAsIfAfresh) {
+  for (unsigned seed = 0; seed < 60; ++seed) {
+    std::mt19937 random(seed);
+    const auto any = [&](int n) { return static_cast<int>(random() % static_cast<unsigned>(n)); };
+    const Sizes sizes{.sequences = 1 + any(6),
+                      .context = 3072,
+                      .chunk = 64 << any(4),
+                      .full_blocks = 24 + any(80),
+                      .resume_points = any(12)};
+    Server server(sizes);
+    std::vector<std::vector<Content>> histories = {Text(1, 1), Text(1, 700), Text(1, 1300)};
+    std::vector<Server::Running> running;
+    for (int event = 0; event < 250 && !testing::Test::HasFatalFailure(); ++event) {
+      const int what = any(10);
+      if (what < 3 && histories.size() < 60) {
+        auto prompt = histories[any(static_cast<int>(histories.size()))];
+        if (any(3) == 0) prompt.resize(1 + any(static_cast<int>(prompt.size())));
+        prompt = prompt + Text(10 + event, 1 + any(400));
+        if (prompt.size() > 2500) continue;
+        auto next = server.Begin(prompt, any(500), any(5) == 0 ? "other" : "", any(8) > 0);
+        if (next) running.push_back(*std::move(next));
+      } else if (!running.empty()) {
+        const size_t i = static_cast<size_t>(any(static_cast<int>(running.size())));
+        Server::Running& r = running[i];
+        const int room = static_cast<int>(r.kv.blocks.full.size()) * kBlock - r.read;
+        if (what == 9 || (what == 8 && (r.read < r.prompt || room == 0))) {
+          server.Cancel(r);
+          running.erase(running.begin() + static_cast<ptrdiff_t>(i));
+        } else if (what == 8) {
+          server.Finish(r);
+          histories.push_back(r.contents);
+          running.erase(running.begin() + static_cast<ptrdiff_t>(i));
+        } else if (r.read < r.prompt) {
+          if (any(3) == 0) server.manager().AddDeparture(r.kv, r.read + 1 + any(r.prompt - r.read));
+          server.Step(r, std::min(1 + any(sizes.chunk), r.prompt - r.read));
+        } else {
+          server.Write(r, Text(5000 + any(3), std::min(room, 1 + any(200))));
+        }
+      }
+      const KvManager& manager = server.manager();
+      ASSERT_EQ(manager.slots_used(), static_cast<int>(running.size()));
+      ASSERT_LE(manager.full_used(), sizes.full_blocks);
+      ASSERT_LE(manager.tree().resume_points(), sizes.resume_points);
+    }
+    for (auto& r : running) server.Cancel(r);
+    EXPECT_EQ(server.manager().full_used(), 0);
+    EXPECT_EQ(server.manager().sliding_used(), 0);
+    // Nothing was lost: all blocks can be had at once.
+    EXPECT_TRUE(server.Begin(Text(9999, 1), sizes.full_blocks * kBlock - 1, "", false));
+    if (testing::Test::HasFatalFailure()) FAIL() << "seed " << seed;
+  }
+}
+
+}  // namespace
+}  // namespace softsplice
