@@ -242,12 +242,14 @@ absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const
     encoders->WaitForFirstAnswers(kFirstAnswers);
   }
   const Calls calls{logger, border, workers};
+  KnownMedia known_media;
   const DecoderContext context = {.engine = engine,
                                   .tokenizer = *model.tokenizer,
                                   .chat_template = *model.chat_template,
                                   .encoders = encoders.get(),
                                   .calls = calls,
                                   .counts = counts,
+                                  .known_media = known_media,
                                   .limits = flags.media,
                                   .allow_foreign_soft_tokens = flags.allow_foreign_soft_tokens};
   ASSIGN_OR_RETURN(const std::unique_ptr<Server> server,

@@ -148,17 +148,21 @@ std::unique_ptr<Sequence> EngineImpl::MakeSequence(Priority priority, EngineRequ
   sequence->prompt_tokens = static_cast<int>(sequence->tokens.size());
   sequence->tokens.reserve(MostPositions(*sequence) + 1);
   sequence->contents = ContentsOf(*sequence);
+  for (const SoftRun& run : sequence->request.prompt.soft) {
+    if (run.values == nullptr) sequence->values_missing_to = run.first + run.rows;
+  }
   return sequence;
 }
 
 std::vector<Content> EngineImpl::ContentsOf(const Sequence& sequence) {
   std::vector<Content> contents(sequence.tokens.size());
   absl::c_transform(sequence.tokens, contents.begin(), ContentOfToken);
-  std::shared_ptr<const std::vector<float>> values;  // of the last run
+  const SoftRun* last = nullptr;
   uint64_t number = 0;
   for (const SoftRun& run : sequence.request.prompt.soft) {
-    if (values == nullptr || run.values != values) number = names_.NumberOf(run.name);
-    values = run.values;
+    const bool same = last != nullptr && run.values == last->values && run.name == last->name;
+    if (!same) number = names_.NumberOf(run.name);
+    last = &run;
     for (int i = 0; i < run.rows; ++i) {
       contents[run.first + i] = ContentOfRow(number, run.first_row + i);
     }

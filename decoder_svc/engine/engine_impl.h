@@ -59,6 +59,7 @@ class EngineImpl final : public Engine {
   Pace::Work Left(const Sequence& sequence) const;
   absl::Duration ExpectedWait(Priority priority) const;
   void Wake();
+  void TakeOutRowless(std::vector<std::unique_ptr<Sequence>>& rowless);
   Queue::iterator NextOfQueue();     // who is to be admitted next; its end: nobody
   bool Follows(Sequence& sequence);  // it waits for another one that reads what it would read
   void CountKv();

@@ -30,7 +30,7 @@ struct SamplingOptions {
 struct SoftRun {
   int first = 0;
   int rows = 0;
-  std::shared_ptr<const std::vector<float>> values;
+  std::shared_ptr<const std::vector<float>> values;  // null: those of its name are in the cache
   int first_row = 0;  // of `values`, which may hold the rows of several runs
   std::string name;   // says all that `values` depends on; empty: nobody else's equal them
 };
@@ -89,7 +89,8 @@ class TokenSink {
   // Returns whether to go on.
   virtual bool OnToken(const SampledToken& token) = 0;
   // The last call: a result, or why there is none (CANCELLED, DEADLINE_EXCEEDED, INTERNAL,
-  // UNAVAILABLE, or RESOURCE_EXHAUSTED (CLIENT_TOO_SLOW) after max_hold without room).
+  // UNAVAILABLE, ABORTED where a run without values is not in the cache, or RESOURCE_EXHAUSTED
+  // (CLIENT_TOO_SLOW) after max_hold without room).
   virtual void OnDone(absl::StatusOr<EngineResult> result) = 0;
 };
 

@@ -27,6 +27,8 @@ struct Sequence {
   int read = 0;                  // positions whose keys and values are in the caches
   std::optional<SequenceKv> kv;  // once admitted
 
+  int values_missing_to = 0;  // the end of the last run without values: so much must be cached
+
   // While another one reads what both begin with: it waits until so much is read.
   Engine::Handle leader = 0;
   int leader_reads = 0;

@@ -13,13 +13,15 @@
 namespace softsplice {
 namespace {
 
-// A run of soft tokens: inside the prompt, after the run before it, complete and finite.
-absl::Status CheckSoftRun(const SoftRun& run, int begin, int prompt_tokens, int dim) {
+// A run of soft tokens: inside the prompt, after the run before it, complete and finite, or by name
+// alone where that may be in the cache.
+absl::Status CheckSoftRun(const SoftRun& run, int begin, int prompt_tokens, int dim, bool cached) {
   if (run.rows < 1 || run.first < begin || run.rows > prompt_tokens - run.first) {
     return InvalidField("prompt", absl::StrCat("soft tokens at ", run.first, ", ", run.rows,
                                                " rows: must lie between position ", begin, " and ",
                                                prompt_tokens, ", the end of the prompt"));
   }
+  if (run.values == nullptr && !run.name.empty() && cached) return absl::OkStatus();
   const size_t width = static_cast<size_t>(dim);
   const size_t size = run.values == nullptr ? 0 : run.values->size();
   const int64_t end_row = int64_t{run.first_row} + run.rows;
@@ -37,7 +39,7 @@ absl::Status CheckSoftRun(const SoftRun& run, int begin, int prompt_tokens, int 
   return absl::OkStatus();
 }
 
-absl::Status CheckPrompt(const Prompt& prompt, const RequestLimits& limits) {
+absl::Status CheckPrompt(const Prompt& prompt, bool cached, const RequestLimits& limits) {
   if (prompt.tokens.empty()) return InvalidField("prompt", "the prompt is empty");
   if (prompt.tokens.size() > static_cast<size_t>(limits.context_length)) {
     return MakeError(absl::StatusCode::kOutOfRange,
@@ -58,7 +60,7 @@ absl::Status CheckPrompt(const Prompt& prompt, const RequestLimits& limits) {
     return absl::OkStatus();
   };
   for (const SoftRun& run : prompt.soft) {
-    RETURN_IF_ERROR(CheckSoftRun(run, position, tokens, limits.dim));
+    RETURN_IF_ERROR(CheckSoftRun(run, position, tokens, limits.dim, cached));
     RETURN_IF_ERROR(check_ids(run.first));
     position = run.first + run.rows;
   }
@@ -113,7 +115,7 @@ absl::Status CheckSampling(const SamplingOptions& s, const RequestLimits& limits
 }  // namespace
 
 absl::Status ValidateRequest(const EngineRequest& request, const RequestLimits& limits) {
-  RETURN_IF_ERROR(CheckPrompt(request.prompt, limits));
+  RETURN_IF_ERROR(CheckPrompt(request.prompt, request.share_cache, limits));
   return ValidateOptions(request, limits);
 }
 

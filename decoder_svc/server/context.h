@@ -7,6 +7,7 @@
 #include "common/server/calls.h"
 #include "decoder_svc/encoder_pool/encoder_pool.h"
 #include "decoder_svc/engine/engine.h"
+#include "decoder_svc/server/known_media.h"
 #include "decoder_svc/server/load.h"
 #include "decoder_svc/text/chat.h"
 #include "decoder_svc/text/tokenizer.h"
@@ -26,6 +27,7 @@ struct DecoderContext {
   EncoderPool* encoders = nullptr;  // null: no encoder is configured
   const Calls& calls;
   CallCounts& counts;
+  KnownMedia& known_media;
   MediaLimits limits;
   bool allow_foreign_soft_tokens = false;
 };

@@ -58,14 +58,26 @@ void GenerateCall::Begin(const v1::GenerateRequest& request) {
     progress_.set_stage(v1::STAGE_PREPARING);
   }
   if (const absl::Status status = Prepare(request); !status.ok()) return End(status);
-  std::shared_ptr<MediaBatch> media;
+  BringMedia(engine_request_.share_cache);
+}
+
+void GenerateCall::BringMedia(bool take_known) {
+  auto media =
+      std::make_shared<MediaBatch>(decoder_, sources_,
+                                   MediaOptions{.take_known = take_known,
+                                                .remember = engine_request_.share_cache,
+                                                .scope = engine_request_.cache_scope,
+                                                .max_rows = decoder_.engine.info().context_length,
+                                                .deadline = call().deadline(),
+                                                .request_id = call().request_id(),
+                                                .traceparent = call().traceparent()});
   {
     const std::lock_guard lock(mutex_);
     if (ended()) return;
+    media_ = media;
     counted_.MoveTo(&decoder_.counts.encoding);
     // Still waiting: until the engine reads, another decoder answers as soon.
     if (progress_.media() > 0) progress_.set_stage(v1::STAGE_ENCODING);
-    media = media_;
   }
   media->Start([self = Self()](absl::StatusOr<std::vector<EncodedMedium>> encoded) {
     // Off the pool's thread: what follows touches every row.
@@ -75,10 +87,23 @@ void GenerateCall::Begin(const v1::GenerateRequest& request) {
   });
 }
 
+void GenerateCall::BringAllMedia() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (ended()) return;
+    handle_.reset();
+    started_.reset();
+  }
+  places_.clear();
+  absl::StatusOr<Engine::Place> place = decoder_.engine.Reserve(priority_, call().time_left());
+  if (!place.ok()) return End(place.status());
+  place_ = *std::move(place);
+  BringMedia(/*take_known=*/false);
+}
+
 absl::Status GenerateCall::Prepare(const v1::GenerateRequest& request) {
   ASSIGN_OR_RETURN(engine_request_, ReadOptions(request, decoder_));
-  const Priority priority =
-      request.priority() == v1::PRIORITY_BATCH ? Priority::kBatch : Priority::kNormal;
+  priority_ = request.priority() == v1::PRIORITY_BATCH ? Priority::kBatch : Priority::kNormal;
   engine_request_.client = call().host();
   seed_ = engine_request_.sampling.seed;
   ASSIGN_OR_RETURN(PromptPlan plan,
@@ -86,20 +111,15 @@ absl::Status GenerateCall::Prepare(const v1::GenerateRequest& request) {
                               request.has_raw() ? &request.raw() : nullptr, decoder_));
   RETURN_IF_ERROR(CheckMayFit(plan, decoder_.engine.info().context_length));
   // Before the media are encoded, which costs the most.
-  ASSIGN_OR_RETURN(place_, decoder_.engine.Reserve(priority, call().time_left()));
+  ASSIGN_OR_RETURN(place_, decoder_.engine.Reserve(priority_, call().time_left()));
   pieces_ = std::move(plan.pieces);
+  sources_ = std::move(plan.media);
   answer_ = std::make_unique<Answer>(
       decoder_.tokenizer, std::vector<std::string>(request.stop().begin(), request.stop().end()),
       request.has_logprobs());
   const std::lock_guard lock(mutex_);
-  Note({"media", static_cast<int64_t>(plan.media.size())});
-  progress_.set_media(plan.media.size());
-  media_ =
-      std::make_shared<MediaBatch>(decoder_, std::move(plan.media),
-                                   MediaOptions{.max_rows = decoder_.engine.info().context_length,
-                                                .deadline = call().deadline(),
-                                                .request_id = call().request_id(),
-                                                .traceparent = call().traceparent()});
+  Note({"media", static_cast<int64_t>(sources_.size())});
+  progress_.set_media(sources_.size());
   return absl::OkStatus();
 }
 
@@ -118,12 +138,13 @@ absl::Status GenerateCall::Submit(const std::vector<EncodedMedium>& media) {
   uint64_t bytes = 0;
   for (const EncodedMedium& medium : media) {
     rows.push_back(RowsOf(medium));
-    bytes += medium.values->size() * sizeof(float);
+    if (medium.values != nullptr) bytes += medium.values->size() * sizeof(float);
   }
-  engine_request_.prompt = BuildPrompt(pieces_, rows, decoder_.tokenizer);
-  engine_request_.time_limit = call().time_left();
-  prompt_tokens_ = static_cast<int>(engine_request_.prompt.tokens.size());
-  auto run = engine_request_.prompt.soft.begin();
+  EngineRequest request = engine_request_;
+  request.prompt = BuildPrompt(pieces_, rows, decoder_.tokenizer);
+  request.time_limit = call().time_left();
+  prompt_tokens_ = static_cast<int>(request.prompt.tokens.size());
+  auto run = request.prompt.soft.begin();
   for (size_t i = 0; i < rows.size(); ++i) {
     for (size_t n = 0; n < rows[i].runs.size(); ++n, ++run) {
       places_.push_back({static_cast<int>(i), run->first, run->rows});
@@ -139,7 +160,7 @@ absl::Status GenerateCall::Submit(const std::vector<EncodedMedium>& media) {
     started_ = MakeStarted(media);
   }
   ASSIGN_OR_RETURN(const Engine::Handle handle,
-                   decoder_.engine.Submit(std::move(place_), std::move(engine_request_),
+                   decoder_.engine.Submit(std::move(place_), std::move(request),
                                           std::make_shared<Sink>(Self())));
   bool over = false;  // since before there was a handle
   {
@@ -212,6 +233,10 @@ bool GenerateCall::OnToken(const SampledToken& token) {
 }
 
 void GenerateCall::OnResult(absl::StatusOr<EngineResult> result) {
+  if (absl::IsAborted(result.status())) {
+    calls().workers.Add([self = Self()] { self->Guard([&] { self->BringAllMedia(); }); });
+    return;
+  }
   if (!result.ok()) {
     // Who does not read would not read the rest, either.
     const bool reads = GetErrorDetail(result.status()).reason != reason::kClientTooSlow;

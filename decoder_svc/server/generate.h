@@ -38,6 +38,9 @@ class GenerateCall final : public StreamCall<v1::GenerateRequest, v1::GenerateRe
   void Stop() override;
 
   absl::Status Prepare(const v1::GenerateRequest& request);
+  // Those that are known need no rows if their keys and values are in the engine's cache.
+  void BringMedia(bool take_known);
+  void BringAllMedia();  // as they were not
   void OnMedia(absl::StatusOr<std::vector<EncodedMedium>> media);
   absl::Status Submit(const std::vector<EncodedMedium>& media);
   v1::Started MakeStarted(const std::vector<EncodedMedium>& media) const;
@@ -62,8 +65,10 @@ class GenerateCall final : public StreamCall<v1::GenerateRequest, v1::GenerateRe
   const DecoderContext& decoder_;
   std::unique_ptr<Answer> answer_;  // the engine's thread's, once submitted
   EngineRequest engine_request_;
+  Priority priority_ = Priority::kNormal;
   Engine::Place place_;
   std::vector<PromptPiece> pieces_;
+  std::vector<MediumSource> sources_;
   uint64_t seed_ = 0;
   int prompt_tokens_ = 0;
   std::vector<MediumPlace> places_;  // of all media

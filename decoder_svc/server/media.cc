@@ -14,26 +14,27 @@ namespace {
 // Enough for several encoders; a request of many media does not fill their queues.
 constexpr int kAtOnce = 8;
 
+v1::Modality ModalityOf(MediaKind kind) {
+  return kind == MediaKind::kAudio ? v1::MODALITY_AUDIO : v1::MODALITY_IMAGE;
+}
+
 }  // namespace
 
 void MediaBatch::Start(Done done) {
   done_ = std::move(done);
   media_.resize(sources_.size());
   calls_.resize(sources_.size());
-  // What came with the request first: a broken one costs no encoding.
+  keys_.resize(sources_.size());
+  there_.resize(sources_.size());
+  // What is here first: a broken one costs no encoding.
   for (size_t i = 0; i < sources_.size(); ++i) {
-    if (sources_[i].soft_tokens == nullptr) {
-      ++pending_;
-      continue;
-    }
-    auto medium = ReadSoft(*sources_[i].soft_tokens);
-    if (!medium.ok()) {
-      return Tell(Annotate(medium.status(), sources_[i].field, sources_[i].field));
-    }
-    if (const absl::Status status = AddRows(medium->header); !status.ok()) {
-      return Tell(Annotate(status, sources_[i].field, sources_[i].field));
-    }
-    media_[i] = *std::move(medium);
+    absl::StatusOr<std::optional<EncodedMedium>> medium = WithoutEncoder(i);
+    absl::Status status = medium.status();
+    if (status.ok() && medium->has_value()) status = AddRows((*medium)->header);
+    if (!status.ok()) return Tell(Annotate(status, sources_[i].field, sources_[i].field));
+    there_[i] = medium->has_value();
+    if (there_[i]) media_[i] = **std::move(medium);
+    pending_ += there_[i] ? 0 : 1;
   }
   if (pending_ == 0) return Tell(std::move(media_));
   // Encode() may end the batch.
@@ -51,10 +52,22 @@ void MediaBatch::Start(Done done) {
 }
 
 std::optional<size_t> MediaBatch::TakeNext() {
-  while (next_ < sources_.size() && sources_[next_].media == nullptr) ++next_;
+  while (next_ < sources_.size() && there_[next_]) ++next_;
   if (next_ == sources_.size()) return std::nullopt;
   ++in_work_;
   return next_++;
+}
+
+absl::StatusOr<std::optional<EncodedMedium>> MediaBatch::WithoutEncoder(size_t index) {
+  const MediumSource& source = sources_[index];
+  if (source.soft_tokens != nullptr) return ReadSoft(*source.soft_tokens);
+  if (!options_.take_known && !options_.remember) return std::nullopt;
+  const std::string fingerprint = context_.encoders->fingerprint();
+  if (fingerprint.empty()) return std::nullopt;  // none has answered yet
+  keys_[index] =
+      KnownMedia::KeyOf(options_.scope, fingerprint, ModalityOf(source.kind), *source.media);
+  if (!options_.take_known) return std::nullopt;
+  return context_.known_media.Find(keys_[index]);
 }
 
 absl::StatusOr<EncodedMedium> MediaBatch::ReadSoft(const v1::SoftTokens& soft_tokens) const {
@@ -71,19 +84,18 @@ absl::StatusOr<EncodedMedium> MediaBatch::ReadSoft(const v1::SoftTokens& soft_to
 
 void MediaBatch::Encode(size_t index) {
   const v1::Media& media = *sources_[index].media;
-  const bool sound = sources_[index].kind == MediaKind::kAudio;
-  EncodeJob job{.wanted = {.modality = sound ? v1::MODALITY_AUDIO : v1::MODALITY_IMAGE,
-                           .header_only = options_.header_only},
-                .data = media.data(),
-                .mime_type = media.mime_type(),
-                .max_soft_tokens = media.max_soft_tokens(),
-                .request = this,
-                .deadline = options_.deadline,
-                .request_id = options_.request_id,
-                .traceparent = options_.traceparent,
-                .on_header = [self = shared_from_this()](const v1::SoftTokensHeader& header) {
-                  return self->AddRows(header);
-                }};
+  EncodeJob job{
+      .wanted = {.modality = ModalityOf(sources_[index].kind), .header_only = options_.header_only},
+      .data = media.data(),
+      .mime_type = media.mime_type(),
+      .max_soft_tokens = media.max_soft_tokens(),
+      .request = this,
+      .deadline = options_.deadline,
+      .request_id = options_.request_id,
+      .traceparent = options_.traceparent,
+      .on_header = [self = shared_from_this()](const v1::SoftTokensHeader& header) {
+        return self->AddRows(header);
+      }};
   auto call = context_.encoders->Encode(
       std::move(job), [self = shared_from_this(), index](absl::StatusOr<EncodedMedium> medium) {
         self->OnMedium(index, std::move(medium));
@@ -113,6 +125,9 @@ void MediaBatch::OnMedium(size_t index, absl::StatusOr<EncodedMedium> medium) {
   --in_work_;
   --pending_;
   if (medium.ok()) {
+    if (options_.remember && !keys_[index].empty()) {
+      context_.known_media.Put(keys_[index], *medium);
+    }
     media_[index] = *std::move(medium);
   } else if (status_.ok()) {
     status_ = Annotate(medium.status(), sources_[index].field, sources_[index].field);

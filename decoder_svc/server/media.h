@@ -20,6 +20,11 @@ namespace softsplice {
 
 struct MediaOptions {
   bool header_only = false;  // rows are only counted; soft tokens are checked all the same
+  // Those that were encoded before come without values, if the engine may have theirs; they are
+  // known to requests of the same scope.
+  bool take_known = false;
+  bool remember = false;  // what is encoded now
+  std::string scope;
   int max_rows = 0;  // of all together; more are refused before they are encoded; 0: no limit
   absl::Duration deadline = absl::InfiniteDuration();  // of SteadyNow
   std::string request_id;
@@ -45,6 +50,8 @@ class MediaBatch : public std::enable_shared_from_this<MediaBatch> {
 
  private:
   absl::StatusOr<EncodedMedium> ReadSoft(const v1::SoftTokens& soft_tokens) const;
+  // What came with the request, or is known; nothing where an encoder is to be asked.
+  absl::StatusOr<std::optional<EncodedMedium>> WithoutEncoder(size_t index);
   // The next medium to be encoded, which is in work from now on. Call it with the mutex.
   std::optional<size_t> TakeNext();
   void Encode(size_t index);
@@ -64,6 +71,8 @@ class MediaBatch : public std::enable_shared_from_this<MediaBatch> {
 
   mutable std::mutex mutex_;
   std::vector<EncodedMedium> media_;
+  std::vector<std::string> keys_;  // of KnownMedia, by medium; empty: it is not to be known
+  std::vector<bool> there_;        // by medium: nothing is to be encoded
   std::vector<std::shared_ptr<EncoderPool::Call>> calls_;  // by medium, while it is in work
   absl::Status status_;                                    // the first error
   size_t next_ = 0;                                        // not looked at yet

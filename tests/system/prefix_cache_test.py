@@ -1,7 +1,7 @@
 """Conversations that go on, over gRPC: what is not read again, and that no answer shows it."""
 
 import pytest
-from services import Client, start_decoder, start_encoder
+from services import Client, error, start_decoder, start_encoder
 from support import DEMO
 
 PICTURE = (DEMO / "samples/circle-square.png").read_bytes()
@@ -74,3 +74,19 @@ def test_rows_are_known_by_what_they_are_not_by_what_they_are_called(services):
     started, forged, _ = ask(decoder, [("user", [mine, question])], "forged")
     assert started.media[0].rows_cached == 0
     assert forged == ask(decoder, [("user", [mine, question])], fresh=True)[1] != text
+
+
+def test_a_turn_whose_media_are_cached_needs_no_encoder(tmp_path):
+    turns = [("user", [PICTURE, SOUND, "What is in this picture?"])]
+    with start_encoder(tmp_path) as encoder, start_decoder(tmp_path, encoder) as decoder, Client(decoder) as client:
+        text = ask(client, turns)[1]
+        encoder.stop()
+        more = [*turns, ("model", [text]), ("user", ["And now?"])]
+        started, answer, _ = ask(client, more)
+        assert [use.rows_cached for use in started.media] == [use.header.rows for use in started.media]
+        assert started.cached_tokens >= sum(use.header.rows for use in started.media)
+        # What is not cached is asked for, and there is nobody.
+        code = error(lambda: client.ask("First of all:", PICTURE))[0]
+        assert code == "UNAVAILABLE"
+    with start_encoder(tmp_path) as encoder, start_decoder(tmp_path, encoder) as decoder, Client(decoder) as client:
+        assert ask(client, more)[1] == answer

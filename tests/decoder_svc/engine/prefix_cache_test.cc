@@ -126,6 +126,28 @@ TEST_P(PrefixCacheTest, SoftRowsAreKnownByTheirName) {
   EXPECT_LE(Ask(rows(0.25f, "")).cached, 100) << "what has no name is never known";
 }
 
+TEST_P(PrefixCacheTest, RowsThatAreCachedNeedNoValues) {
+  const auto request = [&](int question, bool values) {
+    EngineRequest asked = Request(Text(1, 300) + Text(question, 400));
+    asked.prompt.soft = {{.first = 100, .rows = 50, .name = "a"}};
+    if (values) {
+      asked.prompt.soft[0].values =
+          std::make_shared<const std::vector<float>>(50 * engine_->info().dim, 0.25f);
+    }
+    return asked;
+  };
+  EXPECT_TRUE(absl::IsAborted(Submit(request(2, false))->Wait().status())) << "not there yet";
+  const Answered first = Ask(request(2, true));
+  EXPECT_EQ(Ask(request(2, false)), first);
+  // Another question parts before a window that is kept: the rows would have to be read again.
+  EXPECT_TRUE(absl::IsAborted(Submit(request(3, false))->Wait().status()));
+  EngineRequest fresh = request(2, false);
+  fresh.share_cache = false;
+  EXPECT_TRUE(absl::IsInvalidArgument(
+      engine_->Submit(*engine_->Reserve(), fresh, std::make_shared<Sink>()).status()));
+  EXPECT_EQ(engine_->load().queued + engine_->load().running, 0);
+}
+
 INSTANTIATE_TEST_SUITE_P(Backends, PrefixCacheTest, testing::Values("cpu", "ref"));
 
 // A prompt that many begin with is read once, though all come at the same time.

@@ -58,6 +58,61 @@ TEST_F(DecoderService, KeepsTheOrderOfSeveralMedia) {
   EXPECT_EQ(answer.started().media(2).encode().nanos(), 0);
 }
 
+class DecoderOfKnownMedia : public DecoderService {
+ protected:
+  DecoderOfKnownMedia() {
+    engine_.script = {10};
+    encoder_.encode = [this](grpc::ServerContext*, const v1::EncodeImageRequest* request,
+                             FakeEncoderService::Writer* writer) {
+      ++asked_;
+      FakeEncoderService other;
+      return other.Good(*request, writer);
+    };
+  }
+  std::vector<SoftRun> Soft(const v1::GenerateRequest& request) {
+    const Answer answer = Generate(request);
+    EXPECT_TRUE(answer.status.ok()) << answer.status;
+    return engine_.last().prompt.soft;
+  }
+
+  std::atomic<int> asked_ = 0;
+};
+
+TEST_F(DecoderOfKnownMedia, AsksNoEncoderForRowsThatTheEngineMayHave) {
+  const std::vector<SoftRun> first = Soft(WithPicture());
+  ASSERT_THAT(first, SizeIs(1));
+  EXPECT_NE(first[0].values, nullptr);
+  EXPECT_EQ(asked_, 1);
+  const std::vector<SoftRun> again = Soft(WithPicture());
+  ASSERT_THAT(again, SizeIs(1));
+  EXPECT_EQ(again[0].values, nullptr);
+  EXPECT_EQ(again[0].name, first[0].name);
+  EXPECT_EQ(again[0].rows, first[0].rows);
+  EXPECT_EQ(asked_, 1);
+}
+
+TEST_F(DecoderOfKnownMedia, AsksForRowsThatTheEngineHasForgotten) {
+  Soft(WithPicture());
+  engine_.forgets_rows = true;
+  const std::vector<SoftRun> again = Soft(WithPicture());
+  ASSERT_THAT(again, SizeIs(1));
+  EXPECT_NE(again[0].values, nullptr);
+  EXPECT_EQ(asked_, 2);
+  EXPECT_EQ(engine_.load().reserved, 0);
+}
+
+TEST_F(DecoderOfKnownMedia, KnowsNothingAcrossScopes) {
+  v1::GenerateRequest mine = WithPicture(), yours = WithPicture(), fresh = WithPicture();
+  mine.set_cache_salt("mine");
+  yours.set_cache_salt("yours");
+  fresh.set_no_prefix_cache(true);
+  for (const auto& request : {mine, yours, fresh, fresh}) {
+    EXPECT_NE(Soft(request).at(0).values, nullptr);
+  }
+  EXPECT_EQ(asked_, 4);
+  EXPECT_EQ(Soft(mine).at(0).values, nullptr);
+}
+
 TEST_F(DecoderService, SendsSoundsToTheSoundEncoder) {
   engine_.script = {10};
   std::string mime_type;

@@ -142,12 +142,14 @@ class DecoderService : public testing::Test {
   FakeEncoderServer encoder_server_{encoder_address_, &encoder_};
   EncoderPool pool_{{.encoders = {*ParseEncoderName(encoder_address_)}, .dim = 4}, kQuiet};
   const Calls calls_{kQuiet, border_, workers_};
+  KnownMedia known_media_;
   DecoderContext context_{.engine = engine_,
                           .tokenizer = tokenizer_,
                           .chat_template = template_,
                           .encoders = &pool_,
                           .calls = calls_,
                           .counts = counts_,
+                          .known_media = known_media_,
                           .limits = {.max_media_bytes = 1000, .max_media = 3}};
   std::unique_ptr<Server> server_;
   std::unique_ptr<v1::DecoderService::Stub> stub_;

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/time/clock.h"
 #include "common/status/error.h"
 #include "common/status/reasons.h"
@@ -29,6 +30,7 @@ class FakeEngine final : public Engine {
   std::vector<int32_t> script;
   bool endless = false;
   absl::Duration max_hold = absl::InfiniteDuration();
+  std::atomic<bool> forgets_rows = false;  // of which only the name comes
   absl::Status reserve_error;
   absl::Status submit_error;
   absl::Status result_error;
@@ -61,14 +63,19 @@ class FakeEngine final : public Engine {
     const Handle handle = ++handles_;
     cancelled_[handle] = false;
     ++load_.running;
-    threads_.emplace_back([this, handle, sink = std::move(sink), n = request.alternatives] {
-      auto result = Run(handle, *sink, n);
-      {
-        const std::lock_guard done(mutex_);
-        --load_.running;
-      }
-      sink->OnDone(std::move(result));
-    });
+    const bool rowless = forgets_rows && absl::c_any_of(request.prompt.soft, [](const auto& run) {
+                           return run.values == nullptr;
+                         });
+    threads_.emplace_back(
+        [this, handle, sink = std::move(sink), n = request.alternatives, rowless] {
+          absl::StatusOr<EngineResult> result = absl::AbortedError("rows are missing");
+          if (!rowless) result = Run(handle, *sink, n);
+          {
+            const std::lock_guard done(mutex_);
+            --load_.running;
+          }
+          sink->OnDone(std::move(result));
+        });
     return handle;
   }
   void Cancel(Handle handle) override {
