@@ -19,7 +19,7 @@ int RoundUp(int a, int b) { return CeilDiv(a, b) * b; }
 // Inputs per step: an expanded panel (a float per weight where weights are expanded at all) fills
 // its share of the first-level cache.
 int DepthBlock(const MatmulShape& shape) {
-  if (shape.rows <= shape.tile_rows) return shape.depth;
+  if (shape.rows <= shape.stream_rows) return shape.depth;
   const double expanded = shape.input_bytes >= 4 ? 4 : 1;
   const int fit = static_cast<int>(kFirstLevelBytes / (expanded * shape.panel));
   const int steps = CeilDiv(shape.depth, std::max(shape.depth_unit, fit));
@@ -49,7 +49,7 @@ Blocking ChooseBlocking(const MatmulShape& shape) {
   // Outputs are split as far as the threads need it, but not into trifles.
   const int panels = CeilDiv(shape.outs, shape.panel);
   const double panel_bytes = shape.weight_bytes * shape.panel * shape.depth;
-  const int least = shape.rows <= shape.tile_rows
+  const int least = shape.rows <= shape.stream_rows
                         ? std::max(1, static_cast<int>(kStreamBytes / panel_bytes))
                         : kLeastPanels;
   const int wanted = CeilDiv(kTasksPerThread * shape.threads, row_tasks);

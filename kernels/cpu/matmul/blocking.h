@@ -12,6 +12,7 @@ struct MatmulShape {
   int depth = 0;            // padded inputs
   int panel = 0;            // outputs per panel
   int tile_rows = 0;        // rows per tile
+  int stream_rows = 0;      // up to so many, weights are read in one stream
   int depth_unit = 0;       // inputs are cut at multiples of this
   double weight_bytes = 0;  // per weight, packed
   double input_bytes = 0;   // per activation, packed

@@ -26,6 +26,7 @@ SIMD_INLINE vi CodesAt(const char* codes, int v, int half, int j) {
 // Scales and minimums for kParts parts of a block.
 template <int kParts>
 struct Unsigned {
+  static constexpr int kHeader = 0, kBlocks = 1;
   static constexpr int kBytes = 8 * kParts * kPanel + kCodeBytes;
   template <int R>
   SIMD_INLINE void AddVector(vf* sums, const ActBlock* x, const char* p, int v) {
@@ -63,6 +64,7 @@ struct Unsigned {
 
 template <class Number>
 struct Signed {
+  static constexpr int kHeader = 0, kBlocks = 1;
   static constexpr int kScales = static_cast<int>(sizeof(Number)) * kPanel;
   static constexpr int kBytes = kScales + kCodeBytes;
   template <int R>
@@ -114,7 +116,7 @@ template <class Format>
 SIMD_INLINE void BytePanels(const PanelCall& call) {
   const char* w = static_cast<const char*>(call.w);
   for (int out = 0; out < call.outs; out += kPanel, w += call.panel_stride) {
-    QuantRows<ByteTile<Format>>(call, w, call.y + out, call.outs - out);
+    StreamRows<Format, ByteTile<Format>>(call, w, call.y + out, call.outs - out);
   }
 }
 

@@ -81,6 +81,7 @@ struct MatmulKernels {
   int panel = 0;       // outputs per panel
   int float_rows = 0;  // rows per tile
   int int_rows = 0;
+  int stream_rows = 0;  // of quantised weights: up to so many, they are not expanded
   // dst: tiles of float_rows rows (the last may be smaller), each [depth / 8][R][8]; x clamped to
   // [lo, hi]; inputs past `cols` are zeros.
   void (*pack_rows)(float* dst, const float* x, ptrdiff_t pitch, int rows, int cols, float lo,

@@ -70,6 +70,7 @@ class TaskRunner {
         .depth = packed_.depth,
         .panel = kernels_.panel,
         .tile_rows = packed_.IsFloat() ? kernels_.float_rows : kernels_.int_rows,
+        .stream_rows = packed_.IsFloat() ? kernels_.float_rows : kernels_.stream_rows,
         .depth_unit = std::max(packed_.unit, kBlock),
         .weight_bytes = static_cast<double>(packed_.unit_bytes) / (packed_.unit * kernels_.panel),
         .input_bytes = packed_.IsFloat() ? 4.0 : sizeof(ActBlock) / double{kBlock},

@@ -8,6 +8,7 @@ void FillMatmul(CpuOps& ops) {
       .panel = kPanel,
       .float_rows = kFloatRows,
       .int_rows = kIntRows,
+      .stream_rows = kStreamRows,
       .pack_rows = PackRows,
       .quantize_rows = QuantizeRows,
       .panels =

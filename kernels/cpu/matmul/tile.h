@@ -91,9 +91,6 @@ SIMD_INLINE const char* ExpandPanel(const PanelCall& call, const char* w) {
   return static_cast<const char*>(call.scratch);
 }
 
-// Expanding a panel pays from so many rows.
-constexpr int kExpandRows = 3 * kIntRows + 1;
-
 // One panel, expanded or not, times all rows.
 template <class Tile>
 SIMD_INLINE void QuantRows(const PanelCall& call, const char* w, float* y, int outs) {
@@ -105,13 +102,32 @@ SIMD_INLINE void QuantRows(const PanelCall& call, const char* w, float* y, int o
   }
 }
 
+// One panel as it is, times all rows. Its weights come from memory in one stream, so many inputs at
+// a time: the first tile of rows brings them into the first-level cache, the others find them
+// there.
+constexpr int kStreamDepth = 512;
+template <class Format, class Tile>
+SIMD_INLINE void StreamRows(const PanelCall& call, const char* w, float* y, int outs) {
+  if (call.rows <= kIntRows) return QuantRows<Tile>(call, w, y, outs);
+  constexpr int kBytes = kStreamDepth / kBlock / Format::kBlocks *
+                         (Format::kHeader + Format::kBlocks * Format::kBytes);
+  PanelCall part = call;
+  for (int k = 0; k < call.depth; k += kStreamDepth, w += kBytes) {
+    part.depth = call.depth - k < kStreamDepth ? call.depth - k : kStreamDepth;
+    part.resume = call.resume || k > 0;
+    part.last = call.last && k + part.depth == call.depth;
+    part.x_first = call.x_first + k / kBlock;
+    QuantRows<Tile>(part, w, y, outs);
+  }
+}
+
 template <class Format, class Expanded, class FewTile, class ManyTile>
 SIMD_INLINE void QuantPanels(const PanelCall& call) {
   const char* w = static_cast<const char*>(call.w);
   for (int out = 0; out < call.outs; out += kPanel, w += call.panel_stride) {
     const int outs = call.outs - out;
-    if (call.rows < kExpandRows) {
-      QuantRows<FewTile>(call, w, call.y + out, outs);
+    if (call.rows <= kStreamRows) {
+      StreamRows<Format, FewTile>(call, w, call.y + out, outs);
     } else {
       QuantRows<ManyTile>(call, ExpandPanel<Format, Expanded>(call, w), call.y + out, outs);
     }
