@@ -45,6 +45,7 @@ struct DecoderFlags {
   EngineOptions engine{.backend = {.name = "auto"}};
   EncoderPoolOptions pool;
   MediaLimits media;
+  SessionOptions sessions;
   bool allow_foreign_soft_tokens = false;
 };
 
@@ -171,6 +172,36 @@ void AddMediaFlags(CLI::App& app, DecoderFlags* flags) {
                "fits");
 }
 
+void AddSessionFlags(CLI::App& app, SessionOptions* sessions) {
+  app.add_option("--max-sessions", sessions->max_sessions,
+                 "Sessions that may be there at once; one client may have half of them")
+      ->check(CLI::Range(0, 1 << 20))
+      ->type_name("N")
+      ->capture_default_str();
+  app.add_option("--session-memory", sessions->max_bytes,
+                 "What the histories of all sessions may occupy")
+      ->type_name("BYTES")
+      ->capture_default_str();
+  const auto seconds = [&](const std::string& name, absl::Duration* to, const std::string& help) {
+    app.add_option_function<double>(
+           name, [to](const double& value) { *to = absl::Seconds(value); }, help)
+        ->check(CLI::Range(1.0, 1e8))
+        ->type_name("SECONDS")
+        ->default_str(absl::StrCat(absl::ToDoubleSeconds(*to)));
+  };
+  seconds("--session-idle-seconds", &sessions->idle_timeout,
+          "After so long without a request a session is deleted, if it does not ask for another "
+          "time");
+  seconds("--max-session-idle-seconds", &sessions->max_idle_timeout,
+          "The longest time that it may ask for");
+  app.add_option(
+         "--advertise", sessions->advertise,
+         "Where clients reach this very decoder, as HOST:PORT, not one of several behind a "
+         "name: sessions live in one decoder, and their answers say in which. Not set: they "
+         "do not say")
+      ->type_name("ADDRESS");
+}
+
 // The model's text side and its engine; in this order, as each uses those before it.
 struct Model {
   std::unique_ptr<gguf::File> file;
@@ -243,6 +274,7 @@ absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const
   }
   const Calls calls{logger, border, workers};
   KnownMedia known_media;
+  Sessions sessions(flags.sessions);
   const DecoderContext context = {.engine = engine,
                                   .tokenizer = *model.tokenizer,
                                   .chat_template = *model.chat_template,
@@ -250,6 +282,7 @@ absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const
                                   .calls = calls,
                                   .counts = counts,
                                   .known_media = known_media,
+                                  .sessions = sessions,
                                   .limits = flags.media,
                                   .allow_foreign_soft_tokens = flags.allow_foreign_soft_tokens};
   ASSIGN_OR_RETURN(const std::unique_ptr<Server> server,
@@ -268,6 +301,7 @@ int Run(int argc, char** argv) {
   DecoderFlags flags;
   AddModelFlags(app, &flags);
   AddMediaFlags(app, &flags);
+  AddSessionFlags(app, &flags.sessions);
   AddServiceFlags(app, "localhost:50052", &service);
   if (const auto exit_code = ParseFlags(app, "SOFTSPLICE_DECODER_", argc, argv)) return *exit_code;
   gguf::EndOnLostPages("softsplice-decoder", kExitFailed);

@@ -35,6 +35,7 @@ grpc::Status ToGrpcStatus(const absl::Status& status) {
   google::rpc::ErrorInfo info;
   info.set_reason(detail.reason.empty() ? absl::StatusCodeToString(status.code()) : detail.reason);
   info.set_domain(kDomain);
+  if (!detail.endpoint.empty()) (*info.mutable_metadata())["endpoint"] = Cut(detail.endpoint);
   google::rpc::Status details;
   details.set_code(static_cast<int>(status.code()));
   details.set_message(message);
@@ -64,7 +65,11 @@ absl::Status FromGrpcStatus(const grpc::Status& status) {
     google::rpc::BadRequest request;
     google::rpc::RetryInfo retry;
     for (const google::protobuf::Any& any : details.details()) {
-      if (any.UnpackTo(&info) && info.domain() == kDomain) detail.reason = info.reason();
+      if (any.UnpackTo(&info) && info.domain() == kDomain) {
+        detail.reason = info.reason();
+        const auto endpoint = info.metadata().find("endpoint");
+        if (endpoint != info.metadata().end()) detail.endpoint = endpoint->second;
+      }
       if (any.UnpackTo(&request) && request.field_violations_size() > 0) {
         detail.field = request.field_violations(0).field();
       }

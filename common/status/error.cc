@@ -11,6 +11,7 @@ namespace {
 constexpr char kReason[] = "softsplice/reason";
 constexpr char kField[] = "softsplice/field";
 constexpr char kRetryMs[] = "softsplice/retry_ms";
+constexpr char kEndpoint[] = "softsplice/endpoint";
 
 std::string Payload(const absl::Status& status, const char* key) {
   const auto payload = status.GetPayload(key);
@@ -24,6 +25,7 @@ absl::Status MakeError(absl::StatusCode code, absl::string_view message,
   absl::Status status(code, message);
   if (!detail.reason.empty()) status.SetPayload(kReason, absl::Cord(detail.reason));
   if (!detail.field.empty()) status.SetPayload(kField, absl::Cord(detail.field));
+  if (!detail.endpoint.empty()) status.SetPayload(kEndpoint, absl::Cord(detail.endpoint));
   if (detail.retry_after > absl::ZeroDuration()) {
     status.SetPayload(kRetryMs,
                       absl::Cord(absl::StrCat(absl::ToInt64Milliseconds(detail.retry_after))));
@@ -32,7 +34,9 @@ absl::Status MakeError(absl::StatusCode code, absl::string_view message,
 }
 
 ErrorDetail GetErrorDetail(const absl::Status& status) {
-  ErrorDetail detail{.reason = Payload(status, kReason), .field = Payload(status, kField)};
+  ErrorDetail detail{.reason = Payload(status, kReason),
+                     .field = Payload(status, kField),
+                     .endpoint = Payload(status, kEndpoint)};
   int64_t ms = 0;
   if (absl::SimpleAtoi(Payload(status, kRetryMs), &ms)) detail.retry_after = absl::Milliseconds(ms);
   return detail;

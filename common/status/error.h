@@ -18,6 +18,7 @@ struct ErrorDetail {
       field;  // path of the request field at fault, for example "chat.messages[0].parts[1].media"
   absl::Duration retry_after =
       absl::ZeroDuration();  // zero: retrying the same request does not help
+  std::string endpoint;      // who can help instead
 };
 
 // A status of `code` with `message`, which names the field, the value and the limit. `code` is not

@@ -20,6 +20,9 @@ inline constexpr char kMissingToken[] = "MISSING_TOKEN";
 inline constexpr char kNotSupported[] = "NOT_SUPPORTED";
 inline constexpr char kNoEncoder[] = "NO_ENCODER";
 inline constexpr char kNoTower[] = "NO_TOWER";
+inline constexpr char kSessionExpired[] = "SESSION_EXPIRED";
+inline constexpr char kSessionLost[] = "SESSION_LOST";
+inline constexpr char kSessionElsewhere[] = "SESSION_ELSEWHERE";
 
 // Its time is over.
 inline constexpr char kCancelled[] = "CANCELLED";
@@ -29,6 +32,8 @@ inline constexpr char kClientTooSlow[] = "CLIENT_TOO_SLOW";
 // The same request may succeed later or elsewhere.
 inline constexpr char kServerBusy[] = "SERVER_BUSY";
 inline constexpr char kQueueFull[] = "QUEUE_FULL";
+inline constexpr char kSessionBusy[] = "SESSION_BUSY";
+inline constexpr char kSessionsFull[] = "SESSIONS_FULL";
 inline constexpr char kDraining[] = "DRAINING";
 inline constexpr char kDrainDeadline[] = "DRAIN_DEADLINE";
 inline constexpr char kEncoderUnavailable[] = "ENCODER_UNAVAILABLE";
@@ -89,6 +94,12 @@ inline constexpr Reason kReasons[] = {
      "this decoder was started without an encoder"},
     {kNoTower, absl::StatusCode::kFailedPrecondition, Retry::kNever,
      "the encoder's file has no tower for such media"},
+    {kSessionExpired, absl::StatusCode::kNotFound, Retry::kNever,
+     "there is no such session, or not any more; send the whole conversation"},
+    {kSessionLost, absl::StatusCode::kNotFound, Retry::kNever,
+     "the session's decoder was started anew; send the whole conversation"},
+    {kSessionElsewhere, absl::StatusCode::kNotFound, Retry::kNever,
+     "the session lives in another decoder: in the one at `endpoint`, if the metadata name one"},
     {kCancelled, absl::StatusCode::kCancelled, Retry::kNever, "the client is gone"},
     {kDeadlineExceeded, absl::StatusCode::kDeadlineExceeded, Retry::kNever,
      "the caller's deadline has passed, or the service's own for a call"},
@@ -98,6 +109,9 @@ inline constexpr Reason kReasons[] = {
      "too many calls or bytes are in the service"},
     {kQueueFull, absl::StatusCode::kResourceExhausted, Retry::kLater,
      "too many requests wait, or the wait would be too long"},
+    {kSessionBusy, absl::StatusCode::kAborted, Retry::kLater, "another request is in the session"},
+    {kSessionsFull, absl::StatusCode::kResourceExhausted, Retry::kLater,
+     "there are too many sessions, or what they hold is too much"},
     {kDraining, absl::StatusCode::kUnavailable, Retry::kLater,
      "the service is stopping and takes nothing new"},
     {kDrainDeadline, absl::StatusCode::kUnavailable, Retry::kLater,

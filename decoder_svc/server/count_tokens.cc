@@ -30,8 +30,9 @@ void CountTokensCall::Begin(const v1::CountTokensRequest& request) {
 
 absl::Status CountTokensCall::Prepare(const v1::CountTokensRequest& request) {
   ASSIGN_OR_RETURN(PromptPlan plan,
-                   PlanPrompt(request.has_chat() ? &request.chat() : nullptr,
-                              request.has_raw() ? &request.raw() : nullptr, decoder_));
+                   PlanPrompt({.chat = request.has_chat() ? &request.chat() : nullptr,
+                               .raw = request.has_raw() ? &request.raw() : nullptr},
+                              decoder_));
   pieces_ = std::move(plan.pieces);
   const std::lock_guard lock(mutex_);
   media_ = std::make_shared<MediaBatch>(decoder_, std::move(plan.media),

@@ -57,7 +57,7 @@ void GenerateCall::Begin(const v1::GenerateRequest& request) {
     counted_.MoveTo(&decoder_.counts.preparing);
     progress_.set_stage(v1::STAGE_PREPARING);
   }
-  if (const absl::Status status = Prepare(request); !status.ok()) return End(status);
+  if (const absl::Status status = Prepare(request); !status.ok()) return Refuse(status);
   BringMedia(engine_request_.share_cache);
 }
 
@@ -96,7 +96,7 @@ void GenerateCall::BringAllMedia() {
   }
   places_.clear();
   absl::StatusOr<Engine::Place> place = decoder_.engine.Reserve(priority_, call().time_left());
-  if (!place.ok()) return End(place.status());
+  if (!place.ok()) return Refuse(place.status());
   place_ = *std::move(place);
   BringMedia(/*take_known=*/false);
 }
@@ -106,9 +106,12 @@ absl::Status GenerateCall::Prepare(const v1::GenerateRequest& request) {
   priority_ = request.priority() == v1::PRIORITY_BATCH ? Priority::kBatch : Priority::kNormal;
   engine_request_.client = call().host();
   seed_ = engine_request_.sampling.seed;
+  RETURN_IF_ERROR(EnterSession(request));
   ASSIGN_OR_RETURN(PromptPlan plan,
-                   PlanPrompt(request.has_chat() ? &request.chat() : nullptr,
-                              request.has_raw() ? &request.raw() : nullptr, decoder_));
+                   PlanPrompt({.chat = request.has_chat() ? &request.chat() : nullptr,
+                               .raw = request.has_raw() ? &request.raw() : nullptr,
+                               .history = history_},
+                              decoder_));
   RETURN_IF_ERROR(CheckMayFit(plan, decoder_.engine.info().context_length));
   // Before the media are encoded, which costs the most.
   ASSIGN_OR_RETURN(place_, decoder_.engine.Reserve(priority_, call().time_left()));
@@ -123,14 +126,50 @@ absl::Status GenerateCall::Prepare(const v1::GenerateRequest& request) {
   return absl::OkStatus();
 }
 
+absl::Status GenerateCall::EnterSession(const v1::GenerateRequest& request) {
+  if (request.session_id().empty()) return absl::OkStatus();
+  if (!request.has_chat() || request.chat().messages().empty()) {
+    return InvalidField("chat", "in a session, chat holds the new turns: there must be one");
+  }
+  ASSIGN_OR_RETURN(Sessions::Turn turn,
+                   decoder_.sessions.Begin(request.session_id(), request.chat().ByteSizeLong()));
+  if (!request.cache_salt().empty() && request.cache_salt() != turn.salt()) {
+    return InvalidField("cache_salt", "cache_salt is not the session's");
+  }
+  engine_request_.cache_scope = turn.salt();
+  history_ = turn.history();
+  const std::lock_guard lock(mutex_);
+  if (!ended()) turn_ = std::move(turn);
+  return absl::OkStatus();
+}
+
+void GenerateCall::Refuse(const absl::Status& status) {
+  std::unique_lock lock(mutex_);
+  turn_ = {};
+  End(status, std::move(lock));
+}
+
+// What was asked and what the client has been told of the answer.
+void GenerateCall::CommitTurn() {
+  std::vector<v1::Message> messages;
+  for (v1::Message& message : *mutable_request().mutable_chat()->mutable_messages()) {
+    messages.push_back(std::move(message));
+  }
+  v1::Message& answer = messages.emplace_back();
+  answer.set_role(v1::ROLE_MODEL);
+  answer.add_parts()->set_text(std::move(answer_text_));
+  turn_.Commit(std::move(messages));
+  turn_ = {};
+}
+
 void GenerateCall::OnMedia(absl::StatusOr<std::vector<EncodedMedium>> media) {
-  if (!media.ok()) return End(media.status());
+  if (!media.ok()) return Refuse(media.status());
   {
     const std::lock_guard lock(mutex_);
     if (ended()) return;
   }
   encode_ = call().elapsed();
-  if (const absl::Status status = Submit(*media); !status.ok()) End(status);
+  if (const absl::Status status = Submit(*media); !status.ok()) Refuse(status);
 }
 
 absl::Status GenerateCall::Submit(const std::vector<EncodedMedium>& media) {
@@ -240,7 +279,7 @@ void GenerateCall::OnResult(absl::StatusOr<EngineResult> result) {
   if (!result.ok()) {
     // Who does not read would not read the rest, either.
     const bool reads = GetErrorDetail(result.status()).reason != reason::kClientTooSlow;
-    return reads ? End(result.status()) : Abandon(result.status());
+    return reads ? Refuse(result.status()) : Abandon(result.status());
   }
   std::vector<v1::Delta> deltas = answer_->Finish();
   v1::Finished finished = MakeFinished(*result);
@@ -250,6 +289,7 @@ void GenerateCall::OnResult(absl::StatusOr<EngineResult> result) {
   if (const absl::Status status = Queue(std::move(deltas)); !status.ok()) {
     return End(status, std::move(lock));
   }
+  if (turn_) CommitTurn();
   finished_ = std::move(finished);
   Note({"completion_tokens", result->completion_tokens});
   Note(DurationField("queued", result->timings.queued));
@@ -274,6 +314,7 @@ absl::Status GenerateCall::Queue(std::vector<v1::Delta> deltas) {
   for (v1::Delta& delta : deltas) {
     const uint64_t bytes = delta.ByteSizeLong();
     RETURN_IF_ERROR(lease().Grow(bytes));
+    if (turn_ && delta.channel() == v1::CHANNEL_ANSWER) answer_text_ += delta.text();
     unread_bytes_ += bytes;
     if (!deltas_.empty() && deltas_.back().channel() == delta.channel() &&
         deltas_.back().ByteSizeLong() + bytes <= kMergedBytes) {
@@ -321,6 +362,7 @@ void GenerateCall::Stop() {
     const std::lock_guard lock(mutex_);
     media = media_;
     handle = handle_;
+    turn_ = {};
     if (dropped()) {
       deltas_.clear();
       lease().Shrink(std::exchange(unread_bytes_, 0));

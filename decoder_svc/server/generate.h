@@ -4,6 +4,7 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "common/server/stream_call.h"
@@ -38,6 +39,10 @@ class GenerateCall final : public StreamCall<v1::GenerateRequest, v1::GenerateRe
   void Stop() override;
 
   absl::Status Prepare(const v1::GenerateRequest& request);
+  absl::Status EnterSession(const v1::GenerateRequest& request);
+  void CommitTurn();  // with mutex_
+  // Ends the call without an answer, its session as it was: the client may ask anew at once.
+  void Refuse(const absl::Status& status);
   // Those that are known need no rows if their keys and values are in the engine's cache.
   void BringMedia(bool take_known);
   void BringAllMedia();  // as they were not
@@ -67,6 +72,7 @@ class GenerateCall final : public StreamCall<v1::GenerateRequest, v1::GenerateRe
   EngineRequest engine_request_;
   Priority priority_ = Priority::kNormal;
   Engine::Place place_;
+  History history_;  // of the session, if it is in one
   std::vector<PromptPiece> pieces_;
   std::vector<MediumSource> sources_;
   uint64_t seed_ = 0;
@@ -75,6 +81,8 @@ class GenerateCall final : public StreamCall<v1::GenerateRequest, v1::GenerateRe
   absl::Duration encode_;
 
   // Under mutex_.
+  Sessions::Turn turn_;      // of the session, until it is committed or will not be
+  std::string answer_text_;  // of such a one
   CountedCall counted_;
   std::shared_ptr<MediaBatch> media_;
   std::optional<Engine::Handle> handle_;

@@ -34,11 +34,6 @@ absl::Status NotSupported(const std::string& field, absl::string_view message) {
 
 // What the contract has and this version has not.
 absl::Status CheckServed(const v1::GenerateRequest& request) {
-  if (!request.session_id().empty()) {
-    return NotSupported("session_id",
-                        "this version has no sessions; leave session_id empty and send the whole "
-                        "conversation");
-  }
   if (!request.json_schema().empty()) {
     return NotSupported("json_schema", "this version can't hold an answer to a schema");
   }
@@ -49,11 +44,15 @@ absl::Status CheckServed(const v1::GenerateRequest& request) {
   return absl::OkStatus();
 }
 
+}  // namespace
+
 absl::Status CheckSalt(const std::string& salt) {
   if (salt.size() <= kMaxSaltBytes) return absl::OkStatus();
   return InvalidField("cache_salt", absl::StrCat("cache_salt has ", salt.size(), " bytes; at most ",
                                                  kMaxSaltBytes, " are taken"));
 }
+
+namespace {
 
 absl::Status CheckStops(const v1::GenerateRequest& request) {
   if (request.stop_size() > kMaxStops) {

@@ -12,8 +12,11 @@
 namespace softsplice {
 
 // The engine's request without its prompt. All options are checked: INVALID_ARGUMENT with the
-// field; UNIMPLEMENTED: sessions.
+// field; UNIMPLEMENTED: what this version does not serve.
 absl::StatusOr<EngineRequest> ReadOptions(const v1::GenerateRequest& request,
                                           const DecoderContext& context);
+
+// INVALID_ARGUMENT: too long.
+absl::Status CheckSalt(const std::string& salt);
 
 }  // namespace softsplice

@@ -126,19 +126,33 @@ absl::Status CheckServed(const v1::Chat& chat) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<PromptPiece>> RenderChat(const v1::Chat& chat,
+absl::StatusOr<ChatMessage> ReadMessage(const v1::Message& from, const std::string& field,
+                                        MediaList* media) {
+  ChatMessage message;
+  ASSIGN_OR_RETURN(message.role, ReadRole(from.role(), field + ".role"));
+  for (int i = 0; i < from.parts_size(); ++i) {
+    RETURN_IF_ERROR(
+        AddPart(from.parts(i), absl::StrCat(field, ".parts[", i, "]"), media, &message));
+  }
+  return message;
+}
+
+absl::StatusOr<std::vector<PromptPiece>> RenderChat(const PromptSource& source,
                                                     const DecoderContext& context,
                                                     MediaList* media) {
+  const v1::Chat& chat = *source.chat;
   RETURN_IF_ERROR(CheckServed(chat));
   std::vector<ChatMessage> messages;
+  const auto add = [&](const v1::Message& from, const std::string& field) -> absl::Status {
+    ASSIGN_OR_RETURN(ChatMessage message, ReadMessage(from, field, media));
+    messages.push_back(std::move(message));
+    return absl::OkStatus();
+  };
+  for (size_t i = 0; i < source.history.size(); ++i) {
+    RETURN_IF_ERROR(add(*source.history[i], absl::StrCat("session.messages[", i, "]")));
+  }
   for (int i = 0; i < chat.messages_size(); ++i) {
-    const std::string field = absl::StrCat("chat.messages[", i, "]");
-    ChatMessage& message = messages.emplace_back();
-    ASSIGN_OR_RETURN(message.role, ReadRole(chat.messages(i).role(), field + ".role"));
-    for (int k = 0; k < chat.messages(i).parts_size(); ++k) {
-      RETURN_IF_ERROR(AddPart(chat.messages(i).parts(k), absl::StrCat(field, ".parts[", k, "]"),
-                              media, &message));
-    }
+    RETURN_IF_ERROR(add(chat.messages(i), absl::StrCat("chat.messages[", i, "]")));
   }
   auto pieces = context.chat_template.Render(messages, {.thinking = chat.thinking()});
   if (!pieces.ok()) return Annotate(pieces.status(), "chat", "chat");
@@ -184,18 +198,17 @@ absl::StatusOr<std::vector<PromptPiece>> ReadRaw(const v1::RawPrompt& raw,
 
 }  // namespace
 
-absl::StatusOr<PromptPlan> PlanPrompt(const v1::Chat* chat, const v1::RawPrompt* raw,
-                                      const DecoderContext& context) {
-  if (chat == nullptr && raw == nullptr) {
+absl::StatusOr<PromptPlan> PlanPrompt(const PromptSource& source, const DecoderContext& context) {
+  if (source.chat == nullptr && source.raw == nullptr) {
     return InvalidField("prompt", "the prompt is empty: set chat or raw");
   }
-  RETURN_IF_ERROR(CheckSize(chat, raw, context));
+  RETURN_IF_ERROR(CheckSize(source, context));
   MediaList media(context);
   PromptPlan plan;
-  if (chat != nullptr) {
-    ASSIGN_OR_RETURN(plan.pieces, RenderChat(*chat, context, &media));
+  if (source.chat != nullptr) {
+    ASSIGN_OR_RETURN(plan.pieces, RenderChat(source, context, &media));
   } else {
-    ASSIGN_OR_RETURN(plan.pieces, ReadRaw(*raw, context, &media));
+    ASSIGN_OR_RETURN(plan.pieces, ReadRaw(*source.raw, context, &media));
   }
   plan.media = media.Take();
   return plan;
@@ -264,21 +277,21 @@ std::string SpellPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const
   return Spell(tokenizer, pieces, spelled);
 }
 
-absl::Status CheckSize(const v1::Chat* chat, const v1::RawPrompt* raw,
-                       const DecoderContext& context) {
+absl::Status CheckSize(const PromptSource& source, const DecoderContext& context) {
   int64_t parts = 0;
   int64_t bytes = 0;
   int64_t ids = 0;
-  if (chat != nullptr) {
-    for (const v1::Message& message : chat->messages()) {
-      parts += std::max(message.parts_size(), 1);
-      for (const v1::Part& part : message.parts())
-        bytes += static_cast<int64_t>(part.text().size());
-    }
+  const auto add = [&](const v1::Message& message) {
+    parts += std::max(message.parts_size(), 1);
+    for (const v1::Part& part : message.parts()) bytes += static_cast<int64_t>(part.text().size());
+  };
+  for (const auto& message : source.history) add(*message);
+  if (source.chat != nullptr) {
+    for (const v1::Message& message : source.chat->messages()) add(message);
   }
-  if (raw != nullptr) {
-    parts = raw->parts_size();
-    for (const v1::RawPart& part : raw->parts()) {
+  if (source.raw != nullptr) {
+    parts = source.raw->parts_size();
+    for (const v1::RawPart& part : source.raw->parts()) {
       bytes += static_cast<int64_t>(part.text().size() + part.text_with_special_tokens().size());
       ids += part.token_ids().ids_size();
     }

@@ -28,16 +28,22 @@ struct PromptPlan {
   std::vector<MediumSource> media;  // by MediaRef.index
 };
 
-// Checks (its size too) and renders; one of `chat` and `raw` is set (or none: an error).
+// What a request asks about: one of `chat` and `raw` is set (or none: an error); `history` is
+// before the chat's messages.
+struct PromptSource {
+  const v1::Chat* chat = nullptr;
+  const v1::RawPrompt* raw = nullptr;
+  absl::Span<const std::shared_ptr<const v1::Message>> history;
+};
+
+// Checks (its size too) and renders.
 // INVALID_ARGUMENT, RESOURCE_EXHAUSTED (limits), FAILED_PRECONDITION (media without an encoder),
 // UNIMPLEMENTED (tools), each with the field.
-absl::StatusOr<PromptPlan> PlanPrompt(const v1::Chat* chat, const v1::RawPrompt* raw,
-                                      const DecoderContext& context);
+absl::StatusOr<PromptPlan> PlanPrompt(const PromptSource& source, const DecoderContext& context);
 
 // OUT_OF_RANGE if a prompt of so many bytes, parts and token ids can't fit `context_length` tokens:
 // then it is not worth tokenising, which takes far more time and memory than the request.
-absl::Status CheckSize(const v1::Chat* chat, const v1::RawPrompt* raw,
-                       const DecoderContext& context);
+absl::Status CheckSize(const PromptSource& source, const DecoderContext& context);
 
 // OUT_OF_RANGE with both numbers: so many are too many.
 absl::Status CheckFits(int64_t tokens, int context_length);

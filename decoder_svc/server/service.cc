@@ -7,30 +7,14 @@
 #include "common/server/call_service.h"
 #include "common/server/device_info.h"
 #include "common/server/stream_call.h"
-#include "common/status/error.h"
-#include "common/status/reasons.h"
 #include "common/text/utf8.h"
 #include "decoder_svc/server/count_tokens.h"
 #include "decoder_svc/server/generate.h"
+#include "decoder_svc/server/session_calls.h"
 #include "softsplice/v1/decoder.grpc.pb.h"
 
 namespace softsplice {
 namespace {
-
-// A method of the contract that this version has not.
-template <class Request, class Response>
-class NoSessions final : public AnswerCall<Request, Response> {
- public:
-  NoSessions(Call call, const Calls& calls, const DecoderContext& /*decoder*/)
-      : AnswerCall<Request, Response>(std::move(call), calls, CallWeight::kLight) {}
-
- private:
-  void Begin(const Request& /*request*/) override {
-    this->End(MakeError(absl::StatusCode::kUnimplemented,
-                        "this version has no sessions; send the whole conversation to Generate",
-                        {.reason = reason::kNotSupported}));
-  }
-};
 
 class GetInfoCall final : public AnswerCall<v1::GetDecoderInfoRequest, v1::GetDecoderInfoResponse> {
  public:
@@ -64,6 +48,7 @@ class GetInfoCall final : public AnswerCall<v1::GetDecoderInfoRequest, v1::GetDe
     to->set_preparing(decoder_.counts.preparing);
     to->set_encoding(decoder_.counts.encoding);
     to->set_unread(decoder_.counts.unread);
+    to->set_sessions(decoder_.sessions.count());
   }
 
   void FillEncoders(v1::GetDecoderInfoResponse* to) const {
@@ -89,11 +74,9 @@ class DecoderServiceImpl final : public CallService {
       : CallService(v1::GenerateRequest::descriptor()->file()->service(0), context.calls) {
     Serve<GenerateCall>("Generate", context);
     Serve<CountTokensCall>("CountTokens", context);
-    Serve<NoSessions<v1::CreateSessionRequest, v1::CreateSessionResponse>>("CreateSession",
-                                                                           context);
-    Serve<NoSessions<v1::ForkSessionRequest, v1::ForkSessionResponse>>("ForkSession", context);
-    Serve<NoSessions<v1::DeleteSessionRequest, v1::DeleteSessionResponse>>("DeleteSession",
-                                                                           context);
+    Serve<CreateSessionCall>("CreateSession", context);
+    Serve<ForkSessionCall>("ForkSession", context);
+    Serve<DeleteSessionCall>("DeleteSession", context);
     Serve<GetInfoCall>("GetDecoderInfo", context);
   }
 };

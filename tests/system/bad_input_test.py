@@ -260,7 +260,6 @@ def test_prompt_over_the_context(decoder):
 @pytest.mark.parametrize(
     "text, field",
     [
-        ("session_id: 'x'", "session_id"),
         ("chat { tools { name: 'f' } }", "chat.tools"),
         ("chat { messages { parts { tool_call { name: 'f' } } } }", "chat.messages[1].parts[0]"),
     ],

@@ -1,7 +1,7 @@
 """Conversations that go on, over gRPC: what is not read again, and that no answer shows it."""
 
 import pytest
-from services import Client, error, start_decoder, start_encoder
+from services import DECODER, Client, error, start_decoder, start_encoder
 from support import DEMO
 
 PICTURE = (DEMO / "samples/circle-square.png").read_bytes()
@@ -90,3 +90,20 @@ def test_a_turn_whose_media_are_cached_needs_no_encoder(tmp_path):
         assert code == "UNAVAILABLE"
     with start_encoder(tmp_path) as encoder, start_decoder(tmp_path, encoder) as decoder, Client(decoder) as client:
         assert ask(client, more)[1] == answer
+
+
+def test_a_session_answers_as_the_whole_conversation(services):
+    _, decoder = services
+    session = decoder.method(DECODER, "CreateSession")(decoder.type("CreateSessionRequest")(cache_salt="session"))
+    turns = []
+    for parts in ([PICTURE, "What is in this picture?"], [SOUND, "Transcribe the audio."], ["Thank you!"]):
+        turns.append(("user", parts))
+        request = decoder.chat([turns[-1]])
+        request.session_id = session.session_id
+        started, text, _ = decoder.generate(request)
+        assert text == ask(decoder, turns, fresh=True)[1]
+        assert (started.cached_tokens > 0) == (len(turns) > 1)
+        turns.append(("model", [text]))
+    assert decoder.info(DECODER).load.sessions == 1
+    decoder.method(DECODER, "DeleteSession")(decoder.type("DeleteSessionRequest")(session_id=session.session_id))
+    assert error(lambda: decoder.start(request))[2] == "SESSION_EXPIRED"

@@ -27,7 +27,6 @@ TEST_F(DecoderContract, RefusesWhatItDoesNotServe) {
     request.MergeFrom(Parse(more));
     ExpectError(request, absl::StatusCode::kUnimplemented, field);
   };
-  refused("session_id: 'x'", "session_id");
   refused("json_schema: '{}'", "json_schema");
   v1::GenerateRequest urgent = Hello();
   urgent.set_priority(static_cast<v1::Priority>(3));

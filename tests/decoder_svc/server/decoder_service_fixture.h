@@ -143,6 +143,11 @@ class DecoderService : public testing::Test {
   EncoderPool pool_{{.encoders = {*ParseEncoderName(encoder_address_)}, .dim = 4}, kQuiet};
   const Calls calls_{kQuiet, border_, workers_};
   KnownMedia known_media_;
+  absl::Duration session_clock_ = absl::Hours(1);
+  Sessions sessions_{
+      {.max_sessions = 4, .max_bytes = 1 << 20, .advertise = "me:1", .clock = [this] {
+         return session_clock_;
+       }}};
   DecoderContext context_{.engine = engine_,
                           .tokenizer = tokenizer_,
                           .chat_template = template_,
@@ -150,6 +155,7 @@ class DecoderService : public testing::Test {
                           .calls = calls_,
                           .counts = counts_,
                           .known_media = known_media_,
+                          .sessions = sessions_,
                           .limits = {.max_media_bytes = 1000, .max_media = 3}};
   std::unique_ptr<Server> server_;
   std::unique_ptr<v1::DecoderService::Stub> stub_;

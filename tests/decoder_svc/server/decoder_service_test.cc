@@ -174,23 +174,10 @@ TEST_F(DecoderService, RefusesBadPrompts) {
 
 TEST_F(DecoderService, SaysWhatItDoesNotHave) {
   v1::GenerateRequest request = Hello();
-  request.set_session_id("s");
-  ExpectError(request, absl::StatusCode::kUnimplemented, "session_id");
-  request = Hello();
   request.mutable_chat()->add_tools()->set_name("t");
   ExpectError(request, absl::StatusCode::kUnimplemented, "chat.tools");
   ExpectError(Parse("chat { messages { role: ROLE_MODEL parts { tool_call { name: 'f' } } } }"),
               absl::StatusCode::kUnimplemented, "chat.messages[0].parts[0]");
-  grpc::ClientContext create, fork, del;
-  v1::CreateSessionResponse created;
-  v1::ForkSessionResponse forked;
-  v1::DeleteSessionResponse deleted;
-  for (const grpc::Status& status :
-       {stub_->CreateSession(&create, {}, &created), stub_->ForkSession(&fork, {}, &forked),
-        stub_->DeleteSession(&del, {}, &deleted)}) {
-    EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
-    EXPECT_THAT(status.error_message(), HasSubstr("sessions"));
-  }
 }
 
 TEST_F(DecoderService, RefusesAPromptOverTheContextBeforeEncoding) {
