@@ -34,7 +34,7 @@ std::optional<SequenceKv> KvManager::Admit(const KvRequest& request,
   const int whole = hit.cached / shape_.block_rows;
   for (int i = 0; i < whole; ++i) full_.Hold(hit.path[i]->full);
   const int more = BlocksFor(request.positions) - whole;
-  if (more > full_.size() - full_.used()) {
+  if (more > full_.size() - full_.used() - promised_) {
     for (int i = 0; i < whole; ++i) full_.Drop(hit.path[i]->full);
     return std::nullopt;
   }
@@ -43,17 +43,19 @@ std::optional<SequenceKv> KvManager::Admit(const KvRequest& request,
                 .scope = request.scope,
                 .shared = request.shared,
                 .goes_on = hit.of_turn,
-                .added = whole};
+                .added = whole,
+                .promised = more};
   free_slots_.pop_back();
+  promised_ += more;
   for (int i = 0; i < whole; ++i) kv.blocks.full.push_back(hit.path[i]->full);
   if (whole > 0) kv.last = hit.path[whole - 1];
   tree_.Use(hit);
   ShareSliding(kv, hit, copies);
-  const bool part = hit.cached % shape_.block_rows > 0;
-  const int32_t source = part ? hit.path[whole]->full : -1;
-  tree_.FreeFull(more);  // and the path may be gone
-  for (int i = 0; i < more; ++i) kv.blocks.full.push_back(full_.Take());
-  if (part) copies.push_back({.sliding = false, .from = source, .to = kv.blocks.full[whole]});
+  if (hit.cached % shape_.block_rows > 0) {
+    const int32_t source = hit.path[whole]->full;
+    TakeFull(kv);  // and the end of the path may be gone
+    copies.push_back({.sliding = false, .from = source, .to = kv.blocks.full[whole]});
+  }
   const bool parts = hit.known < static_cast<int>(request.prompt.size());
   if (parts && hit.known - hit.cached >= shape_.block_rows) AddDeparture(kv, hit.known);
   Changed(kv);
@@ -76,6 +78,14 @@ void KvManager::ShareSliding(SequenceKv& kv, const PrefixTree::Hit& hit,
   copies.push_back({.sliding = true, .from = source, .to = Sliding(kv, kv.added)});
 }
 
+void KvManager::TakeFull(SequenceKv& kv) {
+  tree_.FreeFull(1);
+  kv.blocks.full.push_back(full_.Take());
+  --kv.promised;
+  --promised_;
+  Changed(kv);
+}
+
 void KvManager::TakeSliding(SequenceKv& kv) {
   tree_.FreeSliding(1);
   Sliding(kv, kv.end_sliding++) = sliding_.Take();
@@ -83,7 +93,9 @@ void KvManager::TakeSliding(SequenceKv& kv) {
 }
 
 void KvManager::Extend(SequenceKv& kv, int read, int rows) {
-  while (kv.end_sliding < BlocksFor(read + rows)) TakeSliding(kv);
+  const int blocks = BlocksFor(read + rows);
+  while (static_cast<int>(kv.blocks.full.size()) < blocks) TakeFull(kv);
+  while (kv.end_sliding < blocks) TakeSliding(kv);
 }
 
 void KvManager::Commit(SequenceKv& kv, absl::Span<const Content> contents, int rows) {
@@ -141,6 +153,7 @@ void KvManager::KeepWindow(SequenceKv& kv, absl::Span<const Content> contents, i
 void KvManager::Release(SequenceKv& kv) {
   for (const int32_t block : kv.blocks.full) full_.Drop(block);
   for (int i = kv.first_sliding; i < kv.end_sliding; ++i) sliding_.Drop(Sliding(kv, i));
+  promised_ -= kv.promised;
   free_slots_.push_back(kv.slot);
 }
 

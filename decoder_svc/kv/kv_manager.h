@@ -39,6 +39,7 @@ struct SequenceKv {
   bool goes_on = false;              // from a turn of before
   PrefixTree::Node* last = nullptr;  // of its last whole block in the tree
   int added = 0;                     // whole blocks in the tree
+  int promised = 0;                  // full blocks that it may still take
   int first_sliding = 0;             // index of the first sliding block that it holds
   int end_sliding = 0;               // and after the last one
   std::vector<int> departures;       // where others' prompts part from this one, not read yet
@@ -63,8 +64,9 @@ class KvManager {
   const KvShape& shape() const { return shape_; }
   // Positions of such a prompt that would not be read, were it admitted now.
   int Cached(const KvRequest& request) const { return Find(request).cached; }
-  // A slot with all full blocks that it may need; none if there are not enough now. The last row of
-  // a prompt is always read. `copies` get what must be copied, in order, before the next step.
+  // A slot, and the promise of all full blocks that it may need: what the tree keeps goes only when
+  // one is taken. None if there are not enough now. The last row of a prompt is always read.
+  // `copies` get what must be copied, in order, before the next step.
   std::optional<SequenceKv> Admit(const KvRequest& request, std::vector<BlockCopy>& copies);
   // Another prompt parts from this sequence's at `position`, which is not read yet.
   void AddDeparture(SequenceKv& kv, int position) { kv.departures.push_back(position); }
@@ -91,6 +93,7 @@ class KvManager {
   }
   PrefixTree::Hit Find(const KvRequest& request) const;
   void ShareSliding(SequenceKv& kv, const PrefixTree::Hit& hit, std::vector<BlockCopy>& copies);
+  void TakeFull(SequenceKv& kv);     // the next one
   void TakeSliding(SequenceKv& kv);  // the next one
   void AddWholeBlocks(SequenceKv& kv, absl::Span<const Content> contents);
   void KeepWindow(SequenceKv& kv, absl::Span<const Content> contents, int end,
@@ -101,6 +104,7 @@ class KvManager {
   BlockPool full_, sliding_;
   PrefixTree tree_;
   std::vector<int> free_slots_;
+  int promised_ = 0;  // to all sequences
   uint64_t changes_ = 0;
 };
 

@@ -100,25 +100,6 @@ def test_calls_every_method(pair):
         info = client.info(DECODER)
         assert info.encoders[0].healthy and info.encoders[0].address == encoder.address
         assert info.encoder_fingerprint == header.encoder_fingerprint
-        methods = {m.name for m in client.pool.FindServiceByName(ENCODER).methods}
-        assert methods == {"EncodeImage", "EncodeAudio", "GetEncoderInfo"}
-    with Client(decoder) as client:
-        started, text, finished = client.generate(client.chat([("user", ["Hello!"])]))
-        assert text and finished.usage.completion_tokens > 0
-        count = client.type("CountTokensRequest")(include_rendered=True, include_token_ids=True)
-        count.chat.messages.add(role="ROLE_USER").parts.add(text="Hello!")
-        counted = client.method(DECODER, "CountTokens")(count)
-        assert counted.tokens == started.prompt_tokens == len(counted.token_ids)
-        turns = "<bos><|turn>user\nHello!<turn|>\n<|turn>model\n"
-        assert counted.rendered == turns + "<|channel>thought\n<channel|>"
-        info = client.info(DECODER)
-        assert info.encoders[0].healthy and info.encoders[0].address == encoder.address
-        assert info.encoder_fingerprint == header.encoder_fingerprint
-        for name in ("CreateSession", "ForkSession", "DeleteSession"):
-            request = client.type(f"{name}Request")()
-            call = client.method(DECODER, name)
-            code, *_ = services.error(lambda call=call, request=request: call(request))
-            assert code == "UNIMPLEMENTED"
         methods = {m.name for m in client.pool.FindServiceByName(DECODER).methods}
         assert methods == {
             *("Generate", "CountTokens", "GetDecoderInfo"),

@@ -42,7 +42,8 @@ STOP_FLAGS = ("--lame-duck-seconds", 1, "--drain-seconds", 10)
 
 
 def greedy(*parts):
-    request = decoder_pb2.GenerateRequest(sampling=dict(temperature=0))
+    # Each picture is to be encoded anew: encoders come and go.
+    request = decoder_pb2.GenerateRequest(sampling={"temperature": 0}, no_prefix_cache=True)
     message = request.chat.messages.add(role=decoder_pb2.ROLE_USER)
     for part in parts:
         message.parts.add(

@@ -245,15 +245,32 @@ TEST(KvManagerTest, ACancelledRequestLeavesWhatItHasRead) {
   EXPECT_EQ(server.Serve(Text(1, 4000), {}), 3999);
 }
 
-TEST(KvManagerTest, SequencesReserveAllThatTheyMayNeed) {
+TEST(KvManagerTest, SequencesArePromisedAllThatTheyMayNeed) {
   Server server({.sequences = 4, .context = 2048, .full_blocks = 20});
   auto a = *server.Begin(Text(1, 100), 1500);
-  EXPECT_EQ(server.manager().full_used(), 13);
-  EXPECT_FALSE(server.Begin(Text(2, 100), 800).has_value());
+  EXPECT_FALSE(server.Begin(Text(2, 100), 800).has_value()) << "13 blocks are promised";
   auto b = *server.Begin(Text(2, 100), 700);
+  EXPECT_EQ(server.manager().full_used(), 0);
+  for (auto* running : {&a, &b}) server.ReadPrompt(*running);
+  EXPECT_EQ(server.manager().full_used(), 2);
+  server.Write(b, Text(3, 700));
+  server.Write(a, Text(3, 1500));
+  EXPECT_EQ(server.manager().full_used(), 20);
   server.Cancel(a);
   server.Cancel(b);
   EXPECT_EQ(server.manager().full_used(), 0);
+}
+
+// What an answer may need does not take the place of what is there.
+TEST(KvManagerTest, APromiseWashesNothingOut) {
+  Server server({.sequences = 2, .context = 2048, .full_blocks = 24});
+  server.Serve(Text(1, 1000), {});
+  auto long_answer = *server.Begin(Text(2, 100), 1900);
+  server.ReadPrompt(long_answer);
+  EXPECT_EQ(server.Serve(Text(1, 1000), {}), 999);
+  server.Write(long_answer, Text(3, 1900));
+  server.Finish(long_answer);
+  EXPECT_EQ(server.Serve(Text(1, 1000), {}), 999);
 }
 
 TEST(KvManagerTest, RunningSequencesShareWhatTheyBeginWith) {
@@ -263,9 +280,9 @@ TEST(KvManagerTest, RunningSequencesShareWhatTheyBeginWith) {
   auto a = *server.Begin(prompt + Text(2, 10), 100);
   auto b = *server.Begin(prompt + Text(3, 10), 100);
   auto c = *server.Begin(prompt + Text(4, 10), 100);
+  for (auto* running : {&a, &b, &c}) server.ReadPrompt(*running);
   EXPECT_EQ(server.manager().full_used(), 10 + 3) << "ten blocks for all, and one for each";
   for (auto* running : {&a, &b, &c}) {
-    server.ReadPrompt(*running);
     server.Write(*running, Text(9, 60));
     server.Finish(*running);
   }
@@ -279,7 +296,7 @@ TEST(KvManagerTest, EqualBlocksBecomeOne) {
   server.ReadPrompt(a);
   server.ReadPrompt(b);
   EXPECT_EQ(server.manager().tree().nodes(), 10);
-  EXPECT_EQ(server.manager().full_used(), 10 + 2 * 2);
+  EXPECT_EQ(server.manager().full_used(), 10);
   server.Write(a, Text(2, 200));
   server.Write(b, Text(2, 200));
   server.Finish(a);
@@ -334,7 +351,8 @@ TEST(KvManagerTest, RandomHistoriesAreReadAsIfAfresh) {
       } else if (!running.empty()) {
         const size_t i = static_cast<size_t>(any(static_cast<int>(running.size())));
         Server::Running& r = running[i];
-        const int room = static_cast<int>(r.kv.blocks.full.size()) * kBlock - r.read;
+        const int room =
+            (static_cast<int>(r.kv.blocks.full.size()) + r.kv.promised) * kBlock - r.read;
         if (what == 9 || (what == 8 && (r.read < r.prompt || room == 0))) {
           server.Cancel(r);
           running.erase(running.begin() + static_cast<ptrdiff_t>(i));
@@ -358,7 +376,11 @@ TEST(KvManagerTest, RandomHistoriesAreReadAsIfAfresh) {
     EXPECT_EQ(server.manager().full_used(), 0);
     EXPECT_EQ(server.manager().sliding_used(), 0);
     // Nothing was lost: all blocks can be had at once.
-    EXPECT_TRUE(server.Begin(Text(9999, 1), sizes.full_blocks * kBlock - 1, "", false));
+    auto all = server.Begin(Text(9999, 1), sizes.full_blocks * kBlock - 1, "", false);
+    ASSERT_TRUE(all.has_value());
+    server.ReadPrompt(*all);
+    server.Write(*all, Text(9999, sizes.full_blocks * kBlock - 1));
+    EXPECT_EQ(server.manager().full_used(), sizes.full_blocks);
     if (testing::Test::HasFatalFailure()) FAIL() << "seed " << seed;
   }
 }
