@@ -19,14 +19,13 @@
 #include "absl/types/span.h"
 #include "common/gguf/file.h"
 #include "kernels/mat.h"
+#include "kernels/rank_ops.h"
 #include "kernels/specs.h"
 
 namespace softsplice {
 
-class Backend {
+class Backend : public RankOps {
  public:
-  virtual ~Backend() = default;
-
   // For people: "cpu avx2 2 threads".
   virtual std::string Name() const = 0;
 
@@ -35,7 +34,6 @@ class Backend {
       size_t bytes) = 0;  // zeroed, 256-byte aligned
   // Memory of the host, which Download is fastest into; zeroed.
   virtual absl::StatusOr<std::shared_ptr<void>> AllocateStaging(size_t bytes);
-  virtual absl::StatusOr<Weight> Pack(const gguf::Tensor& tensor, Use use) = 0;
 
   // The type that models give what only Matmul and its fusions read, as x: half the bytes where
   // they would round it anyway. Ops whose y may be of it say so; all other matrices are kF32.

@@ -22,15 +22,17 @@ std::optional<Isa> IsaOf(const std::string& name) {
   return std::nullopt;
 }
 
+CudaOptions CudaOptionsOf(const BackendOptions& options) {
+  return {.device = options.device,
+          .exact = options.exact_weights,
+          .wait_after_ops = options.wait_after_ops};
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const BackendOptions& options) {
   if (options.name == "ref") return MakeRefBackend();
-  if (options.name == "cuda") {
-    return MakeCudaBackend({.device = options.device,
-                            .exact = options.exact_weights,
-                            .wait_after_ops = options.wait_after_ops});
-  }
+  if (options.name == "cuda") return MakeCudaBackend(CudaOptionsOf(options));
   const std::optional<Isa> isa = IsaOf(options.name);
   if (!isa.has_value()) {
     return InvalidField("backend", absl::StrCat("there is no backend \"", options.name,
@@ -45,6 +47,12 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const BackendOptions& optio
   }
   const int threads = options.threads == 0 ? AvailableCpus() : options.threads;
   return MakeCpuBackend(*isa, threads, options.exact_weights);
+}
+
+absl::StatusOr<std::vector<std::unique_ptr<Backend>>> MakeRanks(const BackendOptions& options,
+                                                                absl::Span<const int> devices,
+                                                                absl::Duration limit) {
+  return MakeCudaRanks(CudaOptionsOf(options), devices, limit);
 }
 
 }  // namespace softsplice

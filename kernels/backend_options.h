@@ -5,6 +5,10 @@
 
 namespace softsplice {
 
+// Devices that may share a model out. One adds sums up in two halves (kernels/cuda/tiles.h): more
+// would give other bits.
+inline constexpr int kMostRanks = 2;
+
 struct BackendOptions {
   // "cpu" (fast, picks the best instruction set), "cpu-generic", "cpu-avx2", "cpu-avx512" (that
   // one, an error where the machine lacks it), "cuda", or "ref" (scalar float32: the oracle, slow).

@@ -44,7 +44,8 @@ absl::StatusOr<Choice> ChooseBackend(const Wanted& wanted) {
   RETURN_IF_ERROR(CheckThere(wanted.devices, *devices));
   if (const absl::Status fit = CheckFit(wanted.devices, *devices); !fit.ok()) return without(fit);
   ASSIGN_OR_RETURN(const std::unique_ptr<CountingBackend> counter,
-                   MakeDeviceCounter(wanted.backend.exact_weights));
+                   MakeDeviceCounter(wanted.backend.exact_weights,
+                                     wanted.shared ? static_cast<int>(wanted.devices.size()) : 1));
   ASSIGN_OR_RETURN(const Footprint need, wanted.measure(*counter));
   const absl::Status room = CheckMemory(wanted, *devices, need);
   if (!room.ok()) return without(room);

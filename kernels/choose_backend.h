@@ -15,8 +15,9 @@ namespace softsplice {
 // What somebody wants to run.
 struct Wanted {
   BackendOptions backend;
-  // Of "cuda" and "auto": each takes the whole model. At least one.
+  // Of "cuda" and "auto": each takes the whole model, or (shared) a part of it. At least one.
   absl::Span<const int> devices;
+  bool shared = false;
   // Loads the model over `counter` and runs the largest passes that there will be.
   absl::FunctionRef<absl::StatusOr<Footprint>(CountingBackend& counter)> measure;
   // What helps where memory is short, for people: "lower --context (now 8192)".

@@ -49,12 +49,19 @@ class CountingBackend : public NullBackend {
     if (weight.ok()) weight->packed = Count(weights_, PackedBytes(tensor, use));
     return weight;
   }
+  absl::StatusOr<Weight> PackPart(const gguf::Tensor& tensor, gguf::Split split) override {
+    absl::StatusOr<gguf::Tensor> part = Part(tensor, split);
+    return part.ok() ? Pack(*part, Use::kLinear) : part.status();
+  }
 
   // Of the weights and buffers that there are now, and of what ops worked in; no caches.
   Footprint footprint() const { return {.weights = *weights_, .workspace = *buffers_ + Scratch()}; }
 
  protected:
   virtual uint64_t PackedBytes(const gguf::Tensor& tensor, Use use) const = 0;
+  // What PackPart packs, without data.
+  virtual absl::StatusOr<gguf::Tensor> Part(const gguf::Tensor& tensor,
+                                            gguf::Split split) const = 0;
   // What the backend keeps for its ops, after the calls that there were.
   virtual uint64_t Scratch() const = 0;
 
@@ -69,8 +76,10 @@ class CountingBackend : public NullBackend {
   const Counter weights_ = Zero(), buffers_ = Zero();
 };
 
-// Counts as the backend "cuda" packs and allocates, whether or not there is a device.
-// INVALID_ARGUMENT: the program was built without CUDA. `exact_weights`: see BackendOptions.
-absl::StatusOr<std::unique_ptr<CountingBackend>> MakeDeviceCounter(bool exact_weights);
+// Counts as the backend "cuda" packs and allocates, one of `ranks` that share a model out, whether
+// or not there is a device. INVALID_ARGUMENT: the program was built without CUDA. `exact_weights`:
+// see BackendOptions.
+absl::StatusOr<std::unique_ptr<CountingBackend>> MakeDeviceCounter(bool exact_weights,
+                                                                   int ranks = 1);
 
 }  // namespace softsplice

@@ -91,8 +91,13 @@ absl::Status Packer::Scaled(Weight& weight, absl::string_view tensor, int size,
   return absl::OkStatus();
 }
 
-absl::Status Packer::Linear(Weight& weight, absl::string_view name, int in, int out) const {
-  return Pack(weight, name, {in, out}, Use::kLinear);
+absl::Status Packer::Linear(Weight& weight, absl::string_view name, int in, int out,
+                            gguf::Split split) const {
+  if (split == gguf::Split::kNone) return Pack(weight, name, {in, out}, Use::kLinear);
+  ASSIGN_OR_RETURN(const gguf::Tensor* tensor, Find(absl::StrCat(name, ".weight"), {in, out}));
+  ASSIGN_OR_RETURN(weight, backend_.PackPart(*tensor, split));
+  file_.DropPages(*tensor);
+  return absl::OkStatus();
 }
 
 absl::Status Packer::Table(Weight& weight, absl::string_view name, int width, int entries) const {

@@ -36,7 +36,10 @@ class Packer {
   absl::Status Matrix(Weight& weight, absl::string_view name, int cols, int rows) const;
   // A vector, each number times `factor`.
   absl::Status Scaled(Weight& weight, absl::string_view tensor, int size, float factor = 1) const;
-  absl::Status Linear(Weight& weight, absl::string_view name, int in, int out) const;
+  // Of backends that share the model out, each takes a part of the layer as `split` says: of the
+  // columns, its results are to be added to the others' (AllReduce).
+  absl::Status Linear(Weight& weight, absl::string_view name, int in, int out,
+                      gguf::Split split = gguf::Split::kNone) const;
   absl::Status Table(Weight& weight, absl::string_view name, int width, int entries) const;
   // A linear layer that clamps what goes in and comes out (Gemma4ClippableLinear).
   absl::Status Clipped(Weight& weight, absl::string_view name, int in, int out) const;

@@ -19,9 +19,10 @@ namespace {
 // A step of an engine takes seconds at most.
 constexpr absl::Duration kStalled = absl::Minutes(2);
 // What running calls get when there is nothing to wait for.
-constexpr absl::Duration kShortDrain = absl::Seconds(3);
-// For all threads to end, and the last log lines to go.
+constexpr absl::Duration kShortDrain = absl::Seconds(2);
+// For all threads to end, and the last log lines to go. A failed engine's may never end.
 constexpr absl::Duration kFarewell = absl::Seconds(10);
+constexpr absl::Duration kShortFarewell = absl::Seconds(2);
 
 // Gives freed memory back to the system: a burst would keep it for ever.
 class Trimmer {
@@ -124,7 +125,11 @@ absl::Status ServeUntilStopped(Server& server, StopSignal& stop, const ServeOpti
   }
   logger.Log(LogLevel::kInfo, "draining", {DurationField("limit", drain)});
   server.Drain(drain);
-  stop.ExitWithin(kFarewell, status.ok() ? kExitStopped : kExitFailed);
+  if (status.ok()) {
+    stop.ExitWithin(kFarewell, kExitStopped);
+  } else {
+    stop.ExitWithin(kShortFarewell, kExitFailed);
+  }
   logger.Log(LogLevel::kInfo, "stopped");
   return status;
 }

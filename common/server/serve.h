@@ -28,8 +28,8 @@ struct ServeOptions {
 // Keeps health equal to `probe()`, which is asked every second and must not block; gives memory
 // back when there is little to do. After a stop signal: says NOT_SERVING for `lame_duck`, then
 // drains, and returns OK. A failed engine, or an address that answers nobody any more, ends the
-// same way but at once and in a few seconds, and with what happened. From its return on the process
-// ends within 10 s, unless `stop` goes first.
+// same way but at once, and with what happened; the process is gone within 5 s then. From its
+// return on the process ends within 10 s in any case, unless `stop` goes first.
 absl::Status ServeUntilStopped(Server& server, StopSignal& stop, const ServeOptions& options,
                                const Logger& logger, const std::function<Vitality()>& probe);
 

@@ -78,4 +78,9 @@ absl::Status OutOfMemory(absl::string_view message) {
                    {.reason = reason::kOutOfMemory, .retry_after = absl::Seconds(1)});
 }
 
+absl::Status RankFailed(absl::string_view message) {
+  return MakeError(absl::StatusCode::kUnavailable, message,
+                   {.reason = reason::kRankFailed, .retry_after = absl::Seconds(1)});
+}
+
 }  // namespace softsplice

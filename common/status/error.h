@@ -43,5 +43,7 @@ absl::Status InvalidFile(absl::string_view path,
                          absl::string_view message);  // FAILED_PRECONDITION, INVALID_FILE
 absl::Status OutOfMemory(
     absl::string_view message);  // RESOURCE_EXHAUSTED, OUT_OF_MEMORY, retry after a second
+absl::Status RankFailed(
+    absl::string_view message);  // UNAVAILABLE, RANK_FAILED, retry after a second
 
 }  // namespace softsplice

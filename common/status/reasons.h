@@ -39,6 +39,7 @@ inline constexpr char kDrainDeadline[] = "DRAIN_DEADLINE";
 inline constexpr char kEncoderUnavailable[] = "ENCODER_UNAVAILABLE";
 inline constexpr char kEncoderTooSlow[] = "ENCODER_TOO_SLOW";
 inline constexpr char kNoEncoderKnown[] = "NO_ENCODER_KNOWN";
+inline constexpr char kRankFailed[] = "RANK_FAILED";
 
 // A service is at fault.
 inline constexpr char kForeignEncoder[] = "FOREIGN_ENCODER";
@@ -121,6 +122,8 @@ inline constexpr Reason kReasons[] = {
      "encoding took longer than the decoder allows"},
     {kNoEncoderKnown, absl::StatusCode::kUnavailable, Retry::kLater,
      "no encoder has answered yet, so soft tokens can't be compared with theirs"},
+    {kRankFailed, absl::StatusCode::kUnavailable, Retry::kLater,
+     "one of the devices that share the model out failed or hangs, and the service ends"},
     {kForeignEncoder, absl::StatusCode::kFailedPrecondition, Retry::kNever,
      "the encoders are of another model than the decoder"},
     {kBadEncoderAnswer, absl::StatusCode::kInternal, Retry::kNever,

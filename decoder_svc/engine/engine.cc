@@ -9,6 +9,7 @@
 #include "common/status/error.h"
 #include "common/status/macros.h"
 #include "decoder_svc/engine/engine_impl.h"
+#include "decoder_svc/engine/ranks.h"
 #include "decoder_svc/engine/runner.h"
 #include "decoder_svc/engine/sampler.h"
 #include "kernels/backend_factory.h"
@@ -26,6 +27,8 @@ absl::Status CheckOptions(const EngineOptions& options, const TextConfig& config
   constexpr int kMax = 1 << 20;
   RETURN_IF_ERROR(check("context_length", options.context_length, 1, config.context_length));
   RETURN_IF_ERROR(check("chunk", options.ChunkOn({}), 1, kMax));
+  RETURN_IF_ERROR(
+      check("tensor_parallel", static_cast<int>(options.devices.size()), 1, kMostRanks));
   // All positions together are counted in an int.
   RETURN_IF_ERROR(
       check("max_sequences", options.max_sequences, 1, (1 << 30) / options.context_length));
@@ -57,11 +60,26 @@ absl::StatusOr<Footprint> MeasureOn(CountingBackend& counter, const gguf::File& 
 }
 
 // One real step, so that a model that can't work fails now and not at the first request.
-absl::Status WarmUp(Runner& runner, int32_t token) {
+absl::Status WarmUp(Ranks& ranks, int32_t token) {
   const absl::StatusOr<absl::Span<const RowLogits>> logits =
-      runner.Run({{.tokens = absl::MakeConstSpan(&token, 1), .logit_rows = 1}});
+      ranks.Run({{.tokens = absl::MakeConstSpan(&token, 1), .logit_rows = 1}});
   RETURN_IF_ERROR(logits.status());
   return Sampler({.temperature = 0}, {}, {}, 0).Sample(logits->front()).status();
+}
+
+absl::StatusOr<std::vector<std::unique_ptr<Backend>>> MakeBackends(const EngineOptions& options,
+                                                                   const Choice& choice) {
+  BackendOptions chosen = options.backend;
+  chosen.name = choice.name;
+  if (options.devices.size() > 1) {
+    if (choice.name == "cuda") return MakeRanks(chosen, options.devices, options.step_limit);
+    return InvalidField("tensor_parallel", absl::StrCat("only cuda shares a model out, not ",
+                                                        choice.name, " (", choice.why, ")"));
+  }
+  chosen.device = options.devices.front();
+  std::vector<std::unique_ptr<Backend>> one;
+  ASSIGN_OR_RETURN(one.emplace_back(), MakeBackend(chosen));
+  return one;
 }
 
 }  // namespace
@@ -69,7 +87,8 @@ absl::Status WarmUp(Runner& runner, int32_t token) {
 absl::StatusOr<Footprint> Engine::Measure(const gguf::File& file, const EngineOptions& options) {
   ASSIGN_OR_RETURN(const TextConfig config, TextConfig::FromGguf(file));
   RETURN_IF_ERROR(CheckOptions(options, config));
-  ASSIGN_OR_RETURN(const auto counter, MakeDeviceCounter(options.backend.exact_weights));
+  ASSIGN_OR_RETURN(const auto counter, MakeDeviceCounter(options.backend.exact_weights,
+                                                         static_cast<int>(options.devices.size())));
   return MeasureOn(*counter, file, OptionsOfRunner(options, "cuda"));
 }
 
@@ -86,34 +105,32 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Load(const gguf::File& file,
       absl::StrCat("lower --kv-memory, --context (", options.context_length, "), --max-sequences (",
                    options.max_sequences, ") or --chunk (", options.ChunkOn("cuda"),
                    "), or take a file of smaller types or --backend cpu");
-  BackendOptions backend_options = options.backend;
+  const auto measure = [&](CountingBackend& counter) {
+    return MeasureOn(counter, file, OptionsOfRunner(options, "cuda"));
+  };
   ASSIGN_OR_RETURN(const Choice choice, ChooseBackend({.backend = options.backend,
-                                                       .devices = {options.backend.device},
-                                                       .measure =
-                                                           [&](CountingBackend& counter) {
-                                                             return MeasureOn(
-                                                                 counter, file,
-                                                                 OptionsOfRunner(options, "cuda"));
-                                                           },
+                                                       .devices = options.devices,
+                                                       .shared = true,
+                                                       .measure = measure,
                                                        .advice = advice}));
-  backend_options.name = choice.name;
-  ASSIGN_OR_RETURN(auto backend, MakeBackend(backend_options));
+  ASSIGN_OR_RETURN(auto backends, MakeBackends(options, choice));
   EngineOptions engine_options = options;
   engine_options.chunk = options.ChunkOn(choice.name);
-  ASSIGN_OR_RETURN(auto runner,
-                   Runner::Make(file, *backend, OptionsOfRunner(options, choice.name)));
-  RETURN_IF_ERROR(Annotate(WarmUp(*runner, special.pad), file.path()));
+  ASSIGN_OR_RETURN(auto ranks,
+                   Ranks::Load(file, std::move(backends), OptionsOfRunner(options, choice.name),
+                               options.step_limit));
+  RETURN_IF_ERROR(Annotate(WarmUp(*ranks, special.pad), file.path()));
   ModelInfo info{.name = file.String("general.name").value_or("gemma4"),
-                 .backend = backend->Name(),
+                 .backend = ranks->Name(),
                  .backend_why = choice.why,
                  .footprint = choice.footprint,
                  .dim = config.dim,
                  .vocabulary_size = config.vocab,
                  .context_length = options.context_length,
                  .max_sequences = options.max_sequences};
-  if (choice.name == "cuda") info.devices = {options.backend.device};
-  auto engine = std::make_unique<EngineImpl>(std::move(backend), std::move(runner), std::move(info),
-                                             engine_options, std::move(special));
+  if (choice.name == "cuda") info.devices = options.devices;
+  auto engine = std::make_unique<EngineImpl>(std::move(ranks), std::move(info), engine_options,
+                                             std::move(special));
   engine->Start();
   return engine;
 }

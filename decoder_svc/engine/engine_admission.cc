@@ -116,7 +116,7 @@ void EngineImpl::Admit() {
     running_left_ = {};
     for (const auto& sequence : running_) running_left_ += Left(*sequence);
   }
-  runner_->Copy(copies);
+  ranks_->Copy(copies);
   for (const auto& sequence : rowless) End(*sequence, RowsMissing());
   for (size_t i = before; i < running_.size(); ++i) {
     running_[i]->sink->OnAdmitted(running_[i]->kv->cached);
@@ -168,7 +168,7 @@ bool EngineImpl::Follows(Sequence& sequence) {
 }
 
 void EngineImpl::CountKv() {
-  load_.kv_bytes_used = runner_->KvBytes(kv_.full_used(), kv_.sliding_used());
+  load_.kv_bytes_used = ranks_->runner().KvBytes(kv_.full_used(), kv_.sliding_used());
 }
 
 }  // namespace softsplice

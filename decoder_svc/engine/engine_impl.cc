@@ -27,14 +27,13 @@ absl::Status QueueFull(absl::string_view message, absl::Duration until_room) {
 
 }  // namespace
 
-EngineImpl::EngineImpl(std::unique_ptr<Backend> backend, std::unique_ptr<Runner> runner,
-                       ModelInfo info, const EngineOptions& options, SpecialTokens special)
-    : backend_(std::move(backend)),
-      runner_(std::move(runner)),
+EngineImpl::EngineImpl(std::unique_ptr<Ranks> ranks, ModelInfo info, const EngineOptions& options,
+                       SpecialTokens special)
+    : ranks_(std::move(ranks)),
       info_(std::move(info)),
       options_(options),
       special_(std::move(special)),
-      kv_(runner_->shape()),
+      kv_(ranks_->runner().shape()),
       last_step_(absl::ToInt64Nanoseconds(Now())) {
   running_.reserve(options.max_sequences);
   able_.reserve(options.max_sequences);
@@ -42,7 +41,7 @@ EngineImpl::EngineImpl(std::unique_ptr<Backend> backend, std::unique_ptr<Runner>
   work_.reserve(options.max_sequences);
   parts_.reserve(options.max_sequences);
   const KvShape& shape = kv_.shape();
-  load_.kv_bytes_total = runner_->KvBytes(shape.full_blocks, shape.sliding_blocks);
+  load_.kv_bytes_total = ranks_->runner().KvBytes(shape.full_blocks, shape.sliding_blocks);
 }
 
 EngineImpl::~EngineImpl() { Shutdown(); }

@@ -13,7 +13,7 @@
 #include "decoder_svc/engine/engine.h"
 #include "decoder_svc/engine/fair_share.h"
 #include "decoder_svc/engine/pace.h"
-#include "decoder_svc/engine/runner.h"
+#include "decoder_svc/engine/ranks.h"
 #include "decoder_svc/engine/scheduler.h"
 #include "decoder_svc/engine/sequence.h"
 
@@ -21,8 +21,8 @@ namespace softsplice {
 
 class EngineImpl final : public Engine {
  public:
-  EngineImpl(std::unique_ptr<Backend> backend, std::unique_ptr<Runner> runner, ModelInfo info,
-             const EngineOptions& options, SpecialTokens special);
+  EngineImpl(std::unique_ptr<Ranks> ranks, ModelInfo info, const EngineOptions& options,
+             SpecialTokens special);
   ~EngineImpl() override;
 
   // Once: the thread that makes rounds until Shutdown.
@@ -87,8 +87,7 @@ class EngineImpl final : public Engine {
   void CountFailure(const absl::Status& status);
   void Fail(const absl::Status& status);  // for good
 
-  const std::unique_ptr<Backend> backend_;
-  const std::unique_ptr<Runner> runner_;
+  const std::unique_ptr<Ranks> ranks_;
   const ModelInfo info_;
   const EngineOptions options_;
   const SpecialTokens special_;

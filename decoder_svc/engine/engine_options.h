@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <vector>
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
@@ -14,6 +15,10 @@ namespace softsplice {
 
 struct EngineOptions {
   BackendOptions backend;
+  // Of "cuda" and "auto": where the model is; of several, up to kMostRanks, each has a part of it.
+  std::vector<int> devices = {0};
+  // How much longer one of several may take for a step than the others, or for its sums.
+  absl::Duration step_limit = absl::Seconds(30);
   int context_length = 8192;  // positions one sequence may hold; at most the model's own
   std::optional<int> chunk;   // prompt rows read in one step, at most; none: see ChunkOn
   // How much longer a step may take for the prompts' sake when somebody waits for the next token.

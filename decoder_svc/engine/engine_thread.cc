@@ -19,9 +19,11 @@ constexpr int kMostFailures = 3;
 // So many plans in a row that give nobody a row: the next ones would give none, either.
 constexpr int kMostEmptyPlans = 3;
 
-// Memory that is short may be there again: that is for the client to know.
+// Memory that is short may be there again, another decoder has other devices: that is for the
+// client to know.
 absl::Status StepError(const absl::Status& status) {
-  if (GetErrorDetail(status).reason == reason::kOutOfMemory) return status;
+  const std::string why = GetErrorDetail(status).reason;
+  if (why == reason::kOutOfMemory || why == reason::kRankFailed) return status;
   return MakeError(absl::StatusCode::kInternal, status.message(), {.reason = reason::kDeviceError});
 }
 
@@ -71,7 +73,7 @@ bool EngineImpl::Step() {
 void EngineImpl::Run() {
   empty_plans_ = 0;
   const absl::Duration start = Now();
-  const absl::StatusOr<absl::Span<const RowLogits>> logits = runner_->Run(parts_);
+  const absl::StatusOr<absl::Span<const RowLogits>> logits = ranks_->Run(parts_);
   if (!logits.ok()) return FailStep(logits.status());
   {
     const std::lock_guard lock(mutex_);
@@ -144,7 +146,7 @@ int EngineImpl::PromptRows() const {
 // A device that does not recover fails again when asked; whoever hears of the end finds it known.
 void EngineImpl::FailStep(const absl::Status& status) {
   const absl::Status error = StepError(status);
-  if (const absl::Status again = backend_->Wait(); !again.ok()) {
+  if (const absl::Status again = ranks_->Recover(); !again.ok()) {
     Fail(StepError(again));
   } else if (error.code() == absl::StatusCode::kInternal) {
     CountFailure(error);

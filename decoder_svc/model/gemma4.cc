@@ -41,6 +41,7 @@ void Gemma4::Attend(Backend& b, Arena& a, const Layer& l, bool owns_kv, const Ro
   Mat attended = a.New(q.rows, q.cols, b.Operands());
   b.Attention(attended, q, kv, rows, pages, l.attention);
   b.Matmul(h, attended, l.output);
+  b.AllReduce(h);
 }
 
 // Gemma4TextDecoderLayer, in place on x [rows, dim]. normed: x's norm, this layer's before, the
@@ -58,6 +59,7 @@ void Gemma4::RunLayer(Backend& b, Arena& a, int index, const RowMap& rows, const
   Mat gated = a.New(x.rows, l.ffn, b.Operands()), up = a.New(x.rows, l.ffn);
   b.GatedMatmul(gated, up, normed, l.gate, l.up, Gelu::kTanh);
   b.Matmul(h, gated, l.down);
+  b.AllReduce(h);
   b.AddNorm(x, h, l.ffn_post_norm, config_.eps);
 
   Mat p = a.New(x.rows, ple.cols, b.Operands());

@@ -1,10 +1,29 @@
 // Loading of the gemma4 text trunk: which tensors there are, and their shapes.
 #include "absl/strings/str_cat.h"
+#include "common/status/error.h"
 #include "common/status/macros.h"
 #include "decoder_svc/model/gemma4.h"
 #include "kernels/packer.h"
 
 namespace softsplice {
+namespace {
+
+using gguf::Split;
+
+// Those of a backend that has so many rows of the queries: whole heads, and their keys.
+absl::StatusOr<AttentionSpec> PartOf(AttentionSpec all, int query_rows) {
+  const int ranks = all.heads * all.head_dim / query_rows;
+  if (all.heads % ranks != 0 || all.kv_heads % ranks != 0) {
+    return InvalidField("tensor_parallel", absl::StrCat(all.heads, " heads and ", all.kv_heads,
+                                                        " KV heads can't be shared out evenly to ",
+                                                        ranks, " devices"));
+  }
+  all.heads /= ranks;
+  all.kv_heads /= ranks;
+  return all;
+}
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<Gemma4>> Gemma4::Load(const gguf::File& file, Backend& backend) {
   ASSIGN_OR_RETURN(TextConfig config, TextConfig::FromGguf(file));
@@ -49,21 +68,23 @@ absl::StatusOr<Gemma4::Layer> Gemma4::LoadLayer(const gguf::File& file, Backend&
             .factors = l.sliding ? nullptr : &rope_factors_};
 
   RETURN_IF_ERROR(pack.Vector(l.attention_norm, "attn_norm", c.dim));
-  RETURN_IF_ERROR(pack.Linear(l.q, "attn_q", c.dim, c.heads * head));
+  RETURN_IF_ERROR(pack.Linear(l.q, "attn_q", c.dim, c.heads * head, Split::kRows));
+  ASSIGN_OR_RETURN(l.attention, PartOf(l.attention, l.q.rows));
   RETURN_IF_ERROR(pack.Vector(l.q_norm, "attn_q_norm", head));
   if (l.kv_source == index) {
-    RETURN_IF_ERROR(pack.Linear(l.k, "attn_k", c.dim, kv_heads * head));
+    RETURN_IF_ERROR(pack.Linear(l.k, "attn_k", c.dim, kv_heads * head, Split::kRows));
     RETURN_IF_ERROR(pack.Vector(l.k_norm, "attn_k_norm", head));
-    RETURN_IF_ERROR(pack.Linear(l.v, "attn_v", c.dim, kv_heads * head));
+    RETURN_IF_ERROR(pack.Linear(l.v, "attn_v", c.dim, kv_heads * head, Split::kRows));
   }
-  RETURN_IF_ERROR(pack.Linear(l.output, "attn_output", c.heads * head, c.dim));
+  RETURN_IF_ERROR(pack.Linear(l.output, "attn_output", c.heads * head, c.dim, Split::kColumns));
   RETURN_IF_ERROR(pack.Vector(l.attention_post_norm, "post_attention_norm", c.dim));
 
-  l.ffn = c.ffn[index];
+  const int ffn = c.ffn[index];
   RETURN_IF_ERROR(pack.Vector(l.ffn_norm, "ffn_norm", c.dim));
-  RETURN_IF_ERROR(pack.Linear(l.gate, "ffn_gate", c.dim, l.ffn));
-  RETURN_IF_ERROR(pack.Linear(l.up, "ffn_up", c.dim, l.ffn));
-  RETURN_IF_ERROR(pack.Linear(l.down, "ffn_down", l.ffn, c.dim));
+  RETURN_IF_ERROR(pack.Linear(l.gate, "ffn_gate", c.dim, ffn, Split::kRows));
+  RETURN_IF_ERROR(pack.Linear(l.up, "ffn_up", c.dim, ffn, Split::kRows));
+  RETURN_IF_ERROR(pack.Linear(l.down, "ffn_down", ffn, c.dim, Split::kColumns));
+  l.ffn = l.gate.rows;
   RETURN_IF_ERROR(pack.Vector(l.ffn_post_norm, "post_ffw_norm", c.dim));
 
   RETURN_IF_ERROR(pack.Linear(l.ple_gate, "inp_gate", c.dim, c.ple_dim));

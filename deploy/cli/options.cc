@@ -52,9 +52,17 @@ void AddBackend(CLI::App& app, ServicesOptions& services, CLI::Option* needs) {
           ->delimiter(',')
           ->allow_extra_args(false)
           ->check(CLI::Range(0, 1023));
+  auto* tensor_parallel =
+      app.add_option(
+             "--tensor-parallel", services.tensor_parallel,
+             "GPUs that share the decoder's model out, 1 or 2: the first ones of --devices, "
+             "as softsplice-decoder --help explains (default: 1)")
+          ->option_text("N")
+          ->check(CLI::Range(1, 2));
   if (needs == nullptr) return;
   backend->needs(needs);
   devices->needs(needs);
+  tensor_parallel->needs(needs);
 }
 
 HelpFormatter::HelpFormatter() { column_width(kColumn); }

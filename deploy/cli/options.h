@@ -16,8 +16,8 @@ CLI::Option* AddEncoder(CLI::App& app, std::string& address);
 // --budget: rows per picture; 0 where it is not given.
 CLI::Option* AddBudget(CLI::App& app, uint32_t& budget);
 
-// --backend and --devices of the services that a command starts; where they go only with another
-// option, that is `needs`.
+// --backend, --devices and --tensor-parallel of the services that a command starts; where they go
+// only with another option, that is `needs`.
 void AddBackend(CLI::App& app, ServicesOptions& services, CLI::Option* needs = nullptr);
 
 // Breaks long descriptions into lines.

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <utility>
 
@@ -10,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "common/status/macros.h"
 #include "deploy/cli/client.h"
 #include "deploy/cli/terminal.h"
@@ -36,6 +38,21 @@ absl::Status CheckFree(const std::string& address, Interrupts& interrupts) {
   if (!channel.ok()) return absl::OkStatus();
   return absl::FailedPreconditionError(
       absl::StrCat("something serves at ", address, " already; `softsplice info` shows what"));
+}
+
+void AddDevices(const ServicesOptions& options, std::vector<std::string>* decoder,
+                std::vector<std::string>* encoder) {
+  if (options.tensor_parallel > 1) {
+    decoder->insert(decoder->end(), {"--tensor-parallel", absl::StrCat(options.tensor_parallel)});
+  }
+  const auto& devices = options.devices;
+  if (devices.empty()) return;
+  const size_t decoders = std::min(static_cast<size_t>(options.tensor_parallel), devices.size());
+  const size_t encoders = std::max<size_t>(devices.size() - decoders, 1);
+  decoder->insert(decoder->end(),
+                  {"--devices", absl::StrJoin(absl::MakeConstSpan(devices).first(decoders), ",")});
+  encoder->insert(encoder->end(),
+                  {"--devices", absl::StrJoin(absl::MakeConstSpan(devices).last(encoders), ",")});
 }
 
 }  // namespace
@@ -87,13 +104,7 @@ absl::Status Services::Launch(const ServicesOptions& options) {
       arguments->insert(arguments->end(), {"--backend", options.backend});
     }
   }
-  if (!options.devices.empty()) {
-    const auto& devices = options.devices;
-    decoder.insert(decoder.end(), {"--device", absl::StrCat(devices.front())});
-    encoder.insert(
-        encoder.end(),
-        {"--devices", absl::StrJoin(devices.begin() + (devices.size() > 1), devices.end(), ",")});
-  }
+  AddDevices(options, &decoder, &encoder);
   if (options.context > 0) {
     decoder.insert(decoder.end(), {"--context", absl::StrCat(options.context)});
   }

@@ -21,10 +21,12 @@ struct ServicesOptions {
   std::string encoder_listen;  // the encoder's; empty: a socket of this run only
   int threads = 0;             // 0: the services' own choice
   std::string backend;         // empty: the services' own choice
-  // GPUs: the decoder's, then the encoder's; one is for both. Empty: the services' own choice.
+  // GPUs: the decoder's, then the encoder's; where there are no more, the last one is for both.
+  // Empty: the services' own choice.
   std::vector<int> devices;
-  int context = 0;       // 0: the decoder's own choice
-  bool verbose = false;  // logs go to stderr instead of files
+  int tensor_parallel = 1;  // so many are the decoder's
+  int context = 0;          // 0: the decoder's own choice
+  bool verbose = false;     // logs go to stderr instead of files
 };
 
 // Not thread-safe.

@@ -16,7 +16,8 @@ using namespace cuda;
 
 class DeviceCounter final : public CountingBackend {
  public:
-  explicit DeviceCounter(bool exact) : CountingBackend(CudaOperands(exact)), exact_(exact) {}
+  DeviceCounter(bool exact, int ranks)
+      : CountingBackend(CudaOperands(exact)), exact_(exact), ranks_(ranks) {}
 
   void Matmul(Mat /*y*/, Mat x, const Weight& w) override { CountOperand(x, w); }
   void GatedMatmul(Mat /*y*/, Mat /*tmp*/, Mat x, const Weight& gate, const Weight& /*up*/,
@@ -52,6 +53,10 @@ class DeviceCounter final : public CountingBackend {
     return 0;
   }
 
+  absl::StatusOr<gguf::Tensor> Part(const gguf::Tensor& tensor, gguf::Split split) const override {
+    return PartToPack(tensor, split, ranks_);
+  }
+
   void CountOperand(const Mat& x, const Weight& w) {
     operands_ = std::max(operands_, MatmulScratch(x, w, exact_));
   }
@@ -62,14 +67,15 @@ class DeviceCounter final : public CountingBackend {
   }
 
   const bool exact_;
+  const int ranks_;
   // Numbers, as CudaBackend has them.
   size_t partials_ = 0, counters_ = 0, halves_ = 0, keys_ = 0, operands_ = 0;
 };
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<CountingBackend>> MakeDeviceCounter(bool exact_weights) {
-  return std::make_unique<DeviceCounter>(exact_weights);
+absl::StatusOr<std::unique_ptr<CountingBackend>> MakeDeviceCounter(bool exact_weights, int ranks) {
+  return std::make_unique<DeviceCounter>(exact_weights, ranks);
 }
 
 }  // namespace softsplice

@@ -4,6 +4,7 @@
 #include <cuda_runtime.h>
 
 #include <cmath>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "common/status/macros.h"
 #include "common/status/reasons.h"
 #include "kernels/cuda/attention.h"
+#include "kernels/cuda/comm.h"
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/embed.h"
 #include "kernels/cuda/kv_append.h"
@@ -33,16 +35,26 @@ namespace {
 
 using namespace cuda;
 
+struct RankOf {
+  int index = 0;
+  int ranks = 1;
+};
+
 class CudaBackend final : public Backend {
  public:
-  CudaBackend(const CudaOptions& options, const cudaDeviceProp& device, cudaStream_t stream)
+  CudaBackend(const CudaOptions& options, const cudaDeviceProp& device, cudaStream_t stream,
+              const RankOf& rank, std::unique_ptr<Comm> comm)
       : options_(options),
+        rank_(rank),
+        comm_(std::move(comm)),
         device_(device.name),
         multiprocessors_(device.multiProcessorCount),
         stream_(stream),
         staging_(stream),
         recorder_(stream) {}
   ~CudaBackend() override {
+    (void)cudaSetDevice(options_.device);
+    comm_ = nullptr;  // nothing waits for others any more
     (void)cudaStreamSynchronize(stream_);
     (void)cudaStreamDestroy(stream_);
   }
@@ -70,6 +82,21 @@ class CudaBackend final : public Backend {
     return PackWeight(staging_, tensor, use);
   }
 
+  absl::StatusOr<Weight> PackPart(const gguf::Tensor& tensor, gguf::Split split) override {
+    RETURN_IF_ERROR(ToStatus("Pack", cudaSetDevice(options_.device)));
+    return cuda::PackPart(staging_, tensor, split, rank_.index, rank_.ranks);
+  }
+  void AllReduce(Mat x) override {
+    if (comm_ == nullptr || x.rows == 0 || !status_.ok()) return;
+    last_op_ = "AllReduce";
+    Note(last_op_, cudaSetDevice(options_.device));
+    const size_t count = static_cast<size_t>(x.rows) * static_cast<size_t>(x.cols);
+    status_.Update(comm_->AllReduce(stream_, x.Row<float>(0), count));
+  }
+  void Abort(const absl::Status& why) override {
+    if (comm_ != nullptr) comm_->Abort(why);
+  }
+
   DType Operands() const override { return CudaOperands(options_.exact); }
 
   void Upload(Mat dst, const void* host) override {
@@ -92,14 +119,14 @@ class CudaBackend final : public Backend {
   }
 
   absl::Status Wait() override {
-    Note(absl::StrCat("after ", last_op_).c_str(), cudaStreamSynchronize(stream_));
+    Drain();
     staging_.Reset();
     return std::exchange(status_, absl::OkStatus());
   }
 
   // A part of what was recorded is worth nothing.
   void Replay(uint64_t key, absl::FunctionRef<void()> ops) override {
-    if (options_.wait_after_ops) return ops();
+    if (options_.wait_after_ops || (comm_ != nullptr && !comm_->CanRecord())) return ops();
     Do("Replay", [&] { return recorder_.Run(key, ops); });
     if (!status_.ok()) recorder_.Forget();
   }
@@ -262,6 +289,12 @@ class CudaBackend final : public Backend {
     if (status_.ok()) status_ = ToStatus(what, error);
   }
 
+  // Until the stream is idle, or it is clear that it will not be.
+  void Drain() {
+    if (comm_ != nullptr) return status_.Update(comm_->Wait(stream_));
+    Note(absl::StrCat("after ", last_op_).c_str(), cudaStreamSynchronize(stream_));
+  }
+
   // Enqueues an op by `launch`, unless an error has made what it would compute worthless.
   template <class Launch>
   void Do(const char* op, const Launch& launch) {
@@ -277,7 +310,7 @@ class CudaBackend final : public Backend {
   template <class T>
   T* RoomFor(Scratch& scratch, size_t count) {
     if (count * sizeof(T) > scratch.bytes) {
-      Note("growing", cudaStreamSynchronize(stream_));  // ops may still use it
+      Drain();  // ops may still use it
       recorder_.Forget();
       scratch = {};
       absl::StatusOr<std::shared_ptr<void>> memory = Allocate(count * sizeof(T));
@@ -322,6 +355,8 @@ class CudaBackend final : public Backend {
   }
 
   const CudaOptions options_;
+  const RankOf rank_;
+  std::unique_ptr<Comm> comm_;  // null: alone
   const std::string device_;
   const int multiprocessors_;
   const cudaStream_t stream_;
@@ -335,18 +370,49 @@ class CudaBackend final : public Backend {
   absl::Status status_;  // since the last Wait()
 };
 
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaOptions& options) {
-  ASSIGN_OR_RETURN(const std::vector<DeviceInfo> devices, Devices());
-  RETURN_IF_ERROR(CheckThere({options.device}, devices));
-  RETURN_IF_ERROR(CheckFit({options.device}, devices));
+absl::StatusOr<std::unique_ptr<Backend>> Make(const CudaOptions& options, const RankOf& rank,
+                                              std::unique_ptr<Comm> comm) {
   RETURN_IF_ERROR(ToStatus("start", cudaSetDevice(options.device)));
   cudaDeviceProp properties;
   RETURN_IF_ERROR(ToStatus("start", cudaGetDeviceProperties(&properties, options.device)));
   cudaStream_t stream = nullptr;
   RETURN_IF_ERROR(ToStatus("start", cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking)));
-  return std::make_unique<CudaBackend>(options, properties, stream);
+  return std::make_unique<CudaBackend>(options, properties, stream, rank, std::move(comm));
+}
+
+absl::Status CheckDevices(absl::Span<const int> wanted) {
+  ASSIGN_OR_RETURN(const std::vector<DeviceInfo> devices, Devices());
+  RETURN_IF_ERROR(CheckThere(wanted, devices));
+  return CheckFit(wanted, devices);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaOptions& options) {
+  RETURN_IF_ERROR(CheckDevices({options.device}));
+  return Make(options, {}, nullptr);
+}
+
+absl::StatusOr<std::vector<std::unique_ptr<Backend>>> MakeCudaRanks(const CudaOptions& options,
+                                                                    absl::Span<const int> devices,
+                                                                    absl::Duration limit) {
+  RETURN_IF_ERROR(CheckDevices(devices));
+  const int ranks = static_cast<int>(devices.size());
+  const bool different = std::set<int>(devices.begin(), devices.end()).size() == devices.size();
+  std::vector<std::unique_ptr<Comm>> comms;
+  if (different) {
+    ASSIGN_OR_RETURN(comms, MakeNcclComms(devices, limit));
+  } else {
+    comms = MakeThreadComms(ranks, limit);
+  }
+  std::vector<std::unique_ptr<Backend>> backends;
+  for (int rank = 0; rank < ranks; ++rank) {
+    CudaOptions one = options;
+    one.device = devices[static_cast<size_t>(rank)];
+    ASSIGN_OR_RETURN(backends.emplace_back(),
+                     Make(one, {rank, ranks}, std::move(comms[static_cast<size_t>(rank)])));
+  }
+  return backends;
 }
 
 }  // namespace softsplice

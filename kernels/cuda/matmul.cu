@@ -86,6 +86,7 @@ Product ProductOf(const Call& call, const Mat& x) {
             .tiles_bytes = tiles.TilesBytes(),
             .outs = tiles.rows,
             .chunks = tiles.Chunks(),
+            .parts = tiles.parts,
             .x = OperandOf(x, *w),
             .y = y.data,
             .y_pitch = static_cast<size_t>(y.pitch),
@@ -110,7 +111,8 @@ Product ProductOf(const Call& call, const Mat& x) {
 // Whether one launch can have both.
 bool AreAlike(const Linear& a, const Linear& b) {
   return TilesOf(*a.w).format == TilesOf(*b.w).format && a.w->cols == b.w->cols &&
-         a.w->in_lo == b.w->in_lo && a.w->in_hi == b.w->in_hi && a.y.type == b.y.type;
+         TilesOf(*a.w).parts == TilesOf(*b.w).parts && a.w->in_lo == b.w->in_lo &&
+         a.w->in_hi == b.w->in_hi && a.y.type == b.y.type;
 }
 
 int MostStrips(absl::Span<const Linear> all) {
@@ -197,7 +199,8 @@ bool CanGate(const Weight& gate, const Weight& up) {
     return w.in_lo > -INFINITY || w.in_hi < INFINITY || w.out_lo > -INFINITY || w.out_hi < INFINITY;
   };
   return TilesOf(gate).format == TilesOf(up).format && gate.rows == up.rows &&
-         gate.cols == up.cols && !clamps(gate) && !clamps(up);
+         gate.cols == up.cols && TilesOf(gate).parts == TilesOf(up).parts && !clamps(gate) &&
+         !clamps(up);
 }
 
 cudaError_t LaunchGatedMatmul(cudaStream_t stream, Mat y, Mat x, const Weight& gate,

@@ -37,6 +37,7 @@ struct Product {
   const uint8_t* strips[2];  // the weight and null, or gate and up
   size_t strip_bytes, tiles_bytes;
   int outs, chunks;  // of one weight
+  int parts;         // of the columns (tiles.h)
   Operand x;
   void* y;
   size_t y_pitch;
@@ -64,7 +65,9 @@ struct Product {
     return gate == Gate::kTanh ? TanhGelu{}(sum) : QuickGelu{}(sum);
   }
   __device__ int LastStrip() const { return (outs - 1) / kStripRows; }
-  __device__ int FirstChunk(int slice) const { return chunks * slice / kSlices; }
+  __device__ int FirstChunk(int slice) const {
+    return min(chunks * parts * slice / kSlices, chunks);
+  }
 };
 
 // Not a number stays what it is.

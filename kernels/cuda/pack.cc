@@ -5,7 +5,10 @@
 #include <cstring>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "common/gguf/half.h"
+#include "common/status/error.h"
+#include "common/status/macros.h"
 #include "kernels/quant_decode.h"
 
 namespace softsplice::cuda {
@@ -189,6 +192,16 @@ Tiles NarrowTilesFor(const gguf::Tensor& tensor) {
   }
   tiles.format = Format::kBF16;
   return tiles;
+}
+
+absl::StatusOr<gguf::Tensor> PartToPack(const gguf::Tensor& tensor, gguf::Split split, int parts) {
+  ASSIGN_OR_RETURN(gguf::Tensor part, gguf::ShapeOfPart(tensor, split, parts));
+  if (parts > 1 && split == gguf::Split::kColumns && part.Cols() % kChunk != 0) {
+    return InvalidField("tensor_parallel",
+                        absl::StrCat(tensor.name, " has ", tensor.Cols(), " columns; each of ",
+                                     parts, " devices needs a multiple of ", kChunk));
+  }
+  return part;
 }
 
 void PackStrips(uint8_t* to, const Tiles& tiles, const gguf::Tensor& tensor, int first, int end) {

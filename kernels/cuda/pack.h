@@ -3,7 +3,9 @@
 //   Q5_0, IQ4_NL: Q8_0 (8.5 bits a weight)      Q4_1: Q5_1 (7)      Q3_K: Q6_K (6.6)
 #pragma once
 
+#include "absl/status/statusor.h"
 #include "common/gguf/file.h"
+#include "common/gguf/part.h"
 #include "kernels/cuda/tiles.h"
 
 namespace softsplice::cuda {
@@ -13,6 +15,10 @@ Tiles TilesFor(const gguf::Tensor& tensor);
 // The same, by the numbers: float16 all of which are bfloat16 too, as in a file made from one of
 // those, become that. As many bytes, half the work, and the same bits of products.
 Tiles NarrowTilesFor(const gguf::Tensor& tensor);
+
+// One part of a weight, without data. INVALID_ARGUMENT: it can't be parted, or sums would be in
+// another order than those of the whole.
+absl::StatusOr<gguf::Tensor> PartToPack(const gguf::Tensor& tensor, gguf::Split split, int parts);
 
 // Writes strips [first, end) to `to`, (end - first) * tiles.StripBytes() bytes. Strips are
 // independent: any number of threads may pack at once.

@@ -20,7 +20,7 @@ inline constexpr int kStripRows = 16;
 inline constexpr int kChunk = 64;  // inputs: slices begin and end at multiples of it
 // The order of sums: slice s has chunks [s n / kSlices, (s + 1) n / kSlices) of a strip's n. Each
 // is summed from zero, in the order of inputs; slices are added in order within each half of them,
-// then the halves.
+// then the halves. A device may have one half, of whole chunks: its other slices are empty.
 inline constexpr int kSlices = 8;
 
 // A type of GGUF, or one that holds all values of others (pack.cc).
@@ -130,8 +130,8 @@ constexpr FormatSpec SpecOf(Format format) {
 // A packed weight [rows, cols], strip by strip.
 struct Tiles {
   Format format = Format::kF32;
-  int rows = 0;
-  int cols = 0;
+  int rows = 0, cols = 0;
+  int parts = 1;                  // 2: it is half of the columns of a weight
   const uint8_t* data = nullptr;  // 16-byte aligned
 
   int Strips() const { return (rows + kStripRows - 1) / kStripRows; }

@@ -37,8 +37,10 @@ void PackByAll(uint8_t* to, const Tiles& tiles, const gguf::Tensor& tensor, int 
   for (std::thread& thread : threads) thread.join();
 }
 
-absl::StatusOr<Weight> PackLinear(Staging& staging, const gguf::Tensor& tensor) {
+// `parts`: see Tiles.
+absl::StatusOr<Weight> PackLinear(Staging& staging, const gguf::Tensor& tensor, int parts = 1) {
   Tiles tiles = NarrowTilesFor(tensor);
+  tiles.parts = parts;
   ASSIGN_OR_RETURN(std::shared_ptr<void> memory, AllocateDevice(tiles.Bytes()));
   tiles.data = static_cast<const uint8_t*>(memory.get());
   const size_t strip = tiles.StripBytes();
@@ -93,6 +95,13 @@ absl::StatusOr<Weight> PackWeight(Staging& staging, const gguf::Tensor& tensor, 
       return PackVector(staging, tensor);
   }
   return absl::InternalError("no such use of a weight");
+}
+
+absl::StatusOr<Weight> PackPart(Staging& staging, const gguf::Tensor& tensor, gguf::Split split,
+                                int rank, int ranks) {
+  RETURN_IF_ERROR(PartToPack(tensor, split, ranks).status());
+  ASSIGN_OR_RETURN(const gguf::TensorPart part, gguf::PartOf(tensor, split, rank, ranks));
+  return PackLinear(staging, part.tensor, split == gguf::Split::kColumns ? ranks : 1);
 }
 
 const Table& TableOf(const Weight& w) {

@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/gguf/file.h"
+#include "common/gguf/part.h"
 #include "kernels/cuda/embed.h"
 #include "kernels/cuda/memory.h"
 #include "kernels/mat.h"
@@ -19,6 +20,10 @@ absl::StatusOr<std::shared_ptr<void>> CopyToDevice(Staging& staging, const void*
 
 // As Backend::Pack, for the current device.
 absl::StatusOr<Weight> PackWeight(Staging& staging, const gguf::Tensor& tensor, Use use);
+
+// As Backend::PackPart, of rank `rank` of `ranks`, for the current device.
+absl::StatusOr<Weight> PackPart(Staging& staging, const gguf::Tensor& tensor, gguf::Split split,
+                                int rank, int ranks);
 
 // What is packed for lookups, and as a vector; that of linear layers is matmul.h's.
 const Table& TableOf(const Weight& w);

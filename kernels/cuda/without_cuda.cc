@@ -16,8 +16,15 @@ absl::Status WithoutCuda() {
 absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaOptions&) {
   return WithoutCuda();
 }
+absl::StatusOr<std::vector<std::unique_ptr<Backend>>> MakeCudaRanks(const CudaOptions&,
+                                                                    absl::Span<const int>,
+                                                                    absl::Duration) {
+  return WithoutCuda();
+}
 absl::StatusOr<std::vector<DeviceInfo>> Devices() { return WithoutCuda(); }
 absl::StatusOr<uint64_t> FreeBytes(int) { return WithoutCuda(); }
-absl::StatusOr<std::unique_ptr<CountingBackend>> MakeDeviceCounter(bool) { return WithoutCuda(); }
+absl::StatusOr<std::unique_ptr<CountingBackend>> MakeDeviceCounter(bool, int) {
+  return WithoutCuda();
+}
 
 }  // namespace softsplice

@@ -35,6 +35,17 @@ def test_both_services_take_the_device_by_themselves(tmp_path):
         assert running.stop() == 0
 
 
+def test_two_ranks_share_the_decoder(tmp_path):
+    flags = ("--backend", "cuda", "--tensor-parallel", "2", "--devices", "0,0")
+    with Running(tmp_path, "up", "--model", MODEL, "--mmproj", MMPROJ, *flags) as running:
+        running.wait_for("Ctrl-C stops both services.")
+        info = run_cli(tmp_path, "info")
+        assert "cuda emulation, device 0 + cuda emulation, device 0" in info.stdout
+        done = run_cli(tmp_path, "chat", "--audio", SOUND, "--temperature", "0", "Transcribe the audio.")
+        assert (done.returncode, done.stdout) == (0, "seven\n"), done.stderr
+        assert running.stop() == 0
+
+
 def test_inspect_tells_what_a_file_takes(tmp_path):
     for file, caches in ((MODEL, True), (MMPROJ, False)):
         text = run_cli(tmp_path, "inspect", file).stdout
@@ -53,6 +64,10 @@ def test_inspect_tells_what_a_file_takes(tmp_path):
         (("--backend", "auto", "--device", "3"), "there is no device 3; there are 0 (emulation)"),
         (("--backend", "cuda", "--device", "1"), "there is no device 1; there are 0 (emulation)"),
         (("--device", "-1"), "--device"),
+        (("--devices", "0,0"), "--devices: it names 2, --tensor-parallel says 1"),
+        (("--tensor-parallel", "2"), "there is no device 1; there are 0 (emulation)"),
+        (("--tensor-parallel", "3"), "--tensor-parallel"),
+        (("--tensor-parallel", "2", "--backend", "cpu"), "only cuda shares a model out, not cpu (it was asked for)"),
     ],
 )
 def test_a_wrong_device(tmp_path, flags, text):

@@ -113,12 +113,12 @@ TEST_F(EngineOnDeviceTest, AutoTakesTheProcessorWhereMemoryIsShortOrThereIsNoDri
 TEST_F(EngineOnDeviceTest, RunsOnTheDeviceThatIsNamed) {
   emulation::faults.device_count = 2;
   EngineOptions options = Options("cuda");
-  options.backend.device = 1;
+  options.devices = {1};
   ASSERT_EQ(Load(options), absl::OkStatus());
   EXPECT_EQ(engine_->info().backend, "cuda emulation, device 1");
   EXPECT_TRUE(Submit(2)->Wait().ok());
   EXPECT_EQ(*FreeBytes(0), emulation::faults.memory);
-  options.backend.device = 2;
+  options.devices = {2};
   EXPECT_THAT(Load(options).message(), HasSubstr("no device 2; there are 0 (emulation), 1"));
 }
 

@@ -56,13 +56,14 @@ class EngineHealthTest : public ::testing::Test {
  protected:
   EngineHealthTest() { Start({.max_sequences = 1}); }
   void Start(const EngineOptions& options) {
-    auto backend = std::make_unique<FaultyBackend>(faults_);
-    auto runner =
-        *Runner::Make(*file_, *backend, {.context_length = 64, .chunk = 16, .max_rows = 16});
-    const TextConfig& config = runner->model().config();
+    std::vector<std::unique_ptr<Backend>> backends;
+    backends.push_back(std::make_unique<FaultyBackend>(faults_));
+    auto ranks =
+        *Ranks::Load(*file_, std::move(backends),
+                     {.context_length = 64, .chunk = 16, .max_rows = 16}, options.step_limit);
+    const TextConfig& config = ranks->runner().model().config();
     const ModelInfo info{.dim = config.dim, .vocabulary_size = config.vocab, .context_length = 64};
-    auto engine = std::make_unique<EngineImpl>(std::move(backend), std::move(runner), info, options,
-                                               SpecialTokens{});
+    auto engine = std::make_unique<EngineImpl>(std::move(ranks), info, options, SpecialTokens{});
     engine->Start();
     engine_ = std::move(engine);
   }

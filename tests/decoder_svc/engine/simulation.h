@@ -96,20 +96,21 @@ class Simulation {
 
   explicit Simulation(EngineOptions options, const StepCost& cost = {}) {
     options.clock = [this] { return now_; };
-    auto backend = std::make_unique<SimBackend>(cost, now_);
-    auto runner = *Runner::Make(*file_, *backend,
-                                {.context_length = options.context_length,
-                                 .chunk = options.ChunkOn({}),
-                                 .max_sequences = options.max_sequences,
-                                 .max_rows = options.ChunkOn({}) + options.max_sequences - 1,
-                                 .max_logit_rows = options.max_sequences,
-                                 .kv_memory = options.kv_memory});
-    const TextConfig& config = runner->model().config();
+    std::vector<std::unique_ptr<Backend>> backends;
+    backends.push_back(std::make_unique<SimBackend>(cost, now_));
+    auto ranks = *Ranks::Load(*file_, std::move(backends),
+                              {.context_length = options.context_length,
+                               .chunk = options.ChunkOn({}),
+                               .max_sequences = options.max_sequences,
+                               .max_rows = options.ChunkOn({}) + options.max_sequences - 1,
+                               .max_logit_rows = options.max_sequences,
+                               .kv_memory = options.kv_memory},
+                              options.step_limit);
+    const TextConfig& config = ranks->runner().model().config();
     const ModelInfo info{.dim = config.dim,
                          .vocabulary_size = config.vocab,
                          .context_length = options.context_length};
-    engine_ = std::make_unique<EngineImpl>(std::move(backend), std::move(runner), info, options,
-                                           SpecialTokens{});
+    engine_ = std::make_unique<EngineImpl>(std::move(ranks), info, options, SpecialTokens{});
   }
 
   absl::Duration now() const { return now_; }

@@ -39,6 +39,7 @@ enum cudaError_t {  // CUDA's numbers
   cudaErrorNoDevice = 100,
   cudaErrorInvalidDevice = 101,
   cudaErrorInvalidResourceHandle = 400,
+  cudaErrorNotReady = 600,
   cudaErrorLaunchFailure = 719,
   cudaErrorStreamCaptureUnsupported = 900,
 };
@@ -87,6 +88,7 @@ cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaStreamQuery(cudaStream_t stream);  // runs what can run now
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
 cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
@@ -116,6 +118,7 @@ struct Faults {
   size_t memory = size_t{16} << 30;   // bytes of each device
   int major = 9;                      // of their compute capability
   size_t shared = kMostShared;        // bytes a block, as its properties say
+  bool nccl = false;                  // communicators tell of an error
 };
 extern Faults faults;
 
@@ -125,5 +128,10 @@ void Restore();
 // Appends a kernel's launch to the stream; `kernel` is the function, for its name.
 cudaError_t Enqueue(cudaStream_t stream, dim3 blocks, dim3 threads, size_t shared,
                     const void* kernel, std::function<void()> body);
+
+// Appends work that is called again until it is done, which is what it returns.
+cudaError_t EnqueueWaiting(cudaStream_t stream, std::function<bool()> work);
+
+int CurrentDevice();  // the thread's
 
 }  // namespace emulation

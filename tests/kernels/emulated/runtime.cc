@@ -7,6 +7,7 @@
 #include <map>
 #include <mutex>
 #include <set>
+#include <thread>
 #include <vector>
 
 #include "emulation.h"
@@ -18,7 +19,7 @@
 #define ASAN_UNPOISON_MEMORY_REGION(p, bytes) ((void)(p), (void)(bytes))
 #endif
 
-using Work = std::function<void()>;
+using Work = std::function<bool()>;  // whether it is done; else it is called again
 
 struct EmulatedGraph {
   std::vector<Work> work;
@@ -62,6 +63,7 @@ Machine& TheMachine() {
 }
 
 thread_local int current_device = 0;
+thread_local int captures = 0;  // that the thread has begun
 
 // Runs `call` with the lock and the current device, and keeps its error for cudaGetLastError.
 template <class Call>
@@ -70,7 +72,7 @@ cudaError_t Locked(const Call& call) {
   const std::lock_guard lock(machine.mutex);
   Device& device = machine.devices[current_device];
   const cudaError_t error = device.lost != cudaSuccess ? device.lost : call(machine, device);
-  if (error != cudaSuccess) machine.last = error;
+  if (error != cudaSuccess && error != cudaErrorNotReady) machine.last = error;
   return error;
 }
 
@@ -99,10 +101,9 @@ void Run(Machine& machine, EmulatedStream& stream, uint64_t until) {
     if (piece.device == stream.device) ASAN_UNPOISON_MEMORY_REGION(p, piece.bytes);
   }
   while (stream.done < until && !stream.queue.empty()) {
-    const Work work = std::move(stream.queue.front());
+    if (machine.devices[stream.device].lost == cudaSuccess && !stream.queue.front()()) break;
     stream.queue.pop_front();
     ++stream.done;
-    if (machine.devices[stream.device].lost == cudaSuccess) work();
   }
   for (const auto& [p, piece] : machine.memory) ASAN_POISON_MEMORY_REGION(p, piece.bytes);
 }
@@ -114,12 +115,7 @@ EmulatedStream& StreamOf(Machine& machine, cudaStream_t stream) {
   return stream != nullptr ? *stream : machine.default_stream;
 }
 
-bool Capturing(const Machine& machine) {
-  return std::any_of(machine.streams.begin(), machine.streams.end(),
-                     [](const EmulatedStream* s) { return s->captured != nullptr; });
-}
-
-cudaError_t Append(Machine& machine, cudaStream_t to, Work work) {
+cudaError_t AppendWaiting(Machine& machine, cudaStream_t to, Work work) {
   EmulatedStream& stream = StreamOf(machine, to);
   if (stream.captured != nullptr) {
     stream.captured->work.push_back(std::move(work));
@@ -127,6 +123,13 @@ cudaError_t Append(Machine& machine, cudaStream_t to, Work work) {
     stream.queue.push_back(std::move(work));
   }
   return cudaSuccess;
+}
+
+cudaError_t Append(Machine& machine, cudaStream_t to, std::function<void()> work) {
+  return AppendWaiting(machine, to, [work = std::move(work)] {
+    work();
+    return true;
+  });
 }
 
 bool RightKind(const Machine& machine, const void* to, size_t to_bytes, const void* from,
@@ -171,6 +174,13 @@ cudaError_t Enqueue(cudaStream_t stream, dim3 blocks, dim3 threads, size_t share
     });
   });
 }
+
+cudaError_t EnqueueWaiting(cudaStream_t stream, std::function<bool()> work) {
+  return Locked(
+      [&](Machine& machine, Device&) { return AppendWaiting(machine, stream, std::move(work)); });
+}
+
+int CurrentDevice() { return current_device; }
 
 }  // namespace emulation
 
@@ -231,6 +241,8 @@ const char* cudaGetErrorString(cudaError_t error) {
       return "invalid device ordinal";
     case cudaErrorInvalidResourceHandle:
       return "invalid resource handle";
+    case cudaErrorNotReady:
+      return "device not ready";
     case cudaErrorLaunchFailure:
       return "unspecified launch failure";
     case cudaErrorStreamCaptureUnsupported:
@@ -242,7 +254,7 @@ const char* cudaGetErrorString(cudaError_t error) {
 cudaError_t cudaMalloc(void** memory, size_t bytes) {
   return Locked([=](Machine& machine, Device& device) {
     *memory = nullptr;
-    if (Capturing(machine)) return cudaErrorStreamCaptureUnsupported;
+    if (captures > 0) return cudaErrorStreamCaptureUnsupported;
     if (bytes == 0) return cudaSuccess;
     if (CountDown(faults.allocation) || device.used + bytes > faults.memory) {
       return cudaErrorMemoryAllocation;
@@ -334,13 +346,21 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   return lost;
 }
 
-cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
   return Locked([=](Machine& machine, Device&) {
     EmulatedStream& s = StreamOf(machine, stream);
     if (s.captured != nullptr) return cudaErrorStreamCaptureUnsupported;
     RunAll(machine, s);
-    return machine.devices[s.device].lost;
+    if (machine.devices[s.device].lost != cudaSuccess) return machine.devices[s.device].lost;
+    return s.queue.empty() ? cudaSuccess : cudaErrorNotReady;
   });
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  for (;; std::this_thread::yield()) {
+    const cudaError_t error = cudaStreamQuery(stream);
+    if (error != cudaErrorNotReady) return error;
+  }
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
@@ -374,6 +394,7 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   return Locked([=](Machine&, Device&) {
     if (stream == nullptr || stream->captured != nullptr) return cudaErrorStreamCaptureUnsupported;
     stream->captured = new EmulatedGraph;
+    ++captures;
     return cudaSuccess;
   });
 }
@@ -381,6 +402,7 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   return Locked([=](Machine&, Device&) {
     *graph = std::exchange(stream->captured, nullptr);
+    if (*graph != nullptr) --captures;
     return *graph == nullptr ? cudaErrorInvalidValue : cudaSuccess;
   });
 }
@@ -393,7 +415,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
   return Locked([=](Machine& machine, Device&) {
-    for (const Work& work : executable->work) (void)Append(machine, stream, work);
+    for (const Work& work : executable->work) (void)AppendWaiting(machine, stream, work);
     return cudaSuccess;
   });
 }
