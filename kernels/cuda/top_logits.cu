@@ -142,7 +142,8 @@ __global__ void __launch_bounds__(kLists* kKept)
   }
   __syncthreads();
   for (int step = kLists / 2; step > 0; step /= 2) {
-    MergeInto(lists[list], lists[(list + step) % kLists][kKept - 1 - i], list < step);
+    const bool live = list < step;
+    MergeInto(lists[list], live ? lists[list + step][kKept - 1 - i] : 0, live);
   }
   for (int c = threadIdx.x; c < ids.cols; c += kLists * kKept) {
     ids.Row(blockIdx.x)[c] = IdOf(lists[0][c]);
