@@ -61,18 +61,24 @@ struct Thread {
   size_t ungrouped = 0;
 };
 
-// The block that runs on this thread of the host.
+struct Block {
+  std::vector<std::unique_ptr<Thread>> threads;
+  std::vector<Warp> warps;
+  Meeting meeting;
+};
+
+// The kernel that runs on this thread of the host. Every other block runs on fibers of its own, or
+// what one does would come before what the next one does.
 thread_local const std::function<void()>* kernel = nullptr;
 thread_local const void* kernel_function = nullptr;
-thread_local std::vector<std::unique_ptr<Thread>> threads;
-thread_local std::vector<Warp> warps;
-thread_local Meeting block;
+thread_local Block blocks[2];
+thread_local Block* block = nullptr;
 thread_local void* shared_memory = nullptr;
 thread_local Thread* self = nullptr;
 thread_local unsigned self_index = 0;
 thread_local fcontext_t scheduler = nullptr;
 thread_local void* scheduler_races = nullptr;
-thread_local char start_of_block, end_of_block;  // what is ordered by them
+thread_local char start_of_grid, end_of_grid;  // what is ordered by them
 
 void Before(char* order) {
   if (__tsan_release != nullptr) __tsan_release(order);
@@ -104,13 +110,18 @@ void Meet(Meeting& meeting) {
   After(order);
 }
 
+void MeetAt(const Barrier& barrier, Meeting& meeting) {
+  if (Lane() == 0) barriers.insert(barrier);
+  if (barrier != removed) Meet(meeting);
+}
+
 void RunThreads(context::detail::transfer_t from) {
   scheduler = from.fctx;
   for (;;) {
-    After(&start_of_block);
+    After(&start_of_grid);
     (*kernel)();
     Require(self->has_waited, "a thread did not call WaitForPrevious()");
-    Before(&end_of_block);
+    Before(&end_of_grid);
     PauseAt(never);
   }
 }
@@ -126,8 +137,8 @@ void RunThreads(context::detail::transfer_t from) {
 [[noreturn]] void FailDeadlocked(size_t count) {
   size_t done = 0, at_barrier = 0;
   for (size_t i = 0; i < count; ++i) {
-    done += threads[i]->waits_at == &never;
-    at_barrier += threads[i]->waits_at == &block;
+    done += block->threads[i]->waits_at == &never;
+    at_barrier += block->threads[i]->waits_at == &block->meeting;
   }
   char what[128];
   std::snprintf(what, sizeof(what),
@@ -163,11 +174,11 @@ void Reset(Thread& t) {
 }
 
 void RunBlock(size_t count, unsigned& random) {
+  const std::vector<std::unique_ptr<Thread>>& threads = block->threads;
   for (size_t i = 0; i < count; ++i) Reset(*threads[i]);
-  warps.assign(count / 32, {.meeting = {.members = 32}});
-  block = {.members = static_cast<unsigned>(count)};
+  for (Warp& warp : block->warps) warp.meeting = {.members = 32};
+  block->meeting = {.members = static_cast<unsigned>(count)};
   std::vector<unsigned> order = Counted(count);
-  Before(&start_of_block);
   for (size_t left = count; left > 0;) {
     bool moved = false;
     Shuffle(order, random);
@@ -183,49 +194,62 @@ void RunBlock(size_t count, unsigned& random) {
     }
     if (!moved) FailDeadlocked(count);
   }
-  After(&end_of_block);
 }
 
 }  // namespace
 
 bool FindsRaces() { return __tsan_create_fiber != nullptr; }
 
-void RunGrid(dim3 blocks, dim3 of_block, size_t shared, const void* function,
+void RunGrid(dim3 grid, dim3 of_block, size_t shared, const void* function,
              const std::function<void()>& body) {
   kernel = &body;
   kernel_function = function;
   blockDim = of_block;
-  gridDim = blocks;
+  gridDim = grid;
   const size_t count = size_t{of_block.x} * of_block.y * of_block.z;
-  while (threads.size() < count) threads.push_back(std::make_unique<Thread>());
+  const size_t block_count = size_t{grid.x} * grid.y * grid.z;
   scheduler_races = __tsan_get_current_fiber != nullptr ? __tsan_get_current_fiber() : nullptr;
+  // One block's ends where the memory does. For ThreadSanitizer each has its own.
+  const size_t pitch = FindsRaces() ? (shared + 127) / 128 * 128 : 0;
+  const size_t bytes = FindsRaces() ? pitch * block_count : shared;
   const auto free_memory = [](void* p) { std::free(p); };
   const std::unique_ptr<void, decltype(free_memory)> memory(
       [&] {
         void* p = nullptr;
-        if (posix_memalign(&p, 128, shared) != 0) Fail("no memory for its shared memory");
+        if (posix_memalign(&p, 128, bytes) != 0) Fail("no memory for its shared memory");
         return p;
       }(),
       free_memory);
-  shared_memory = memory.get();
+  std::memset(memory.get(), 0xff, bytes);
+  for (Block& b : blocks) {
+    while (b.threads.size() < count) b.threads.push_back(std::make_unique<Thread>());
+    b.warps.resize(std::max(b.warps.size(), count / 32));
+  }
   unsigned random = seed++;
-  std::vector<unsigned> order = Counted(size_t{blocks.x} * blocks.y * blocks.z);
+  std::vector<unsigned> order = Counted(block_count);
   Shuffle(order, random);
-  for (const unsigned i : order) {
-    blockIdx = {i % blocks.x, i / blocks.x % blocks.y, i / (blocks.x * blocks.y)};
-    std::memset(shared_memory, 0xff, shared);
+  Before(&start_of_grid);
+  for (size_t n = 0; n < block_count; ++n) {
+    const unsigned i = order[n];
+    blockIdx = {i % gridDim.x, i / gridDim.x % gridDim.y, i / (gridDim.x * gridDim.y)};
+    shared_memory = static_cast<char*>(memory.get()) + n * pitch;
+    if (!FindsRaces()) std::memset(shared_memory, 0xff, shared);
+    block = &blocks[n % 2];
     RunBlock(count, random);
   }
+  After(&end_of_grid);
 }
 
 void* SharedMemory() { return shared_memory; }
 int Lane() { return static_cast<int>(self_index % 32); }
-void SyncBlock() { Meet(block); }
-void SyncWarp() { Meet(warps[self_index / 32].meeting); }
+void SyncBlock(const char* file, unsigned line) { MeetAt({file, line}, block->meeting); }
+void SyncWarp(const char* file, unsigned line) {
+  MeetAt({file, line}, block->warps[self_index / 32].meeting);
+}
 void WaitForPrevious() { self->has_waited = true; }
 
 const void* Exchange(const void* value, size_t bytes) {
-  Warp& warp = warps[self_index / 32];
+  Warp& warp = block->warps[self_index / 32];
   char* values = warp.values[warp.meeting.round % 2];
   std::memcpy(values + self_index % 32 * bytes, value, bytes);
   Meet(warp.meeting);

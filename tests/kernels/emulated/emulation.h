@@ -4,15 +4,18 @@
 // NaN. One block runs after another: none may wait for another one.
 //
 // Under AddressSanitizer, reads past memory of any kind are found; under ThreadSanitizer, races
-// between threads of one block.
+// between threads of one block and of two that follow each other.
 #pragma once
 
 #include <algorithm>
 #include <atomic>
 #include <bit>
 #include <cmath>
+#include <compare>
 #include <cstdint>
 #include <cstring>
+#include <set>
+#include <string_view>
 #include <utility>
 
 #include "common/gguf/half.h"
@@ -28,6 +31,17 @@ inline std::atomic<unsigned> seed = 1;
 // Whether the program was built with ThreadSanitizer.
 bool FindsRaces();
 
+// A place in a kernel's source where threads meet.
+struct Barrier {
+  std::string_view file;
+  unsigned line = 0;
+  auto operator<=>(const Barrier&) const = default;
+};
+// Those that kernels came to since a test cleared it, and the one that they go through without
+// waiting, if any.
+inline std::set<Barrier> barriers;
+inline Barrier removed;
+
 // Runs a kernel; `function` is for its name in reports.
 void RunGrid(dim3 blocks, dim3 threads, size_t shared, const void* function,
              const std::function<void()>& body);
@@ -35,8 +49,8 @@ void RunGrid(dim3 blocks, dim3 threads, size_t shared, const void* function,
 // What a thread asks of its block and its warp.
 void* SharedMemory();
 int Lane();
-void SyncBlock();
-void SyncWarp();
+void SyncBlock(const char* file, unsigned line);
+void SyncWarp(const char* file, unsigned line);
 void WaitForPrevious();
 // Waits until each lane of the warp has come with `bytes` (64 at most) at `value`; lane i's are at
 // i * bytes of the result, until the next call but one.
@@ -93,8 +107,12 @@ void MultiplyTiles(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]
 // CUDA's own, which kernels call by CUDA's names.
 using std::max;
 using std::min;
-inline void __syncthreads() { emulation::SyncBlock(); }
-inline void __syncwarp() { emulation::SyncWarp(); }
+inline void __syncthreads(const char* file = __builtin_FILE(), unsigned line = __builtin_LINE()) {
+  emulation::SyncBlock(file, line);
+}
+inline void __syncwarp(const char* file = __builtin_FILE(), unsigned line = __builtin_LINE()) {
+  emulation::SyncWarp(file, line);
+}
 inline void __threadfence() {}
 template <class T>
 T __shfl_sync(unsigned mask, T value, int lane) {
@@ -123,9 +141,9 @@ inline unsigned __ballot_sync(unsigned mask, int vote) {
 inline int __ffs(unsigned bits) { return __builtin_ffs(static_cast<int>(bits)); }
 inline int __any_sync(unsigned mask, int vote) { return __ballot_sync(mask, vote) != 0; }
 inline int __all_sync(unsigned mask, int vote) { return __ballot_sync(mask, vote) == ~0u; }
-// Blocks run one after another, threads of one until they wait: a plain sum is atomic.
+// Orders what fences stand around it for.
 inline unsigned atomicAdd(unsigned* p, unsigned value) {
-  return __atomic_fetch_add(p, value, __ATOMIC_RELAXED);
+  return __atomic_fetch_add(p, value, __ATOMIC_ACQ_REL);
 }
 template <class T>
 T __ldcs(const T* p) {
