@@ -141,6 +141,15 @@ __global__ void Reverses(float* y) {
   y[blockIdx.x * 64 + threadIdx.x] = row[63 - threadIdx.x];
 }
 
+// Lanes that exchange values are not ordered by that.
+__global__ void ReversesAfterAShuffle(float* y) {
+  auto& row = Shared<float[64]>();
+  WaitForPrevious();
+  row[threadIdx.x] = static_cast<float>(__shfl_sync(~0u, threadIdx.x, 0));
+  __shfl_sync(~0u, 0, 0);
+  y[blockIdx.x * 64 + threadIdx.x] = row[threadIdx.x ^ 31];
+}
+
 std::vector<float> Reversed(unsigned seed, void (*kernel)(float*)) {
   const DeviceVector<float> y(3 * 64);
   emulation::seed = seed;
@@ -176,6 +185,7 @@ TEST_F(EmulationDeathTest, FindsAMissingBarrier) {
     std::exit(0);
   };
   EXPECT_EXIT(run(Reverses<false>), ::testing::ExitedWithCode(66), "data race");
+  EXPECT_EXIT(run(ReversesAfterAShuffle), ::testing::ExitedWithCode(66), "data race");
   EXPECT_EXIT(run(Reverses<true>), ::testing::ExitedWithCode(0), "");
 }
 
