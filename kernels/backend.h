@@ -29,11 +29,12 @@ class Backend : public RankOps {
   // For people: "cpu avx2 2 threads".
   virtual std::string Name() const = 0;
 
-  // Load time. RESOURCE_EXHAUSTED when memory is short.
-  virtual absl::StatusOr<std::shared_ptr<void>> Allocate(
-      size_t bytes) = 0;  // zeroed, 256-byte aligned
+  // Load time. RESOURCE_EXHAUSTED when memory is short. Memory is zeroed, and 256-byte aligned.
+  virtual absl::StatusOr<std::shared_ptr<void>> Allocate(size_t bytes) = 0;
   // Memory of the host, which Download is fastest into; zeroed.
   virtual absl::StatusOr<std::shared_ptr<void>> AllocateStaging(size_t bytes);
+  // Makes room for ops as large as `ops` (as Replay's) calls, and computes none of them.
+  virtual void Reserve(absl::FunctionRef<void()> /*ops*/) {}
 
   // The type that models give what only Matmul and its fusions read, as x: half the bytes where
   // they would round it anyway. Ops whose y may be of it say so; all other matrices are kF32.
@@ -120,8 +121,7 @@ class Backend : public RankOps {
                               const LocalAttentionSpec& spec) = 0;
 
   // Runs `ops`, which calls ops of this backend and nothing else. All calls with one key are of the
-  // same ops with the same arguments (what the memory holds may differ): a backend may record the
-  // first ones and replay them from then on, without calling `ops`.
+  // same ones with the same arguments (not memory's content): a backend may replay the first ones.
   virtual void Replay(uint64_t /*key*/, absl::FunctionRef<void()> ops) { ops(); }
 
   // Fusions: the bodies here (backend.cc) are their definitions, an override may only be faster.

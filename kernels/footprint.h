@@ -53,6 +53,7 @@ class CountingBackend : public NullBackend {
     absl::StatusOr<gguf::Tensor> part = Part(tensor, split);
     return part.ok() ? Pack(*part, Use::kLinear) : part.status();
   }
+  void Reserve(absl::FunctionRef<void()> ops) override { ops(); }
 
   // Of the weights and buffers that there are now, and of what ops worked in; no caches.
   Footprint footprint() const { return {.weights = *weights_, .workspace = *buffers_ + Scratch()}; }

@@ -46,12 +46,10 @@ RunnerOptions OptionsOfRunner(const EngineOptions& options, absl::string_view ba
           .kv_f32 = options.kv_f32};
 }
 
-// The model with its caches and buffers, in a step of the largest shape.
+// The model with its caches and buffers, for steps of the largest shape.
 absl::StatusOr<Footprint> MeasureOn(CountingBackend& counter, const gguf::File& file,
                                     const RunnerOptions& options) {
   ASSIGN_OR_RETURN(const auto runner, Runner::Make(file, counter, options));
-  const std::vector<int32_t> tokens(static_cast<size_t>(options.max_rows), 0);
-  RETURN_IF_ERROR(runner->Run({{.tokens = tokens, .logit_rows = options.max_logit_rows}}).status());
   Footprint footprint = counter.footprint();
   const KvShape& shape = runner->shape();
   footprint.caches = runner->KvBytes(shape.full_blocks, shape.sliding_blocks);

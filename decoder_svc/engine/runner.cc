@@ -83,6 +83,7 @@ absl::StatusOr<std::unique_ptr<Runner>> Runner::Make(const gguf::File& file, Bac
   ASSIGN_OR_RETURN(const KvShape shape, FitShape(*model, options));
   std::unique_ptr<Runner> runner(new Runner(backend, std::move(model), options, shape));
   RETURN_IF_ERROR(runner->Allocate());
+  RETURN_IF_ERROR(runner->Reserve());
   return runner;
 }
 
@@ -145,6 +146,19 @@ absl::Status Runner::AllocatePages() {
   return absl::OkStatus();
 }
 
+absl::Status Runner::Reserve() {
+  const std::vector<int32_t> tokens(options_.max_rows, 0);
+  const StepPart all{.tokens = tokens,
+                     .logit_rows = std::min(options_.max_logit_rows, options_.max_rows)};
+  Fill({all});
+  const Step step = Upload({all});
+  Arena arena(workspace_), top_arena(top_.device());
+  const Mat logits = arena.New(all.logit_rows, model_->config().vocab);
+  const Top top(top_arena, logits.rows, logits.cols);
+  backend_.Reserve([&] { Forward(step, arena, logits, top, {}); });
+  return backend_.Wait();
+}
+
 uint64_t Runner::KvBytes(int full, int sliding) const {
   return BlockBytes(*model_, options_, shape_.block_rows).Of(full, sliding);
 }
@@ -165,10 +179,7 @@ absl::StatusOr<absl::Span<const RowLogits>> Runner::Run(absl::Span<const StepPar
   const int vocabulary = model_->config().vocab;
   const Mat logits = arena.New(step.tail_index.rows, vocabulary);
   const Top top(top_arena, logits.rows, vocabulary);
-  const auto pass = [&] {
-    model_->Forward(backend_, arena, logits, step, cache_, tap);
-    if (logits.rows > 0) backend_.TopLogits(top.ids, top.values, top.stats, logits);
-  };
+  const auto pass = [&] { Forward(step, arena, logits, top, tap); };
   if (OnlyWrites(parts) && !tap) {
     backend_.Replay(parts.size(), pass);
   } else {
@@ -179,6 +190,11 @@ absl::StatusOr<absl::Span<const RowLogits>> Runner::Run(absl::Span<const StepPar
   RETURN_IF_ERROR(backend_.Wait());
   Describe(parts, top);
   return row_logits_;
+}
+
+void Runner::Forward(const Step& step, Arena& arena, Mat logits, const Top& top, const Tap& tap) {
+  model_->Forward(backend_, arena, logits, step, cache_, tap);
+  if (logits.rows > 0) backend_.TopLogits(top.ids, top.values, top.stats, logits);
 }
 
 bool Runner::OnlyWrites(absl::Span<const StepPart> parts) const {

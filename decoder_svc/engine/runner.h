@@ -85,11 +85,14 @@ class Runner {
          const KvShape& shape);
   absl::Status Allocate();
   absl::Status AllocatePages();
+  absl::Status Reserve();                       // what the ops of the largest step work in
   void Fill(absl::Span<const StepPart> parts);  // rows_
   int UploadSoft(absl::Span<const StepPart> parts);
   void UploadPages(absl::Span<const StepPart> parts);
   Pages PagesOnDevice() const;
   Step Upload(absl::Span<const StepPart> parts);
+  // All ops of a step.
+  void Forward(const Step& step, Arena& arena, Mat logits, const Top& top, const Tap& tap);
   // Whether the step is told by its number of rows: each is a sequence's next token.
   bool OnlyWrites(absl::Span<const StepPart> parts) const;
   void DownloadAll(absl::Span<const StepPart> parts, Mat logits);   // of those that want all

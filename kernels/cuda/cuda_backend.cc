@@ -87,7 +87,7 @@ class CudaBackend final : public Backend {
     return cuda::PackPart(staging_, tensor, split, rank_.index, rank_.ranks);
   }
   void AllReduce(Mat x) override {
-    if (comm_ == nullptr || x.rows == 0 || !status_.ok()) return;
+    if (comm_ == nullptr || x.rows == 0 || !status_.ok() || reserves_) return;
     last_op_ = "AllReduce";
     Note(last_op_, cudaSetDevice(options_.device));
     const size_t count = static_cast<size_t>(x.rows) * static_cast<size_t>(x.cols);
@@ -95,6 +95,12 @@ class CudaBackend final : public Backend {
   }
   void Abort(const absl::Status& why) override {
     if (comm_ != nullptr) comm_->Abort(why);
+  }
+
+  void Reserve(absl::FunctionRef<void()> ops) override {
+    reserves_ = true;
+    ops();
+    reserves_ = false;
   }
 
   DType Operands() const override { return CudaOperands(options_.exact); }
@@ -295,10 +301,11 @@ class CudaBackend final : public Backend {
     Note(absl::StrCat("after ", last_op_).c_str(), cudaStreamSynchronize(stream_));
   }
 
-  // Enqueues an op by `launch`, unless an error has made what it would compute worthless.
+  // Enqueues an op by `launch`, unless an error has made what it would compute worthless, or there
+  // is only to be room for it.
   template <class Launch>
   void Do(const char* op, const Launch& launch) {
-    if (!status_.ok()) return;
+    if (!status_.ok() || reserves_) return;
     last_op_ = op;
     cudaError_t error = cudaSetDevice(options_.device);
     if (error == cudaSuccess) error = launch();
@@ -366,6 +373,7 @@ class CudaBackend final : public Backend {
   Scratch keys_;                          // of TopLogits
   Scratch operands_;                      // of matmuls
   std::vector<Frequencies> frequencies_;
+  bool reserves_ = false;  // inside of Reserve()
   const char* last_op_ = "nothing";
   absl::Status status_;  // since the last Wait()
 };
