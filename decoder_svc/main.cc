@@ -154,6 +154,16 @@ void AddModelFlags(CLI::App& app, DecoderFlags* flags) {
       ->type_name("NAME")
       ->capture_default_str();
   AddDeviceFlags(app, flags);
+  app.add_option_function<std::string>(
+         "--ple-memory",
+         [flags](const std::string& where) {
+           flags->engine.backend.large_tables_on_host = where == "host";
+         },
+         "Of cuda and auto: where the table of per-layer embeddings lies, which is a third of the "
+         "weights or more: device, or host (pinned; each token's row comes over the bus)")
+      ->check(CLI::IsMember({"device", "host"}))
+      ->type_name("WHERE")
+      ->default_str("device");
   app.add_flag("--exact-weights", flags->engine.backend.exact_weights,
                "Expand quantised weights to float32: slower and larger, exact");
 }

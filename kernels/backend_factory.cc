@@ -25,7 +25,8 @@ std::optional<Isa> IsaOf(const std::string& name) {
 CudaOptions CudaOptionsOf(const BackendOptions& options) {
   return {.device = options.device,
           .exact = options.exact_weights,
-          .wait_after_ops = options.wait_after_ops};
+          .wait_after_ops = options.wait_after_ops,
+          .large_tables_on_host = options.large_tables_on_host};
 }
 
 }  // namespace

@@ -18,6 +18,9 @@ struct BackendOptions {
   int device = 0;
   // Of "cuda": wait after each op, so that an error names the op that caused it. Slow.
   bool wait_after_ops = false;
+  // Of "cuda": weights that are packed as Use::kLargeTable stay in pinned memory of the host, and
+  // kernels read their rows over the bus.
+  bool large_tables_on_host = false;
   // 0: as many as the process may use (affinity and cgroup quota).
   int threads = 0;
   // Dequantise quantised weights to float32 when they are packed instead of using integer kernels:

@@ -45,7 +45,8 @@ absl::StatusOr<Choice> ChooseBackend(const Wanted& wanted) {
   if (const absl::Status fit = CheckFit(wanted.devices, *devices); !fit.ok()) return without(fit);
   ASSIGN_OR_RETURN(const std::unique_ptr<CountingBackend> counter,
                    MakeDeviceCounter(wanted.backend.exact_weights,
-                                     wanted.shared ? static_cast<int>(wanted.devices.size()) : 1));
+                                     wanted.shared ? static_cast<int>(wanted.devices.size()) : 1,
+                                     wanted.backend.large_tables_on_host));
   ASSIGN_OR_RETURN(const Footprint need, wanted.measure(*counter));
   const absl::Status room = CheckMemory(wanted, *devices, need);
   if (!room.ok()) return without(room);

@@ -78,9 +78,9 @@ class CountingBackend : public NullBackend {
 };
 
 // Counts as the backend "cuda" packs and allocates, one of `ranks` that share a model out, whether
-// or not there is a device. INVALID_ARGUMENT: the program was built without CUDA. `exact_weights`:
-// see BackendOptions.
-absl::StatusOr<std::unique_ptr<CountingBackend>> MakeDeviceCounter(bool exact_weights,
-                                                                   int ranks = 1);
+// or not there is a device. INVALID_ARGUMENT: the program was built without CUDA. The
+// other arguments: see BackendOptions.
+absl::StatusOr<std::unique_ptr<CountingBackend>> MakeDeviceCounter(
+    bool exact_weights, int ranks = 1, bool large_tables_on_host = false);
 
 }  // namespace softsplice

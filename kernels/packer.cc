@@ -100,8 +100,9 @@ absl::Status Packer::Linear(Weight& weight, absl::string_view name, int in, int 
   return absl::OkStatus();
 }
 
-absl::Status Packer::Table(Weight& weight, absl::string_view name, int width, int entries) const {
-  return Pack(weight, name, {width, entries}, Use::kTable);
+absl::Status Packer::Table(Weight& weight, absl::string_view name, int width, int entries,
+                           Use use) const {
+  return Pack(weight, name, {width, entries}, use);
 }
 
 absl::Status Packer::Clipped(Weight& weight, absl::string_view name, int in, int out) const {
@@ -130,7 +131,7 @@ absl::Status Packer::Pack(Weight& weight, absl::string_view name,
                           std::initializer_list<int64_t> dims, Use use) const {
   ASSIGN_OR_RETURN(const gguf::Tensor* tensor, Find(absl::StrCat(name, ".weight"), dims));
   ASSIGN_OR_RETURN(weight, backend_.Pack(*tensor, use));
-  if (use != Use::kTable) file_.DropPages(*tensor);
+  if (use != Use::kTable && use != Use::kLargeTable) file_.DropPages(*tensor);
   return absl::OkStatus();
 }
 

@@ -40,7 +40,8 @@ class Packer {
   // columns, its results are to be added to the others' (AllReduce).
   absl::Status Linear(Weight& weight, absl::string_view name, int in, int out,
                       gguf::Split split = gguf::Split::kNone) const;
-  absl::Status Table(Weight& weight, absl::string_view name, int width, int entries) const;
+  absl::Status Table(Weight& weight, absl::string_view name, int width, int entries,
+                     Use use = Use::kTable) const;
   // A linear layer that clamps what goes in and comes out (Gemma4ClippableLinear).
   absl::Status Clipped(Weight& weight, absl::string_view name, int in, int out) const;
   // The kernel [out][channels][size][size] of a convolution as a linear layer over patches in (row,

@@ -9,10 +9,11 @@ namespace softsplice {
 
 // What a weight is for; decides how a backend lays it out.
 enum class Use : uint8_t {
-  kLinear,  // right side of Matmul
-  kTable,   // rows are looked up one by one; the mapped file may go on being read, so it must
-            // outlive the weight
-  kVector,  // gains and factors, float32
+  kLinear,      // right side of Matmul
+  kTable,       // rows are looked up one by one; the mapped file may go on being read, so it must
+                // outlive the weight
+  kLargeTable,  // such a one, whose rows may stay in the host's memory: BackendOptions say so
+  kVector,      // gains and factors, float32
 };
 
 // Columns that TopLogits gives, at most.

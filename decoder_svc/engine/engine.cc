@@ -86,7 +86,8 @@ absl::StatusOr<Footprint> Engine::Measure(const gguf::File& file, const EngineOp
   ASSIGN_OR_RETURN(const TextConfig config, TextConfig::FromGguf(file));
   RETURN_IF_ERROR(CheckOptions(options, config));
   ASSIGN_OR_RETURN(const auto counter, MakeDeviceCounter(options.backend.exact_weights,
-                                                         static_cast<int>(options.devices.size())));
+                                                         static_cast<int>(options.devices.size()),
+                                                         options.backend.large_tables_on_host));
   return MeasureOn(*counter, file, OptionsOfRunner(options, "cuda"));
 }
 
@@ -99,10 +100,11 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Load(const gguf::File& file,
     return InvalidFile(file.path(), absl::StrCat("the pad token ", special.pad,
                                                  " is not in the vocabulary of ", config.vocab));
   }
-  const std::string advice =
-      absl::StrCat("lower --kv-memory, --context (", options.context_length, "), --max-sequences (",
-                   options.max_sequences, ") or --chunk (", options.ChunkOn("cuda"),
-                   "), or take a file of smaller types or --backend cpu");
+  const std::string advice = absl::StrCat(
+      "lower --kv-memory, --context (", options.context_length, "), --max-sequences (",
+      options.max_sequences, ") or --chunk (", options.ChunkOn("cuda"),
+      "), or take a file of smaller types",
+      options.backend.large_tables_on_host ? "" : ", --ple-memory host", " or --backend cpu");
   const auto measure = [&](CountingBackend& counter) {
     return MeasureOn(counter, file, OptionsOfRunner(options, "cuda"));
   };

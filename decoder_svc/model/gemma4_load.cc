@@ -44,7 +44,8 @@ absl::Status Gemma4::LoadTop(const gguf::File& file, Backend& backend) {
   const int ple = c.layers * c.ple_dim;
   RETURN_IF_ERROR(pack.Table(token_table_, "token_embd", c.dim, c.vocab));
   RETURN_IF_ERROR(pack.Linear(token_head_, "token_embd", c.dim, c.vocab));
-  RETURN_IF_ERROR(pack.Table(per_layer_table_, "per_layer_token_embd", ple, c.vocab));
+  RETURN_IF_ERROR(
+      pack.Table(per_layer_table_, "per_layer_token_embd", ple, c.vocab, Use::kLargeTable));
   RETURN_IF_ERROR(pack.Linear(per_layer_projection_, "per_layer_model_proj", c.dim, ple));
   RETURN_IF_ERROR(pack.Vector(per_layer_norm_, "per_layer_proj_norm", c.ple_dim));
   RETURN_IF_ERROR(pack.Vector(output_norm_, "output_norm", c.dim));

@@ -83,6 +83,7 @@ class CpuBackend final : public Backend {
       case Use::kLinear:
         return PackLinear(tensor, ops_.matmul, exact_weights_, pool_);
       case Use::kTable:
+      case Use::kLargeTable:
         return PackTable(tensor);
       case Use::kVector:
         return PackVector(tensor);

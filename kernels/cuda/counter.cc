@@ -16,8 +16,11 @@ using namespace cuda;
 
 class DeviceCounter final : public CountingBackend {
  public:
-  DeviceCounter(bool exact, int ranks)
-      : CountingBackend(CudaOperands(exact)), exact_(exact), ranks_(ranks) {}
+  DeviceCounter(bool exact, int ranks, bool large_tables_on_host)
+      : CountingBackend(CudaOperands(exact)),
+        exact_(exact),
+        ranks_(ranks),
+        large_tables_on_host_(large_tables_on_host) {}
 
   void Matmul(Mat /*y*/, Mat x, const Weight& w) override { CountOperand(x, w); }
   void GatedMatmul(Mat /*y*/, Mat /*tmp*/, Mat x, const Weight& gate, const Weight& /*up*/,
@@ -47,6 +50,8 @@ class DeviceCounter final : public CountingBackend {
         return TilesFor(tensor).Bytes();
       case Use::kTable:
         return tensor.bytes;
+      case Use::kLargeTable:
+        return large_tables_on_host_ ? 0 : tensor.bytes;
       case Use::kVector:
         return static_cast<uint64_t>(tensor.Elements()) * sizeof(float);
     }
@@ -68,14 +73,16 @@ class DeviceCounter final : public CountingBackend {
 
   const bool exact_;
   const int ranks_;
+  const bool large_tables_on_host_;
   // Numbers, as CudaBackend has them.
   size_t partials_ = 0, counters_ = 0, halves_ = 0, keys_ = 0, operands_ = 0;
 };
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<CountingBackend>> MakeDeviceCounter(bool exact_weights, int ranks) {
-  return std::make_unique<DeviceCounter>(exact_weights, ranks);
+absl::StatusOr<std::unique_ptr<CountingBackend>> MakeDeviceCounter(bool exact_weights, int ranks,
+                                                                   bool large_tables_on_host) {
+  return std::make_unique<DeviceCounter>(exact_weights, ranks, large_tables_on_host);
 }
 
 }  // namespace softsplice

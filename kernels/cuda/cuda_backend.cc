@@ -79,6 +79,7 @@ class CudaBackend final : public Backend {
 
   absl::StatusOr<Weight> Pack(const gguf::Tensor& tensor, Use use) override {
     RETURN_IF_ERROR(ToStatus("Pack", cudaSetDevice(options_.device)));
+    if (use == Use::kLargeTable && options_.large_tables_on_host) return PackTableOnHost(tensor);
     return PackWeight(staging_, tensor, use);
   }
 

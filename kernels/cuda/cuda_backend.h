@@ -17,6 +17,8 @@ struct CudaOptions {
   bool exact = false;
   // Waits after each op, so that an error names the op that caused it.
   bool wait_after_ops = false;
+  // As BackendOptions has it.
+  bool large_tables_on_host = false;
 };
 
 // Its Operands(): matmuls round them, unless it is exact.

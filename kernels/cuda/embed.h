@@ -10,7 +10,7 @@
 
 namespace softsplice::cuda {
 
-// A table on the device, as it is in the file.
+// A table, as it is in the file, in memory that the device reads.
 struct Table {
   gguf::Type type;
   const uint8_t* data;

@@ -2,6 +2,7 @@
 #include "kernels/cuda/weights.h"
 
 #include <algorithm>
+#include <cstring>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -59,12 +60,16 @@ absl::StatusOr<Weight> PackLinear(Staging& staging, const gguf::Tensor& tensor, 
                 .packed = std::make_shared<PackedLinear>(PackedLinear{tiles, std::move(memory)})};
 }
 
-absl::StatusOr<Weight> PackTable(Staging& staging, const gguf::Tensor& tensor) {
-  ASSIGN_OR_RETURN(std::shared_ptr<void> memory, CopyToDevice(staging, tensor.data, tensor.bytes));
+Weight TableIn(std::shared_ptr<void> memory, const gguf::Tensor& tensor) {
   const Table table{tensor.type, static_cast<const uint8_t*>(memory.get()), tensor.RowBytes()};
   return Weight{.rows = static_cast<int>(tensor.Rows()),
                 .cols = static_cast<int>(tensor.Cols()),
                 .packed = std::make_shared<PackedTable>(PackedTable{table, std::move(memory)})};
+}
+
+absl::StatusOr<Weight> PackTable(Staging& staging, const gguf::Tensor& tensor) {
+  ASSIGN_OR_RETURN(std::shared_ptr<void> memory, CopyToDevice(staging, tensor.data, tensor.bytes));
+  return TableIn(std::move(memory), tensor);
 }
 
 absl::StatusOr<Weight> PackVector(Staging& staging, const gguf::Tensor& tensor) {
@@ -90,6 +95,7 @@ absl::StatusOr<Weight> PackWeight(Staging& staging, const gguf::Tensor& tensor, 
     case Use::kLinear:
       return PackLinear(staging, tensor);
     case Use::kTable:
+    case Use::kLargeTable:
       return PackTable(staging, tensor);
     case Use::kVector:
       return PackVector(staging, tensor);
@@ -102,6 +108,13 @@ absl::StatusOr<Weight> PackPart(Staging& staging, const gguf::Tensor& tensor, gg
   RETURN_IF_ERROR(PartToPack(tensor, split, ranks).status());
   ASSIGN_OR_RETURN(const gguf::TensorPart part, gguf::PartOf(tensor, split, rank, ranks));
   return PackLinear(staging, part.tensor, split == gguf::Split::kColumns ? ranks : 1);
+}
+
+// Pinned memory has the same addresses on the host and on the device.
+absl::StatusOr<Weight> PackTableOnHost(const gguf::Tensor& tensor) {
+  ASSIGN_OR_RETURN(std::shared_ptr<void> memory, AllocatePinned(tensor.bytes));
+  std::memcpy(memory.get(), tensor.data, tensor.bytes);
+  return TableIn(std::move(memory), tensor);
 }
 
 const Table& TableOf(const Weight& w) {

@@ -25,6 +25,9 @@ absl::StatusOr<Weight> PackWeight(Staging& staging, const gguf::Tensor& tensor, 
 absl::StatusOr<Weight> PackPart(Staging& staging, const gguf::Tensor& tensor, gguf::Split split,
                                 int rank, int ranks);
 
+// A table in pinned memory of the host, which kernels read.
+absl::StatusOr<Weight> PackTableOnHost(const gguf::Tensor& tensor);
+
 // What is packed for lookups, and as a vector; that of linear layers is matmul.h's.
 const Table& TableOf(const Weight& w);
 const float* Vector(const Weight& w);

@@ -23,7 +23,7 @@ absl::StatusOr<std::vector<std::unique_ptr<Backend>>> MakeCudaRanks(const CudaOp
 }
 absl::StatusOr<std::vector<DeviceInfo>> Devices() { return WithoutCuda(); }
 absl::StatusOr<uint64_t> FreeBytes(int) { return WithoutCuda(); }
-absl::StatusOr<std::unique_ptr<CountingBackend>> MakeDeviceCounter(bool, int) {
+absl::StatusOr<std::unique_ptr<CountingBackend>> MakeDeviceCounter(bool, int, bool) {
   return WithoutCuda();
 }
 

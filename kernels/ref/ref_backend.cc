@@ -67,6 +67,7 @@ class RefBackend final : public Backend {
       case Use::kLinear:
         return PackFloat(tensor);
       case Use::kTable:
+      case Use::kLargeTable:
         return PackTable(tensor);
       case Use::kVector:
         return PackVector(tensor);

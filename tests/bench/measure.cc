@@ -285,6 +285,8 @@ int main(int argc, char** argv) {
   app.add_option("--kv-memory", options.kv_memory,
                  "as the decoder takes it: keys and values of all sequences")
       ->transform(CLI::AsSizeValue(false));
+  app.add_flag("--ple-on-host", options.backend.large_tables_on_host,
+               "as the decoder's --ple-memory host");
   app.add_option("--steps", options.steps, "tokens per decode measurement")
       ->check(CLI::PositiveNumber);
   app.add_option("--repeat", options.repeat, "runs of each measurement, of which the best counts");

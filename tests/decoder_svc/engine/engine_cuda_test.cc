@@ -87,6 +87,25 @@ TEST_F(EngineOnDeviceTest, TakesNoMemoryOnceItServes) {
   EXPECT_EQ(emulation::faults.allocation, 1);
 }
 
+TEST_F(EngineOnDeviceTest, AnswersAlikeWithItsLargeTableOnTheHost) {
+  EngineOptions options = Options("cuda");
+  std::vector<std::vector<int32_t>> answers;
+  std::vector<uint64_t> taken;
+  for (const bool on_host : {false, true}) {
+    options.backend.large_tables_on_host = on_host;
+    const uint64_t before = *FreeBytes(0);
+    ASSERT_EQ(Load(options), absl::OkStatus());
+    taken.push_back(before - *FreeBytes(0));
+    EXPECT_EQ(engine_->info().footprint.Total(), Engine::Measure(*file_, options)->Total());
+    const auto sink = Submit(8);
+    EXPECT_TRUE(sink->Wait().ok());
+    answers.push_back(sink->tokens);
+    engine_ = nullptr;
+  }
+  EXPECT_EQ(taken[0] - taken[1], file_->FindOptional("per_layer_token_embd.weight")->bytes);
+  EXPECT_EQ(answers[0], answers[1]);
+}
+
 TEST_F(EngineOnDeviceTest, SaysBeforeItTakesAnyThatMemoryIsShort) {
   const uint64_t need = Engine::Measure(*file_, Options("cuda"))->Total();
   emulation::faults.memory = need + kSpare - 1;
@@ -95,7 +114,8 @@ TEST_F(EngineOnDeviceTest, SaysBeforeItTakesAnyThatMemoryIsShort) {
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(status.message(), AllOf(HasSubstr("the model needs "), HasSubstr("keys and values "),
                                       HasSubstr("lower --kv-memory, --context (64), "
-                                                "--max-sequences (8) or --chunk (8)")));
+                                                "--max-sequences (8) or --chunk (8)"),
+                                      HasSubstr("--ple-memory host")));
   EXPECT_EQ(emulation::faults.allocation, 1);
   emulation::Restore();
   emulation::faults.memory = need + kSpare;

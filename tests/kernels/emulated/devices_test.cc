@@ -54,10 +54,12 @@ TEST_F(DevicesTest, AreNotThere) {
 }
 
 // What the counter says of every type and use is what the backend takes.
-TEST_F(DevicesTest, PackedWeightsTakeWhatIsCounted) {
+class PackedWeightsTest : public DevicesTest, public ::testing::WithParamInterface<bool> {};
+
+TEST_P(PackedWeightsTest, TakeWhatIsCounted) {
   std::mt19937 random(1);
-  const auto backend = *MakeCudaBackend({});
-  const auto counter = *MakeDeviceCounter(false);
+  const auto backend = *MakeCudaBackend({.large_tables_on_host = GetParam()});
+  const auto counter = *MakeDeviceCounter(false, 1, GetParam());
   uint64_t counted = 0;
   std::vector<Weight> kept;
   const auto check = [&](const gguf::Tensor& tensor, Use use) {
@@ -72,6 +74,7 @@ TEST_F(DevicesTest, PackedWeightsTakeWhatIsCounted) {
     const testing::TestWeight weight(type, 37, 512, random);
     check(weight.tensor, Use::kLinear);
     check(weight.tensor, Use::kTable);
+    check(weight.tensor, Use::kLargeTable);
     check(weight.tensor, Use::kVector);
   };
   for (const gguf::Type type : testing::kFloatTypes) check_type(type);
@@ -81,6 +84,8 @@ TEST_F(DevicesTest, PackedWeightsTakeWhatIsCounted) {
   kept.clear();
   EXPECT_EQ(counter->footprint().weights, 0u) << "what is let go counts no longer";
 }
+
+INSTANTIATE_TEST_SUITE_P(LargeTablesOnHost, PackedWeightsTest, ::testing::Bool());
 
 TEST_F(DevicesTest, WorkspacesAreCountedWithTheBackendsOperands) {
   for (const bool exact : {false, true}) {
