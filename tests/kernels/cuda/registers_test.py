@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Lists each kernel's registers, and fails where one keeps something in local memory: spilled
-registers, or arrays that are not in registers. Takes the assembler's logs (cmake/nvcc_log).
+"""Lists each kernel's registers on each architecture that it was built for, and fails where one
+keeps something in local memory: spilled registers, or arrays that are not in registers. Takes the
+assembler's logs (cmake/nvcc_log).
 """
 
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 ENTRY = re.compile(r"Compiling entry function '(\w+)' for '(\w+)'")
@@ -37,15 +39,20 @@ def demangled(names):
 
 def main():
     rows = [row for path in sys.argv[1:] for row in kernels(Path(path + ".log").read_text())]
-    names = demangled([row[0] for row in rows])
-    spilled = 0
-    for name, (_, architecture, registers, local) in sorted(zip(names, rows)):
-        spilled += local > 0
-        print(f"{registers:4} registers {local:5} bytes local  {architecture}  {name}")
     if not rows:
         sys.exit("the logs name no kernel")
+    table = defaultdict(dict)
+    spilled = []
+    for name, (_, architecture, registers, local) in zip(demangled([r[0] for r in rows]), rows):
+        table[name][architecture] = registers
+        if local > 0:
+            spilled.append(f"{name} on {architecture}: {local} bytes")
+    architectures = sorted({row[1] for row in rows}, key=lambda name: int(name.strip("sm_af")))
+    print("registers of a thread\n" + "".join(f"{a:>8}" for a in architectures))
+    for name, of in sorted(table.items()):
+        print("".join(f"{of.get(a, '-'):>8}" for a in architectures) + f"  {name}")
     if spilled:
-        sys.exit(f"{spilled} kernels keep something in local memory")
+        sys.exit("kept in local memory:\n" + "\n".join(spilled))
 
 
 if __name__ == "__main__":
