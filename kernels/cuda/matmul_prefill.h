@@ -32,16 +32,16 @@ __device__ __forceinline__ void AddChunk(typename P::Sums& sum, typename P::X x,
   using L = typename P::L;
 #pragma unroll
   for (int i = 0; i < P::kTiles; ++i) {
-    Tile<P::kOf> tiles[P::kOfWarp];
+    x.first_step = i * L::kColumns / 16;
+    // A tile at a time: there are no registers for those of all strips.
 #pragma unroll
     for (int strip = 0; strip < P::kOfWarp; ++strip) {
       const int at = first_strip + strip;
-      tiles[strip] = LoadTile<P::kOf, From::kShared>(
+      const Tile<P::kOf> tile[] = {LoadTile<P::kOf, From::kShared>(
           &x.stage.strips[at][static_cast<size_t>(i) * L::kTileBytes],
-          x.stage.supers[L::kHasSuper ? at : 0], threadIdx.x % 32);
+          x.stage.supers[L::kHasSuper ? at : 0], threadIdx.x % 32)};
+      AddTile<P::kOf, P::kParts>(sum, tile, x, strip);
     }
-    x.first_step = i * L::kColumns / 16;
-    AddTile<P::kOf, P::kParts>(sum, tiles, x);
   }
 }
 
@@ -71,11 +71,11 @@ __global__ void __launch_bounds__(kMatmulThreads, 1) PrefillMatmul(Product all) 
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int index = static_cast<int>(blockIdx.y) * 2 + warp % 2;
   const int first_token = warp / 2 * 8 * P::kTokenTiles;
-  P::FindStrips(memory.besides, p);
+  P::Begin(memory.besides, p);
   __syncthreads();
-  for (int i = 0; i < P::kStages - 1; ++i) P::FillStrips(memory.ring[i], memory.besides, p, i);
+  for (int i = 0; i < P::kStages - 1; ++i) P::FillStrips(memory.ring[i], memory.besides, all, i);
   WaitForPrevious();  // the first weights are on their way
-  for (int i = 0; i < P::kStages - 1; ++i) P::FillX(memory.ring[i], p, i);
+  for (int i = 0; i < P::kStages - 1; ++i) P::FillX(memory.ring[i], all, i);
 
   typename P::Sums total = {};
   int chunk = 0;
@@ -83,12 +83,12 @@ __global__ void __launch_bounds__(kMatmulThreads, 1) PrefillMatmul(Product all) 
   for (int slice = 0; slice < kSlices; ++slice) {
     typename P::Sums sum = {};
 #pragma unroll 1
-    for (const int end = p.FirstChunk(slice + 1); chunk < end; ++chunk) {
+    for (const int end = all.FirstChunk(slice + 1); chunk < end; ++chunk) {
       WaitForCopies<P::kStages - 2>();
       __syncthreads();
       typename P::Stage& free = memory.ring[(chunk + P::kStages - 1) % P::kStages];
-      P::FillStrips(free, memory.besides, p, chunk + P::kStages - 1);
-      P::FillX(free, p, chunk + P::kStages - 1);
+      P::FillStrips(free, memory.besides, all, chunk + P::kStages - 1);
+      P::FillX(free, all, chunk + P::kStages - 1);
       const typename P::Stage& stage = memory.ring[chunk % P::kStages];
       if constexpr (P::L::kHasMin) SumX<P>(memory, stage);
       const typename P::X x{stage, memory.besides.sums_of_x, first_token};
@@ -112,7 +112,7 @@ __global__ void __launch_bounds__(kMatmulThreads, 1) PrefillMatmul(Product all) 
       float sums[kStrips];
 #pragma unroll
       for (int strip = 0; strip < kStrips; ++strip) sums[strip] = total[tile][strip][i];
-      Finish<kStrips>(p, index, lane / 4 + i / 2 * 8,
+      Finish<kStrips>(memory.besides.own, index, lane / 4 + i / 2 * 8,
                       P::FirstToken() + first_token + 8 * tile + lane % 4 * 2 + i % 2, sums);
     }
   }

@@ -33,6 +33,7 @@ struct Prefill {
     float2 sums_of_x[L::kHasMin ? kGroups : 1][kTokens / 2];
     // A warp's sums of the first half of the columns, while the second one is added up.
     float parked[kTokenTiles][kStrips][4][kMatmulThreads];
+    Product own;  // the block's, for the end: it would take registers until then
   };
   static constexpr int kStages =
       static_cast<int>(std::min<size_t>(4, (kSharedOfBlock - sizeof(Besides)) / sizeof(Stage)));
@@ -47,9 +48,10 @@ struct Prefill {
   }
   static __device__ __forceinline__ int PairsPlace(int token, int pair) { return pair ^ token % 4; }
 
-  // Where the block's strips begin, for FillStrips: by all threads, before a barrier.
-  static __device__ __forceinline__ void FindStrips(Besides& to, const Product& p) {
+  // Keeps the block's product, and where its strips begin: by all threads, before a barrier.
+  static __device__ __forceinline__ void Begin(Besides& to, const Product& p) {
     const int strip = threadIdx.x;
+    if (strip == 0) to.own = p;
     if (strip >= 2 * kStrips) return;
     to.strips[strip] =
         StripOf<kStrips>(p, static_cast<int>(blockIdx.y) * 2 + strip / kStrips, strip % kStrips);

@@ -81,13 +81,14 @@ __device__ __forceinline__ float2 SumGroup(const LoadX& load_x) {
   return {sums[0], sums[1]};
 }
 
-// sum += the products of kStrips tiles and kTokenTiles times eight tokens. x.Load(b, step,
-// token_tile) gives the lane's words of x for columns 16 step + {0 ... 15} of the tile, x.SumsOf
-// what SumGroup gives for a group of columns and a tile of tokens. A sum is as the tensor core has
-// it: outputs g and g + 8, tokens 2t and 2t + 1.
-template <Format kFormat, int kXParts, int kStrips, int kTokenTiles, class X>
-__device__ __forceinline__ void AddTile(float (&sum)[kTokenTiles][kStrips][4],
-                                        const Tile<kFormat> (&tiles)[kStrips], const X& x) {
+// sum += the products of kStrips tiles, those of strips from `first` on, and kTokenTiles times
+// eight tokens. x.Load(b, step, token_tile) gives the lane's words of x for columns 16 step + {0
+// ... 15} of the tile, x.SumsOf what SumGroup gives for a group of columns and a tile of tokens. A
+// sum is as the tensor core has it: outputs g and g + 8, tokens 2t and 2t + 1.
+template <Format kFormat, int kXParts, int kAll, int kStrips, int kTokenTiles, class X>
+__device__ __forceinline__ void AddTile(float (&sum)[kTokenTiles][kAll][4],
+                                        const Tile<kFormat> (&tiles)[kStrips], const X& x,
+                                        int first = 0) {
   using L = Layout<kFormat>;
   constexpr int kSteps = L::kGroup / 16;
 #pragma unroll
@@ -112,9 +113,9 @@ __device__ __forceinline__ void AddTile(float (&sum)[kTokenTiles][kStrips][4],
         if constexpr (L::kHasScale) {
           float dots[4] = {};
           group.Multiply(dots, b[token_tile]);
-          group.AddScaled(sum[token_tile][strip], dots, sums_of_x[token_tile]);
+          group.AddScaled(sum[token_tile][first + strip], dots, sums_of_x[token_tile]);
         } else {
-          group.Multiply(sum[token_tile][strip], b[token_tile]);
+          group.Multiply(sum[token_tile][first + strip], b[token_tile]);
         }
       }
     }
