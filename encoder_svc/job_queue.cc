@@ -21,7 +21,6 @@ JobQueue::JobQueue(int threads, uint64_t capacity)
   for (absl::Duration& busy_since : busy_since_) {
     threads_.emplace_back([this, &busy_since] { Work(busy_since); });
   }
-  threads_.emplace_back([this] { Watch(); });
 }
 
 absl::Status JobQueue::Add(Job job) {
@@ -99,39 +98,6 @@ void JobQueue::Work(absl::Duration& busy_since) {
     job = {};
     lock.lock();
     busy_since = absl::InfiniteDuration();
-  }
-}
-
-absl::Duration JobQueue::FirstDeadline() const {
-  absl::Duration first = absl::InfiniteDuration();
-  for (const Job& job : jobs_) first = std::min(first, job.deadline);
-  return first;
-}
-
-std::vector<JobQueue::Job> JobQueue::TakeExpired(absl::Duration now) {
-  const auto first = std::stable_partition(jobs_.begin(), jobs_.end(),
-                                           [&](const Job& job) { return job.deadline > now; });
-  std::vector<Job> expired(std::make_move_iterator(first), std::make_move_iterator(jobs_.end()));
-  jobs_.erase(first, jobs_.end());
-  return expired;
-}
-
-void JobQueue::Watch() {
-  // Also looked at now and then: a wait until the end of time may overflow.
-  constexpr absl::Duration kLongest = absl::Hours(1);
-  std::unique_lock lock(mutex_);
-  while (!stopping_ || !jobs_.empty()) {
-    std::vector<Job> expired = TakeExpired(SteadyNow());
-    if (!expired.empty()) {
-      changed_.notify_all();
-      lock.unlock();
-      for (Job& job : expired) job.expired();
-      expired.clear();
-      lock.lock();
-      continue;
-    }
-    const absl::Duration rest = std::min(FirstDeadline() - SteadyNow(), kLongest);
-    changed_.wait_for(lock, absl::ToChronoNanoseconds(rest));
   }
 }
 

@@ -27,12 +27,8 @@ class JobQueue {
     const void* owner = nullptr;  // whom Remove() knows it by
     // Of the capacity, at most all of it. Taken before the job begins; those behind it wait too.
     uint64_t cost = 0;
-    // SteadyNow() by which it must have begun.
-    absl::Duration deadline = absl::InfiniteDuration();
     // `taken` is the cost; the job may keep it, or some of it, for longer than it runs.
     absl::AnyInvocable<Answer(Tally::Part taken)> run;
-    // Called instead, on a thread of the queue's, when the deadline has passed.
-    absl::AnyInvocable<void()> expired;
   };
 
   explicit JobQueue(int threads, uint64_t capacity = std::numeric_limits<uint64_t>::max());
@@ -54,11 +50,7 @@ class JobQueue {
 
  private:
   void Work(absl::Duration& busy_since);
-  // Ends what waits beyond its deadline.
-  void Watch();
   bool CanBegin() const;
-  std::vector<Job> TakeExpired(absl::Duration now);
-  absl::Duration FirstDeadline() const;
 
   const uint64_t capacity_;
   mutable std::mutex mutex_;

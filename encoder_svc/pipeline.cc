@@ -37,6 +37,7 @@ Pipeline::Pipeline(const EncoderOptions& options, int towers)
 
 absl::Status Pipeline::CheckRoom(const Medium& medium) const {
   RETURN_IF_ERROR(medium.CheckWanted());
+  if (SteadyNow() >= medium.needed_by) return Medium::Late();
   const absl::Duration ahead = backlog_.Ahead();
   if (places_.total() >= static_cast<uint64_t>(options_.max_queue)) {
     return QueueFull(absl::StrCat("the encoder's queue is full (", options_.max_queue,
@@ -48,7 +49,7 @@ absl::Status Pipeline::CheckRoom(const Medium& medium) const {
                                   "; at most ", Rounded(options_.max_wait), " are waited for"),
                      ahead);
   }
-  if (SteadyNow() + ahead > medium.deadline) {
+  if (SteadyNow() + ahead > medium.needed_by) {
     return QueueFull(absl::StrCat("what waits will keep the encoder busy for ", Rounded(ahead),
                                   ", beyond the request's deadline"),
                      ahead);
@@ -87,7 +88,6 @@ JobQueue::Job Pipeline::MakeJob(const SharedMedium& medium, uint64_t cost, Step 
   medium->since = SteadyNow();
   return {.owner = medium.get(),
           .cost = cost,
-          .deadline = medium->deadline,
           .run = [medium, cost, step = std::move(step)](Tally::Part taken) mutable -> Answer {
             medium->queued += SteadyNow() - medium->since;
             if (cost > 0) medium->memory = std::move(taken);
@@ -103,8 +103,7 @@ JobQueue::Job Pipeline::MakeJob(const SharedMedium& medium, uint64_t cost, Step 
               });
               if (!told.ok()) End(*medium, told);
             };
-          },
-          .expired = [medium] { End(*medium, Medium::Late()); }};
+          }};
 }
 
 void Pipeline::End(Medium& medium, const absl::Status& status) {

@@ -19,8 +19,8 @@
 namespace softsplice {
 
 // Thread-safe. A medium that was let in is told its end once: by the last step's answer, or by
-// Medium::Tell() with the error that ended it. When it is cancelled, or its deadline passes, while
-// it waits, that is at once, and its place is free. Outlives the media.
+// Medium::Tell() with the error that ended it. When it is cancelled while it waits, that is at
+// once, and its place is free. Outlives the media.
 class Pipeline {
  public:
   using SharedMedium = std::shared_ptr<Medium>;

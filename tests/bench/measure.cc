@@ -222,7 +222,7 @@ absl::Status MeasureSound(Encoder& encoder, const std::string& data, Json& out) 
       {.data = data},
       {.layout = [&](const AudioLayout& layout) { out["sound_tokens"] = layout.rows; },
        .rows =
-           [](const std::vector<float>&, const std::function<void()>& next) {
+           [](const Values&, const std::function<void()>& next) {
              if (next) next();
            },
        .done =

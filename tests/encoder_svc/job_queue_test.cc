@@ -42,28 +42,20 @@ struct Gate {
   Tally::Part kept;
 
   JobQueue::Job Job(uint64_t cost = 0) {
-    return {.owner = this,
-            .cost = cost,
-            .run =
-                [this](Tally::Part taken) {
-                  kept = std::move(taken);
-                  begun.Notify();
-                  go_on.WaitForNotification();
-                  return [] {};
-                },
-            .expired = [] {}};
+    return {.owner = this, .cost = cost, .run = [this](Tally::Part taken) {
+              kept = std::move(taken);
+              begun.Notify();
+              go_on.WaitForNotification();
+              return [] {};
+            }};
   }
 };
 
 JobQueue::Job Named(const std::string& name, Events& events, uint64_t cost = 0) {
-  return {.owner = &events,
-          .cost = cost,
-          .run =
-              [&events, name](Tally::Part) {
-                events.Add(name);
-                return [] {};
-              },
-          .expired = [&events, name] { events.Add(name + " expired"); }};
+  return {.owner = &events, .cost = cost, .run = [&events, name](Tally::Part) {
+            events.Add(name);
+            return [] {};
+          }};
 }
 
 TEST(JobQueue, DoesJobsInTheirOrder) {
@@ -132,25 +124,6 @@ TEST(JobQueue, TakesOutWhatWaits) {
   gate.go_on.Notify();
   queue.Shutdown();
   EXPECT_TRUE(events.all().empty());
-}
-
-TEST(JobQueue, EndsWhatWaitsBeyondItsDeadline) {
-  Events events;
-  Gate gate;
-  absl::Notification expired;
-  JobQueue queue(1);
-  ASSERT_TRUE(queue.Add(gate.Job()).ok());
-  gate.begun.WaitForNotification();
-  ASSERT_TRUE(queue.Add(Named("patient", events)).ok());
-  JobQueue::Job late = Named("late", events);
-  late.deadline = SteadyNow() + absl::Milliseconds(20);
-  late.expired = [&] { expired.Notify(); };
-  ASSERT_TRUE(queue.Add(std::move(late)).ok());
-  EXPECT_TRUE(expired.WaitForNotificationWithTimeout(absl::Seconds(30)));
-  EXPECT_EQ(queue.waiting(), 1);
-  gate.go_on.Notify();
-  queue.Shutdown();
-  EXPECT_THAT(events.all(), ElementsAre("patient"));
 }
 
 TEST(JobQueue, ShowsSignsOfLife) {
