@@ -143,7 +143,7 @@ absl::StatusOr<EncoderImpl::Answer> EncoderImpl::PrepareSound(const SharedSound&
 void EncoderImpl::EncodeNext(const SharedSound& sound) {
   sound->parked = {};
   sound->work = pipeline_.backlog().Add(Tower::kAudio, sound->segments[sound->next].rows);
-  pipeline_.Encode(sound, [this, sound] { return RunSegment(sound); });
+  pipeline_.Encode(sound, {}, [this, sound](const auto&) { return RunSegment(sound); });
 }
 
 absl::StatusOr<EncoderImpl::Answer> EncoderImpl::RunSegment(const SharedSound& sound) {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/status/error.h"
@@ -148,20 +149,43 @@ absl::StatusOr<EncoderImpl::Answer> EncoderImpl::PrepareImage(const SharedImage&
   std::string().swap(image->data);
   image->memory.ShrinkTo(PatchBytes(size));
   image->timings.preprocess = SteadyNow() - start;
-  return [this, image] { pipeline_.Encode(image, [this, image] { return RunImage(image); }); };
+  return [this, image] {
+    pipeline_.Encode(image, LikeIt(image->plan),
+                     [this](const Pipeline::Media& media) { return RunImages(media); });
+  };
 }
 
-absl::StatusOr<EncoderImpl::Answer> EncoderImpl::RunImage(const SharedImage& image) {
+// One picture leaves a device idle for most of its time; it keeps a processor busy.
+Pipeline::Alike EncoderImpl::LikeIt(const ImagePlan& plan) const {
+  if (info_.devices.empty()) return {};
+  return {.kind = uint64_t{1} << 32 | static_cast<uint64_t>(plan.layout.grid_rows) << 16 |
+                  static_cast<uint64_t>(plan.layout.grid_columns),
+          .together = std::min(kMostTogether, kMostSoftTokens / plan.layout.rows)};
+}
+
+absl::StatusOr<EncoderImpl::Answer> EncoderImpl::RunImages(const Pipeline::Media& media) {
   const absl::Duration start = SteadyNow();
-  absl::StatusOr<std::vector<float>> values = models_->Encode(image->patches);
-  passes_.Note(values.status());
-  RETURN_IF_ERROR(values.status());
-  image->timings.forward = SteadyNow() - start;
-  pipeline_.backlog().Measured(Tower::kImage, image->plan.layout.rows, image->timings.forward);
-  image->Release();
-  return [image, values = *std::move(values)]() mutable {
-    image->to.rows(std::move(values), nullptr);
-    image->Tell(absl::OkStatus());
+  std::vector<SharedImage> images;
+  std::vector<Patches> pictures;
+  int rows = 0;
+  for (const Pipeline::SharedMedium& medium : media) {
+    images.push_back(std::static_pointer_cast<ImageOnItsWay>(medium));
+    pictures.push_back(std::move(images.back()->patches));
+    rows += images.back()->plan.layout.rows;
+  }
+  std::vector<Models::Rows> results = models_->Encode(pictures);
+  const absl::Duration forward = SteadyNow() - start;
+  for (size_t i = 0; i < images.size(); ++i) {
+    passes_.Note(results[i].status());
+    images[i]->timings.forward = forward;
+    images[i]->Release();
+  }
+  if (results[0].ok()) pipeline_.backlog().Measured(Tower::kImage, rows, forward);
+  return [images = std::move(images), results = std::move(results)]() mutable {
+    for (size_t i = 0; i < images.size(); ++i) {
+      if (results[i].ok()) images[i]->to.rows(*std::move(results[i]), nullptr);
+      images[i]->Tell(results[i].status());
+    }
   };
 }
 

@@ -53,7 +53,8 @@ class EncoderImpl final : public Encoder {
   // Refuses the picture, or answers it now or later. Takes the job's data.
   absl::Status BeginImage(ImageJob& job, const ImageDone& done);
   absl::StatusOr<Answer> PrepareImage(const SharedImage& image);
-  absl::StatusOr<Answer> RunImage(const SharedImage& image);
+  Pipeline::Alike LikeIt(const ImagePlan& plan) const;
+  absl::StatusOr<Answer> RunImages(const Pipeline::Media& media);
 
   struct SoundOnItsWay;
   using SharedSound = std::shared_ptr<SoundOnItsWay>;

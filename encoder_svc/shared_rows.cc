@@ -149,6 +149,7 @@ void SharedRows::OnDone(const SharedPass& pass, const absl::Status& end,
   std::function<void()> held;  // outlives the lock
   {
     const std::lock_guard lock(mutex_);
+    if (pass->end) return;
     pass->end = end;
     pass->timings = timings;
     if (end.ok() && pass->digest) {
