@@ -81,10 +81,9 @@ struct AudioJob {
 // `next`, or (done) on that which cancels the job.
 struct AudioCallbacks {
   std::function<void(AudioLayout)> layout;
-  // The rows * dim values of the next segment. `next` is null with the last one; else those of the
-  // segment after it come only once it was called (any thread, at most once, while the encoder
-  // lives), so that a slow receiver is not sent more than it can take. Until then a sound that is
-  // not for the cache keeps its place. Whoever wants no more cancels the job.
+  // The rows * dim values of the next segment. `next` is null with the last one; else those after
+  // it come only once it was called (any thread, at most once, while the encoder lives): a slow
+  // receiver is not sent more than it can take. Whoever wants no more cancels the job.
   std::function<void(Values values, std::function<void()> next)> rows;
   std::function<void(const absl::Status&, const EncodeTimings&)> done;
 };
@@ -103,8 +102,7 @@ struct EncoderInfo {
 
 struct EncoderLoadFigures {
   int queued = 0;  // wait for being decoded or for a tower
-  int encoding = 0;
-  int decoding = 0;
+  int encoding = 0, decoding = 0;
   int parked = 0;  // sounds between two segments, whose receiver has not asked for the next one
   absl::Duration expected_wait;  // before the turn of what comes now
   uint64_t cache_bytes = 0;      // what rows in the cache take

@@ -17,6 +17,7 @@ struct SharedRows::Pass {
   bool kept = false;  // in the cache, as far as it has come
   const std::shared_ptr<CancelToken> cancel = std::make_shared<CancelToken>();
   std::optional<absl::Status> end;
+  absl::Duration ended;  // SteadyNow() then; 0: before all who read it
   EncodeTimings timings;
   std::vector<SharedReader> readers;  // until the end
 };
@@ -151,6 +152,7 @@ void SharedRows::OnDone(const SharedPass& pass, const absl::Status& end,
     const std::lock_guard lock(mutex_);
     if (pass->end) return;
     pass->end = end;
+    pass->ended = SteadyNow();
     pass->timings = timings;
     if (end.ok() && pass->digest) {
       passes_.erase(*pass->digest);
@@ -193,9 +195,9 @@ SharedRows::Event SharedRows::NextFor(Reader& reader) {
   if (!reader.left && !(pass.end && (all || !pass.end->ok()))) return {};
   reader.ended = true;
   Event event{.kind = Event::kDone, .end = reader.left ? *reader.left : *pass.end};
-  event.timings = reader.began_it
-                      ? pass.timings
-                      : EncodeTimings{.queued = SteadyNow() - reader.since, .cache_hit = true};
+  const absl::Duration waited = std::max(pass.ended - reader.since, absl::ZeroDuration());
+  event.timings =
+      reader.began_it ? pass.timings : EncodeTimings{.queued = waited, .cache_hit = true};
   reader.pass = nullptr;  // its rows are no longer in use
   return event;
 }

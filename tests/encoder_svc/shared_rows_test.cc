@@ -1,15 +1,19 @@
 // Who gets which rows and when, with passes that go as the test says.
 #include "encoder_svc/shared_rows.h"
 
+#include <atomic>
+#include <chrono>
+#include <future>
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
-#include "absl/synchronization/notification.h"
 #include "common/status/error.h"
 #include "common/time/steady.h"
+#include "encoder_svc/job_queue.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -41,7 +45,7 @@ struct Told {
   std::function<void()> next;
   std::optional<absl::Status> end;
   EncodeTimings timings;
-  absl::Notification done;
+  std::promise<void> done;
 
   AudioCallbacks callbacks() {
     return {.layout = [this](AudioLayout its) { layout = std::move(its); },
@@ -53,9 +57,10 @@ struct Told {
                 },
             .done =
                 [this](const absl::Status& status, const EncodeTimings& its) {
+                  EXPECT_FALSE(end) << "told twice";
                   end = status;
                   timings = its;
-                  done.Notify();  // aborts the second time
+                  done.set_value();
                 }};
   }
   void Next() { std::exchange(next, nullptr)(); }
@@ -134,6 +139,7 @@ TEST_F(SharedRowsTest, EncodeOnceWhatSeveralWant) {
   EXPECT_THAT(later.runs, ElementsAre(1.5f));
   EXPECT_TRUE(later.timings.cache_hit);
   EXPECT_FALSE(other.end);
+  other.cancel->Cancel();
   EXPECT_EQ(passes_.size(), 2u);
   EXPECT_EQ(load().cache_misses, 2u);
   EXPECT_EQ(load().cache_hits, 2u);
@@ -147,7 +153,7 @@ TEST_F(SharedRowsTest, GoOnForTheOthersWhenTheFirstLeaves) {
   Read(third, 1, 4, SteadyNow() + absl::Milliseconds(20));
   first.cancel->Cancel();
   EXPECT_EQ(first.reason(), "CANCELLED");
-  EXPECT_TRUE(third.done.WaitForNotificationWithTimeout(absl::Seconds(30)));
+  third.done.get_future().get();
   EXPECT_EQ(third.reason(), "DEADLINE_EXCEEDED");
   EXPECT_FALSE(passes_[0]->cancel->cancelled());
   passes_[0]->GiveLast(4, 1);
@@ -321,6 +327,75 @@ TEST_F(SharedRowsTest, KeepNothingBeyondTheirMemory) {
   Read(anew, 1, 15);
   EXPECT_EQ(passes_.size(), 7u) << "it had to go";
   anew.cancel->Cancel();
+}
+
+// Readers that come, read on and go while two threads encode: each is told one end, and no rows but
+// its medium's.
+TEST(SharedRows, ServeManyAtOnce) {
+  static constexpr int kReaders = 300, kMedia = 12, kRuns = 3;
+  SharedRows shared(32 * kKiB, kDim);  // too small for all of them
+  JobQueue towers(2);
+  std::atomic<int> ended = 0;
+  const auto read = [&](int i) {
+    const int medium = i % kMedia;
+    auto cancel = std::make_shared<CancelToken>();
+    auto runs = std::make_shared<int>(0);
+    auto told = std::make_shared<std::atomic<bool>>(false);
+    AudioCallbacks to{.layout = [](const AudioLayout& layout) { EXPECT_EQ(layout.rows, kRuns); },
+                      .rows =
+                          [=](const Values& values, const std::function<void()>& next) {
+                            EXPECT_EQ(values->front(),
+                                      static_cast<float>(medium * kRuns + (*runs)++));
+                            if (i % 5 == 0) cancel->Cancel();
+                            if (next) next();
+                          },
+                      .done =
+                          [=, &ended](const absl::Status& end, const EncodeTimings&) {
+                            EXPECT_FALSE(told->exchange(true));
+                            if (end.ok()) {
+                              EXPECT_EQ(*runs, kRuns);
+                            }
+                            ++ended;
+                          }};
+    const auto encode = [=](SharedRows::Sink sink) {
+      AudioLayout layout{.rows = kRuns, .dim = kDim};
+      for (int run = 0; run < kRuns; ++run) layout.segments.push_back({run, 1, {}, {}});
+      sink.layout(layout);
+      for (int run = 0; run < kRuns; ++run) {
+        const auto go_on = std::make_shared<std::promise<void>>();
+        std::function<void()> next = [go_on] { go_on->set_value(); };
+        if (run + 1 == kRuns) next = nullptr;
+        sink.rows(Numbers(1, static_cast<float>(medium * kRuns + run)), next);
+        if (next) go_on->get_future().wait_for(std::chrono::milliseconds(10));
+      }
+      sink.done(absl::OkStatus(), {});
+    };
+    shared.Read({.digest = Name(static_cast<uint8_t>(medium)),
+                 .bytes = kRuns * kKiB,
+                 .cancel = cancel,
+                 .deadline = i % 7 == 0 ? SteadyNow() + absl::Microseconds(50 * i)
+                                        : absl::InfiniteDuration(),
+                 .to = to,
+                 .begin = [&, encode](auto, SharedRows::Sink sink) {
+                   return towers.Add({.run = [=](const auto&...) -> JobQueue::Answer {
+                     return [=] { encode(sink); };
+                   }});
+                 }});
+    if (i % 11 == 0) cancel->Cancel();
+  };
+  std::vector<std::thread> clients;
+  for (int client = 0; client < 3; ++client) {
+    clients.emplace_back([&, client] {
+      for (int i = client; i < kReaders; i += 3) read(i);
+    });
+  }
+  for (std::thread& client : clients) client.join();
+  towers.Shutdown();
+  EXPECT_EQ(ended, kReaders);
+  EncoderLoadFigures load;
+  shared.AddTo(load);
+  EXPECT_GT(load.cache_hits, 0u);
+  EXPECT_LE(load.cache_bytes, 32 * kKiB);
 }
 
 TEST(SharedRows, ShareNothingWithoutACache) {

@@ -12,7 +12,6 @@ import pytest
 from services import ENCODER, Client, error, sample, start_encoder
 from support import BIN, MMPROJ, PATIENCE, wait_until
 
-
 EACH = ("--cache-bytes", 0)  # is encoded, also the same one
 
 
