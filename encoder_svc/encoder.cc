@@ -16,6 +16,7 @@
 #include "common/status/error.h"
 #include "common/status/macros.h"
 #include "common/status/reasons.h"
+#include "common/time/steady.h"
 #include "encoder_svc/encoder_impl.h"
 #include "encoder_svc/fingerprint.h"
 #include "kernels/backend_factory.h"
@@ -74,11 +75,23 @@ EncoderImpl::EncoderImpl(const EncoderOptions& options, std::unique_ptr<gguf::Fi
       file_(std::move(file)),
       models_(std::move(models)),
       info_(info),
+      shared_(options.cache_bytes, info.dim),
       pipeline_(options_, models_->size()) {}
 
 absl::Status EncoderImpl::health() const {
   RETURN_IF_ERROR(passes_.verdict());
   return file_->CheckUnchanged();
+}
+
+EncoderLoadFigures EncoderImpl::load() const {
+  EncoderLoadFigures load = pipeline_.load();
+  shared_.AddTo(load);
+  return load;
+}
+
+void EncoderImpl::Shutdown() {
+  pipeline_.Shutdown();
+  shared_.ResumeAll();
 }
 
 absl::Status EncoderImpl::CheckMemory(absl::string_view what, uint64_t bytes) const {
@@ -92,6 +105,11 @@ absl::Status NoTower(absl::string_view medium) {
   return MakeError(absl::StatusCode::kFailedPrecondition,
                    absl::StrCat("this encoder's mmproj file has no ", medium, " tower"),
                    {.reason = reason::kNoTower, .field = "data"});
+}
+
+absl::Status CheckWanted(const CancelToken& cancel, absl::Duration deadline) {
+  if (cancel.cancelled()) return Medium::Cancelled();
+  return SteadyNow() < deadline ? absl::OkStatus() : Medium::Late();
 }
 
 absl::StatusOr<Footprint> Encoder::Measure(const gguf::File& file, const EncoderOptions& options) {

@@ -20,11 +20,15 @@
 namespace softsplice {
 
 using Digest = std::array<uint8_t, 32>;  // SHA-256
+// Soft tokens row by row, shared by all who want the same medium.
+using Values = std::shared_ptr<const std::vector<float>>;
 
 struct EncodeTimings {
   absl::Duration queued;
   absl::Duration preprocess;
   absl::Duration forward;
+  // The rows came from the cache, or from a pass that another job had begun: all was waiting.
+  bool cache_hit = false;
 };
 
 // Soft tokens of one picture, rows in reading order.
@@ -39,7 +43,7 @@ struct EncodedImage {
   int resized_height = 0;
   int max_soft_tokens = 0;
   Digest content_digest{};
-  std::vector<float> values;  // rows * dim
+  Values values;  // rows * dim; null: only what the headers tell
   EncodeTimings timings;
 };
 
@@ -47,7 +51,7 @@ struct ImageJob {
   std::string data;         // let go of once it is decoded
   std::string mime_type;    // empty: found out from the bytes
   int max_soft_tokens = 0;  // 70, 140, 280, 560, 1120; 0 is 280
-  // What the headers tell, at once: values stay empty, and corrupt pixels are not found out.
+  // What the headers tell, at once: there are no values, and corrupt pixels are not found out.
   bool header_only = false;
   absl::Duration deadline = absl::InfiniteDuration();  // of SteadyNow
   // A job that waits when it is cancelled ends then, with CANCELLED, before Cancel() returns; one
@@ -73,16 +77,14 @@ struct AudioJob {
 };
 
 // Where a sound's soft tokens go, in the order layout, rows of each segment, done; one at a time,
-// on threads of the encoder's, on the caller's before EncodeAudio returns, or (done) on that which
-// cancels the job.
+// on threads of the encoder's, on the caller's before EncodeAudio returns, on that which calls
+// `next`, or (done) on that which cancels the job.
 struct AudioCallbacks {
   std::function<void(AudioLayout)> layout;
-  // The rows * dim values of the next segment. `next` is null with the last one; else the encoder
-  // goes on with the sound only once it was called (any thread, at most once, while the encoder
-  // lives), so that a slow receiver is not sent more than it can take. Until then the sound keeps
-  // its place, unless it is cancelled. Dropping `next` instead ends the job: nothing is called any
-  // more.
-  std::function<void(std::vector<float> values, std::function<void()> next)> rows;
+  // The rows * dim values of the next segment. `next` is null with the last one; else those after
+  // it come only once it was called (any thread, at most once, while the encoder lives): a slow
+  // receiver is not sent more than it can take. Whoever wants no more cancels the job.
+  std::function<void(Values values, std::function<void()> next)> rows;
   std::function<void(const absl::Status&, const EncodeTimings&)> done;
 };
 
@@ -100,10 +102,12 @@ struct EncoderInfo {
 
 struct EncoderLoadFigures {
   int queued = 0;  // wait for being decoded or for a tower
-  int encoding = 0;
-  int decoding = 0;
+  int encoding = 0, decoding = 0;
   int parked = 0;  // sounds between two segments, whose receiver has not asked for the next one
   absl::Duration expected_wait;  // before the turn of what comes now
+  uint64_t cache_bytes = 0;      // what rows in the cache take
+  uint64_t cache_hits = 0;       // jobs that needed no pass of their own
+  uint64_t cache_misses = 0;     // jobs that did, where there is a cache
 };
 
 // Thread-safe. Pictures and sounds are decoded on some threads and encoded one after another on
@@ -125,7 +129,8 @@ class Encoder {
   // cancels the job, or before return when the job is refused or its answer is known:
   // INVALID_ARGUMENT (bad bytes, mime type or budget), RESOURCE_EXHAUSTED (OVER_LIMIT; with a retry
   // delay QUEUE_FULL, also when the wait would be over max_wait or the deadline, OUT_OF_MEMORY),
-  // DEADLINE_EXCEEDED, CANCELLED, UNAVAILABLE after Shutdown, INTERNAL. FAILED_PRECONDITION: the
+  // DEADLINE_EXCEEDED, CANCELLED, UNAVAILABLE after Shutdown, INTERNAL. What is in the cache, or
+  // being encoded for another job, waits for no place of its own. FAILED_PRECONDITION: the
   // file has no image tower.
   virtual void EncodeImage(ImageJob job, ImageDone done) = 0;
   // The same for a sound. Other jobs may come between its segments.

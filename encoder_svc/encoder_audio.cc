@@ -12,6 +12,7 @@
 #include "encoder_svc/encoder_impl.h"
 #include "encoder_svc/fingerprint.h"
 #include "encoder_svc/guarded.h"
+#include "encoder_svc/shared_rows.h"
 
 namespace softsplice {
 namespace {
@@ -32,22 +33,24 @@ uint64_t SampleBytes(int64_t samples) {
 }  // namespace
 
 struct EncoderImpl::SoundOnItsWay final : Medium {
-  SoundOnItsWay(AudioJob its_job, AudioCallbacks callbacks)
-      : Medium(its_job.cancel, its_job.deadline),
-        job(std::move(its_job)),
-        to(std::move(callbacks)) {}
+  SoundOnItsWay(std::shared_ptr<CancelToken> token, absl::Duration until, SoundType its_type,
+                const Digest& its_digest, std::string its_data, SharedRows::Sink sink)
+      : Medium(std::move(token), until),
+        type(std::move(its_type)),
+        digest(its_digest),
+        data(std::move(its_data)),
+        to(std::move(sink)) {}
 
-  // Lets go of the receiver, which may hold `next`, and that this sound.
   void Tell(const absl::Status& end) override {
     samples = {};
     timings.queued = queued;
-    const AudioCallbacks told = std::exchange(to, {});
-    told.done(end, timings);
+    to.done(end, timings);
   }
 
-  AudioJob job;
-  AudioCallbacks to;
-  SoundHeader header;
+  const SoundType type;
+  const Digest digest;
+  std::string data;
+  const SharedRows::Sink to;
   std::vector<float> samples;
   std::vector<AudioSegment> segments;
   size_t next = 0;  // segment
@@ -55,62 +58,83 @@ struct EncoderImpl::SoundOnItsWay final : Medium {
 };
 
 void EncoderImpl::EncodeAudio(AudioJob job, AudioCallbacks callbacks) {
-  const auto sound = std::make_shared<SoundOnItsWay>(std::move(job), std::move(callbacks));
-  const absl::Status status = Guarded([&] { return BeginSound(sound); });
-  if (!status.ok()) sound->Tell(status);
+  const absl::Status status = Guarded([&] { return BeginSound(job, callbacks); });
+  if (!status.ok()) callbacks.done(status, {});
 }
 
 SoundLimits EncoderImpl::LimitsOfSounds() const {
   return {.max_bytes = options_.max_media_bytes, .max_duration = options_.max_audio_duration};
 }
 
-absl::StatusOr<AudioLayout> EncoderImpl::LayOut(SoundOnItsWay& sound, int64_t samples) const {
-  ASSIGN_OR_RETURN(sound.segments, CutIntoSegments(samples));
-  const AudioSegment& last = sound.segments.back();
-  return AudioLayout{.rows = last.first_row + last.rows,
-                     .dim = info_.dim,
-                     .content_digest = ContentDigest(
-                         sound.job.data, DigestOptions(sound.header.type), info_.fingerprint),
-                     .segments = sound.segments};
+absl::StatusOr<AudioLayout> EncoderImpl::LayOut(const Digest& digest, int64_t samples) const {
+  AudioLayout layout{.dim = info_.dim, .content_digest = digest};
+  ASSIGN_OR_RETURN(layout.segments, CutIntoSegments(samples));
+  layout.rows = layout.segments.back().first_row + layout.segments.back().rows;
+  return layout;
 }
 
-absl::Status EncoderImpl::BeginSound(const SharedSound& sound) {
+absl::Status EncoderImpl::BeginSound(AudioJob& job, const AudioCallbacks& to) {
   if (models_->audio() == nullptr) return NoTower("audio");
-  RETURN_IF_ERROR(sound->CheckWanted());
-  const AudioJob& job = sound->job;
-  ASSIGN_OR_RETURN(sound->header, ReadSoundHeader(job.data, job.mime_type, LimitsOfSounds()));
-  const std::optional<int64_t> samples = sound->header.samples;
-  if (samples && job.header_only) {
-    ASSIGN_OR_RETURN(AudioLayout layout, LayOut(*sound, *samples));
-    sound->to.layout(std::move(layout));
-    sound->Tell(absl::OkStatus());
-    return absl::OkStatus();
-  }
+  RETURN_IF_ERROR(CheckWanted(*job.cancel, job.deadline));
+  ASSIGN_OR_RETURN(const SoundHeader header,
+                   ReadSoundHeader(job.data, job.mime_type, LimitsOfSounds()));
   // An unknown length is the longest one, in a buffer that grows by doubling.
   const auto longest =
       static_cast<int64_t>(absl::ToDoubleSeconds(options_.max_audio_duration) * kSampleRate);
-  const uint64_t bytes =
-      samples ? SampleBytes(*samples) : std::min(3 * SampleBytes(longest), options_.decode_memory);
-  RETURN_IF_ERROR(CheckMemory("sound", bytes));
-  const int64_t segment = std::min<int64_t>(samples.value_or(kSegmentSamples), kSegmentSamples);
-  const int rows = job.header_only ? 0 : SoundTokenCount(MelFrameCount(segment));
-  return pipeline_.Decode(sound, Tower::kAudio, rows, bytes,
-                          [this, sound] { return PrepareSound(sound); });
+  const uint64_t bytes = header.samples
+                             ? SampleBytes(*header.samples)
+                             : std::min(3 * SampleBytes(longest), options_.decode_memory);
+  const bool at_once = job.header_only && header.samples;
+  if (!at_once) RETURN_IF_ERROR(CheckMemory("sound", bytes));
+  const Digest digest = ContentDigest(job.data, DigestOptions(header.type), info_.fingerprint);
+  int rows = 0;
+  if (header.samples) {
+    ASSIGN_OR_RETURN(AudioLayout layout, LayOut(digest, *header.samples));
+    rows = layout.rows;
+    if (at_once) {
+      to.layout(std::move(layout));
+      to.done(absl::OkStatus(), {});
+      return absl::OkStatus();
+    }
+  }
+  SharedRows::Wish wish{
+      .bytes = static_cast<uint64_t>(rows) * static_cast<uint64_t>(info_.dim) * sizeof(float),
+      .cancel = job.cancel,
+      .deadline = job.deadline,
+      .to = to};
+  if (!job.header_only) wish.digest = digest;
+  const int64_t segment =
+      std::min<int64_t>(header.samples.value_or(kSegmentSamples), kSegmentSamples);
+  const int first_rows = job.header_only ? 0 : SoundTokenCount(MelFrameCount(segment));
+  wish.begin = [this, bytes, first_rows, digest, header_only = job.header_only,
+                until = job.deadline, type = header.type,
+                data = std::move(job.data)](auto cancel, SharedRows::Sink sink) mutable {
+    const auto sound = std::make_shared<SoundOnItsWay>(std::move(cancel), until, std::move(type),
+                                                       digest, std::move(data), std::move(sink));
+    return pipeline_.Decode(sound, Tower::kAudio, first_rows, bytes, [this, sound, header_only] {
+      return PrepareSound(sound, header_only);
+    });
+  };
+  shared_.Read(std::move(wish));
+  return absl::OkStatus();
 }
 
-absl::StatusOr<EncoderImpl::Answer> EncoderImpl::PrepareSound(const SharedSound& sound) {
+absl::StatusOr<EncoderImpl::Answer> EncoderImpl::PrepareSound(const SharedSound& sound,
+                                                              bool header_only) {
   const absl::Duration start = SteadyNow();
   SoundLimits limits = LimitsOfSounds();
   limits.go_on = [&] { return sound->CheckWanted(); };
-  ASSIGN_OR_RETURN(sound->samples, DecodeSound(sound->job.data, sound->header.type, limits));
-  ASSIGN_OR_RETURN(AudioLayout layout, LayOut(*sound, static_cast<int64_t>(sound->samples.size())));
-  std::string().swap(sound->job.data);
+  ASSIGN_OR_RETURN(sound->samples, DecodeSound(sound->data, sound->type, limits));
+  ASSIGN_OR_RETURN(AudioLayout layout,
+                   LayOut(sound->digest, static_cast<int64_t>(sound->samples.size())));
+  sound->segments = layout.segments;
+  std::string().swap(sound->data);
   sound->memory.ShrinkTo(sound->samples.capacity() * sizeof(float));
   sound->timings.preprocess = SteadyNow() - start;
-  if (sound->job.header_only) sound->Release();
-  return [this, sound, layout = std::move(layout)]() mutable {
+  if (header_only) sound->Release();
+  return [this, sound, header_only, layout = std::move(layout)]() mutable {
     sound->to.layout(std::move(layout));
-    if (sound->job.header_only) return sound->Tell(absl::OkStatus());
+    if (header_only) return sound->Tell(absl::OkStatus());
     EncodeNext(sound);
   };
 }
@@ -119,7 +143,7 @@ absl::StatusOr<EncoderImpl::Answer> EncoderImpl::PrepareSound(const SharedSound&
 void EncoderImpl::EncodeNext(const SharedSound& sound) {
   sound->parked = {};
   sound->work = pipeline_.backlog().Add(Tower::kAudio, sound->segments[sound->next].rows);
-  pipeline_.Encode(sound, [this, sound] { return RunSegment(sound); });
+  pipeline_.Encode(sound, {}, [this, sound](const auto&) { return RunSegment(sound); });
 }
 
 absl::StatusOr<EncoderImpl::Answer> EncoderImpl::RunSegment(const SharedSound& sound) {

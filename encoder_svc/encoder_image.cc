@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/status/error.h"
@@ -11,6 +12,7 @@
 #include "encoder_svc/fingerprint.h"
 #include "encoder_svc/guarded.h"
 #include "encoder_svc/image/decode.h"
+#include "encoder_svc/shared_rows.h"
 
 namespace softsplice {
 namespace {
@@ -50,99 +52,141 @@ uint64_t PreparingBytes(const ImageHeader& header, PictureSize size) {
 }  // namespace
 
 struct EncoderImpl::ImageOnItsWay final : Medium {
-  ImageOnItsWay(ImageJob its_job, ImageDone its_done)
-      : Medium(its_job.cancel, its_job.deadline),
-        job(std::move(its_job)),
-        done(std::move(its_done)) {}
+  ImageOnItsWay(std::shared_ptr<CancelToken> token, absl::Duration until, ImagePlan its_plan,
+                std::string its_data, SharedRows::Sink sink)
+      : Medium(std::move(token), until),
+        plan(std::move(its_plan)),
+        data(std::move(its_data)),
+        to(std::move(sink)) {}
 
-  void Tell(const absl::Status& end) override { done(end); }
-  Digest ContentDigest(const Digest& fingerprint) const {
-    return softsplice::ContentDigest(job.data, absl::StrCat("image:", job.max_soft_tokens),
-                                     fingerprint);
+  void Tell(const absl::Status& end) override {
+    patches = {};
+    timings.queued = queued;
+    to.done(end, timings);
   }
 
-  ImageJob job;
-  const ImageDone done;
-  ImageHeader header;
-  PictureSize size;  // of the resized picture
+  const ImagePlan plan;
+  std::string data;
+  const SharedRows::Sink to;
   Patches patches;
-  EncodedImage result;
+  EncodeTimings timings;
 };
 
 void EncoderImpl::EncodeImage(ImageJob job, ImageDone done) {
-  const auto image = std::make_shared<ImageOnItsWay>(std::move(job), std::move(done));
-  const absl::Status status = Guarded([&] { return BeginImage(image); });
-  if (!status.ok()) image->done(status);
+  const absl::Status status = Guarded([&] { return BeginImage(job, done); });
+  if (!status.ok()) done(status);
 }
 
-absl::Status EncoderImpl::BeginImage(const SharedImage& image) {
+absl::Status EncoderImpl::BeginImage(ImageJob& job, const ImageDone& done) {
   if (models_->image() == nullptr) return NoTower("image");
-  RETURN_IF_ERROR(image->CheckWanted());
-  RETURN_IF_ERROR(PlanImage(*image));
-  if (image->job.header_only) {
-    image->result.content_digest = image->ContentDigest(info_.fingerprint);
-    image->done(std::move(image->result));
+  RETURN_IF_ERROR(CheckWanted(*job.cancel, job.deadline));
+  ASSIGN_OR_RETURN(ImagePlan plan, PlanImage(job));
+  const uint64_t bytes = PreparingBytes(plan.header, plan.size);
+  if (!job.header_only) RETURN_IF_ERROR(CheckMemory("picture", bytes));
+  const auto result = std::make_shared<EncodedImage>(plan.layout);
+  result->content_digest =
+      ContentDigest(job.data, absl::StrCat("image:", result->max_soft_tokens), info_.fingerprint);
+  if (job.header_only) {
+    done(std::move(*result));
     return absl::OkStatus();
   }
-  const uint64_t bytes = PreparingBytes(image->header, image->size);
-  RETURN_IF_ERROR(CheckMemory("picture", bytes));
-  return pipeline_.Decode(image, Tower::kImage, image->result.rows, bytes,
-                          [this, image] { return PrepareImage(image); });
+  SharedRows::Wish wish{.digest = result->content_digest,
+                        .bytes = static_cast<uint64_t>(result->rows) *
+                                 static_cast<uint64_t>(result->dim) * sizeof(float),
+                        .cancel = job.cancel,
+                        .deadline = job.deadline};
+  wish.begin = [this, bytes, until = job.deadline, plan = std::move(plan),
+                data = std::move(job.data)](auto cancel, SharedRows::Sink sink) mutable {
+    const auto image = std::make_shared<ImageOnItsWay>(std::move(cancel), until, std::move(plan),
+                                                       std::move(data), std::move(sink));
+    return pipeline_.Decode(image, Tower::kImage, image->plan.layout.rows, bytes,
+                            [this, image] { return PrepareImage(image); });
+  };
+  wish.to.rows = [result](Values values, const std::function<void()>& /*next*/) {
+    result->values = std::move(values);
+  };
+  wish.to.done = [result, done](const absl::Status& end, const EncodeTimings& timings) {
+    result->timings = timings;
+    end.ok() ? done(std::move(*result)) : done(end);
+  };
+  shared_.Read(std::move(wish));
+  return absl::OkStatus();
 }
 
-absl::Status EncoderImpl::PlanImage(ImageOnItsWay& image) const {
-  ImageJob& job = image.job;
+absl::StatusOr<EncoderImpl::ImagePlan> EncoderImpl::PlanImage(const ImageJob& job) const {
   const VisionConfig& config = models_->image()->config();
-  ASSIGN_OR_RETURN(job.max_soft_tokens, Budget(job.max_soft_tokens));
-  ASSIGN_OR_RETURN(image.header,
+  ASSIGN_OR_RETURN(const int budget, Budget(job.max_soft_tokens));
+  ASSIGN_OR_RETURN(const ImageHeader header,
                    ReadImageHeader(job.data, job.mime_type,
                                    {options_.max_media_bytes, options_.max_image_pixels}));
-  const int width = image.header.UprightWidth(), height = image.header.UprightHeight();
-  ASSIGN_OR_RETURN(image.size,
-                   TargetSize(width, height, job.max_soft_tokens, config.patch, config.pool));
-  const PictureSize size = image.size;
+  const int width = header.UprightWidth(), height = header.UprightHeight();
+  ASSIGN_OR_RETURN(const PictureSize size,
+                   TargetSize(width, height, budget, config.patch, config.pool));
   RETURN_IF_ERROR(
       models_->image()->CheckGrid(size.width / config.patch, size.height / config.patch));
   const int grid_rows = size.height / (config.patch * config.pool);
   const int grid_columns = size.width / (config.patch * config.pool);
-  image.result = {.rows = grid_rows * grid_columns,
-                  .dim = info_.dim,
-                  .grid_rows = grid_rows,
-                  .grid_columns = grid_columns,
-                  .source_width = width,
-                  .source_height = height,
-                  .resized_width = size.width,
-                  .resized_height = size.height,
-                  .max_soft_tokens = job.max_soft_tokens};
-  return absl::OkStatus();
+  return ImagePlan{.header = header,
+                   .size = size,
+                   .layout = {.rows = grid_rows * grid_columns,
+                              .dim = info_.dim,
+                              .grid_rows = grid_rows,
+                              .grid_columns = grid_columns,
+                              .source_width = width,
+                              .source_height = height,
+                              .resized_width = size.width,
+                              .resized_height = size.height,
+                              .max_soft_tokens = budget}};
 }
 
 absl::StatusOr<EncoderImpl::Answer> EncoderImpl::PrepareImage(const SharedImage& image) {
   const absl::Duration start = SteadyNow();
-  ASSIGN_OR_RETURN(Picture picture, DecodeImage(image->job.data, image->header));
+  const PictureSize size = image->plan.size;
+  ASSIGN_OR_RETURN(Picture picture, DecodeImage(image->data, image->plan.header));
   RETURN_IF_ERROR(image->CheckWanted());
-  picture = ResizeBicubic(picture, image->size);
+  picture = ResizeBicubic(picture, size);
   image->patches = MakePatches(picture, models_->image()->config().patch);
-  image->result.content_digest = image->ContentDigest(info_.fingerprint);
-  std::string().swap(image->job.data);
-  image->memory.ShrinkTo(PatchBytes(image->size));
-  image->result.timings.preprocess = SteadyNow() - start;
-  return [this, image] { pipeline_.Encode(image, [this, image] { return RunImage(image); }); };
+  std::string().swap(image->data);
+  image->memory.ShrinkTo(PatchBytes(size));
+  image->timings.preprocess = SteadyNow() - start;
+  return [this, image] {
+    pipeline_.Encode(image, LikeIt(image->plan),
+                     [this](const Pipeline::Media& media) { return RunImages(media); });
+  };
 }
 
-absl::StatusOr<EncoderImpl::Answer> EncoderImpl::RunImage(const SharedImage& image) {
-  EncodedImage& result = image->result;
+// One picture leaves a device idle for most of its time; it keeps a processor busy.
+Pipeline::Alike EncoderImpl::LikeIt(const ImagePlan& plan) const {
+  if (info_.devices.empty()) return {};
+  return {.kind = uint64_t{1} << 32 | static_cast<uint64_t>(plan.layout.grid_rows) << 16 |
+                  static_cast<uint64_t>(plan.layout.grid_columns),
+          .together = std::min(kMostTogether, kMostSoftTokens / plan.layout.rows)};
+}
+
+absl::StatusOr<EncoderImpl::Answer> EncoderImpl::RunImages(const Pipeline::Media& media) {
   const absl::Duration start = SteadyNow();
-  absl::StatusOr<std::vector<float>> values = models_->Encode(image->patches);
-  passes_.Note(values.status());
-  RETURN_IF_ERROR(values.status());
-  result.values = *std::move(values);
-  result.timings.forward = SteadyNow() - start;
-  result.timings.queued = image->queued;
-  pipeline_.backlog().Measured(Tower::kImage, result.rows, result.timings.forward);
-  image->patches = {};
-  image->Release();
-  return [image] { image->done(std::move(image->result)); };
+  std::vector<SharedImage> images;
+  std::vector<Patches> pictures;
+  int rows = 0;
+  for (const Pipeline::SharedMedium& medium : media) {
+    images.push_back(std::static_pointer_cast<ImageOnItsWay>(medium));
+    pictures.push_back(std::move(images.back()->patches));
+    rows += images.back()->plan.layout.rows;
+  }
+  std::vector<Models::Rows> results = models_->Encode(pictures);
+  const absl::Duration forward = SteadyNow() - start;
+  for (size_t i = 0; i < images.size(); ++i) {
+    passes_.Note(results[i].status());
+    images[i]->timings.forward = forward;
+    images[i]->Release();
+  }
+  if (results[0].ok()) pipeline_.backlog().Measured(Tower::kImage, rows, forward);
+  return [images = std::move(images), results = std::move(results)]() mutable {
+    for (size_t i = 0; i < images.size(); ++i) {
+      if (results[i].ok()) images[i]->to.rows(*std::move(results[i]), nullptr);
+      images[i]->Tell(results[i].status());
+    }
+  };
 }
 
 }  // namespace softsplice

@@ -17,6 +17,7 @@
 #include "encoder_svc/model_pool.h"
 #include "encoder_svc/pass_record.h"
 #include "encoder_svc/pipeline.h"
+#include "encoder_svc/shared_rows.h"
 
 namespace softsplice {
 
@@ -32,28 +33,35 @@ class EncoderImpl final : public Encoder {
   void EncodeImage(ImageJob job, ImageDone done) override;
   void EncodeAudio(AudioJob job, AudioCallbacks callbacks) override;
   const EncoderInfo& info() const override { return info_; }
-  EncoderLoadFigures load() const override { return pipeline_.load(); }
+  EncoderLoadFigures load() const override;
   absl::Duration last_step() const override { return pipeline_.busy_since(); }
   absl::Status health() const override;
-  void Shutdown() override { pipeline_.Shutdown(); }
+  void Shutdown() override;
 
  private:
   using Answer = Pipeline::Answer;
 
   struct ImageOnItsWay;
   using SharedImage = std::shared_ptr<ImageOnItsWay>;
-  // Answers at once, or lets the picture in.
-  absl::Status BeginImage(const SharedImage& image);
-  absl::Status PlanImage(ImageOnItsWay& image) const;
+  // What the file's header tells.
+  struct ImagePlan {
+    ImageHeader header;
+    PictureSize size;     // of the resized picture
+    EncodedImage layout;  // all but digest, values and timings
+  };
+  absl::StatusOr<ImagePlan> PlanImage(const ImageJob& job) const;
+  // Refuses the picture, or answers it now or later. Takes the job's data.
+  absl::Status BeginImage(ImageJob& job, const ImageDone& done);
   absl::StatusOr<Answer> PrepareImage(const SharedImage& image);
-  absl::StatusOr<Answer> RunImage(const SharedImage& image);
+  Pipeline::Alike LikeIt(const ImagePlan& plan) const;
+  absl::StatusOr<Answer> RunImages(const Pipeline::Media& media);
 
   struct SoundOnItsWay;
   using SharedSound = std::shared_ptr<SoundOnItsWay>;
-  absl::Status BeginSound(const SharedSound& sound);
+  absl::Status BeginSound(AudioJob& job, const AudioCallbacks& to);  // as BeginImage
   // What is known once the number of samples is.
-  absl::StatusOr<AudioLayout> LayOut(SoundOnItsWay& sound, int64_t samples) const;
-  absl::StatusOr<Answer> PrepareSound(const SharedSound& sound);
+  absl::StatusOr<AudioLayout> LayOut(const Digest& digest, int64_t samples) const;
+  absl::StatusOr<Answer> PrepareSound(const SharedSound& sound, bool header_only);
   void EncodeNext(const SharedSound& sound);
   absl::StatusOr<Answer> RunSegment(const SharedSound& sound);
   // The receiver has room again.
@@ -68,11 +76,14 @@ class EncoderImpl final : public Encoder {
   const std::unique_ptr<ModelPool> models_;
   const EncoderInfo info_;
 
+  SharedRows shared_;
   PassRecord passes_;
   Pipeline pipeline_;  // last: its threads use all of the above
 };
 
 // What is the same for all media.
 absl::Status NoTower(absl::string_view medium);
+// CANCELLED, DEADLINE_EXCEEDED: nobody waits for it any more.
+absl::Status CheckWanted(const CancelToken& cancel, absl::Duration deadline);
 
 }  // namespace softsplice

@@ -28,6 +28,8 @@ struct EncoderOptions {
   int decode_threads = 2;                       // no more than the machine has CPUs
   // Bytes of all media together, from decoding to the tower; one that takes more is refused.
   uint64_t decode_memory = 1 << 30;
+  // Bytes of rows that are kept for media that come again; 0: each is encoded whenever it comes.
+  uint64_t cache_bytes = 0;
 };
 
 }  // namespace softsplice

@@ -21,7 +21,6 @@ JobQueue::JobQueue(int threads, uint64_t capacity)
   for (absl::Duration& busy_since : busy_since_) {
     threads_.emplace_back([this, &busy_since] { Work(busy_since); });
   }
-  threads_.emplace_back([this] { Watch(); });
 }
 
 absl::Status JobQueue::Add(Job job) {
@@ -39,7 +38,7 @@ bool JobQueue::Remove(const void* owner) {
   Job removed;  // goes after the lock: its owner's last breath may give back its share
   const std::lock_guard lock(mutex_);
   const auto job = std::find_if(jobs_.begin(), jobs_.end(),
-                                [&](const Job& waiting) { return waiting.owner == owner; });
+                                [&](const Job& waiting) { return waiting.owner.get() == owner; });
   if (job == jobs_.end()) return false;
   removed = std::move(*job);
   jobs_.erase(job);
@@ -77,6 +76,23 @@ bool JobQueue::CanBegin() const {
   return !jobs_.empty() && jobs_.front().cost <= capacity_ - taken_.total();
 }
 
+// Leaves a job for each thread that has none.
+std::vector<JobQueue::Owner> JobQueue::TakeAlike(const Job& job) {
+  std::vector<Owner> alike;
+  const auto idle = std::count(busy_since_.begin(), busy_since_.end(), absl::InfiniteDuration());
+  for (auto next = jobs_.begin(); next != jobs_.end() &&
+                                  static_cast<std::ptrdiff_t>(jobs_.size()) > idle &&
+                                  static_cast<int>(alike.size()) + 1 < job.together;) {
+    if (next->kind != job.kind) {
+      ++next;
+      continue;
+    }
+    alike.push_back(std::move(next->owner));
+    next = jobs_.erase(next);
+  }
+  return alike;
+}
+
 void JobQueue::Work(absl::Duration& busy_since) {
   std::unique_lock lock(mutex_);
   for (;;) {
@@ -85,53 +101,22 @@ void JobQueue::Work(absl::Duration& busy_since) {
     Job job = std::move(jobs_.front());
     jobs_.pop_front();
     Tally::Part taken = taken_.Add(job.cost);
-    ++running_;
     busy_since = SteadyNow();
+    std::vector<Owner> alike = TakeAlike(job);
+    const int running = 1 + static_cast<int>(alike.size());
+    running_ += running;
     changed_.notify_all();
     lock.unlock();
-    Answer answer = job.run(std::move(taken));
+    Answer answer = job.run(std::move(taken), std::move(alike));
     lock.lock();
     // Before the answer: whoever has it sees an idle encoder.
-    --running_;
+    running_ -= running;
     lock.unlock();
     answer();
     answer = nullptr;
     job = {};
     lock.lock();
     busy_since = absl::InfiniteDuration();
-  }
-}
-
-absl::Duration JobQueue::FirstDeadline() const {
-  absl::Duration first = absl::InfiniteDuration();
-  for (const Job& job : jobs_) first = std::min(first, job.deadline);
-  return first;
-}
-
-std::vector<JobQueue::Job> JobQueue::TakeExpired(absl::Duration now) {
-  const auto first = std::stable_partition(jobs_.begin(), jobs_.end(),
-                                           [&](const Job& job) { return job.deadline > now; });
-  std::vector<Job> expired(std::make_move_iterator(first), std::make_move_iterator(jobs_.end()));
-  jobs_.erase(first, jobs_.end());
-  return expired;
-}
-
-void JobQueue::Watch() {
-  // Also looked at now and then: a wait until the end of time may overflow.
-  constexpr absl::Duration kLongest = absl::Hours(1);
-  std::unique_lock lock(mutex_);
-  while (!stopping_ || !jobs_.empty()) {
-    std::vector<Job> expired = TakeExpired(SteadyNow());
-    if (!expired.empty()) {
-      changed_.notify_all();
-      lock.unlock();
-      for (Job& job : expired) job.expired();
-      expired.clear();
-      lock.lock();
-      continue;
-    }
-    const absl::Duration rest = std::min(FirstDeadline() - SteadyNow(), kLongest);
-    changed_.wait_for(lock, absl::ToChronoNanoseconds(rest));
   }
 }
 

@@ -1,11 +1,12 @@
 // A queue of jobs and the threads that do them, in the order they came, as far as what they take
-// together allows.
+// together allows. Those that are alike may be done as one.
 #pragma once
 
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <limits>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -23,16 +24,19 @@ class JobQueue {
   // What a job leaves to be told, once the queue no longer counts it as running.
   using Answer = absl::AnyInvocable<void()>;
 
+  using Owner = std::shared_ptr<void>;
+
   struct Job {
-    const void* owner = nullptr;  // whom Remove() knows it by
+    Owner owner;  // whom Remove() knows it by
     // Of the capacity, at most all of it. Taken before the job begins; those behind it wait too.
     uint64_t cost = 0;
-    // SteadyNow() by which it must have begun.
-    absl::Duration deadline = absl::InfiniteDuration();
-    // `taken` is the cost; the job may keep it, or some of it, for longer than it runs.
-    absl::AnyInvocable<Answer(Tally::Part taken)> run;
-    // Called instead, on a thread of the queue's, when the deadline has passed.
-    absl::AnyInvocable<void()> expired;
+    // When the turn of one comes, others of its kind that wait, and cost nothing, are done with it:
+    // so many together, at most.
+    uint64_t kind = 0;
+    int together = 1;
+    // `taken` is the cost; the job may keep it, or some of it, for longer than it runs. `with`:
+    // whose jobs it does too; theirs are not called.
+    absl::AnyInvocable<Answer(Tally::Part taken, std::vector<Owner> with)> run;
   };
 
   explicit JobQueue(int threads, uint64_t capacity = std::numeric_limits<uint64_t>::max());
@@ -44,7 +48,7 @@ class JobQueue {
   bool Remove(const void* owner);
 
   int waiting() const;
-  int running() const;
+  int running() const;  // each of those that are done together
   // SteadyNow() when that thread began its job that has been at it for the longest, its answer
   // included; now, if all threads wait.
   absl::Duration busy_since() const;
@@ -54,11 +58,8 @@ class JobQueue {
 
  private:
   void Work(absl::Duration& busy_since);
-  // Ends what waits beyond its deadline.
-  void Watch();
   bool CanBegin() const;
-  std::vector<Job> TakeExpired(absl::Duration now);
-  absl::Duration FirstDeadline() const;
+  std::vector<Owner> TakeAlike(const Job& job);
 
   const uint64_t capacity_;
   mutable std::mutex mutex_;

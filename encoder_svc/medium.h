@@ -19,7 +19,7 @@ namespace softsplice {
 // Belongs to one thread at a time: who added it, the thread that works on it, or who took it out.
 struct Medium {
   Medium(std::shared_ptr<CancelToken> token, absl::Duration until)
-      : cancel(std::move(token)), deadline(until) {}
+      : cancel(std::move(token)), needed_by(until) {}
   virtual ~Medium() = default;
   Medium(const Medium&) = delete;
   Medium& operator=(const Medium&) = delete;
@@ -28,10 +28,7 @@ struct Medium {
   virtual void Tell(const absl::Status& end) = 0;
 
   // Whether anybody still waits for it. Any thread.
-  absl::Status CheckWanted() const {
-    if (cancel->cancelled()) return Cancelled();
-    return SteadyNow() < deadline ? absl::OkStatus() : Late();
-  }
+  absl::Status CheckWanted() const { return cancel->cancelled() ? Cancelled() : absl::OkStatus(); }
   static absl::Status Cancelled() {
     return MakeError(absl::StatusCode::kCancelled, "the request was cancelled",
                      {.reason = reason::kCancelled});
@@ -50,11 +47,11 @@ struct Medium {
   }
 
   const std::shared_ptr<CancelToken> cancel;
-  const absl::Duration deadline;  // of SteadyNow
-  absl::Duration since;           // waits for its turn
-  absl::Duration queued;          // waited so far
-  Tally::Part memory;             // from its decoding on
-  Backlog::Work work;             // until its pass is over
+  const absl::Duration needed_by;  // SteadyNow(): not let in if its turn will not come by then
+  absl::Duration since;            // waits for its turn
+  absl::Duration queued;           // waited so far
+  Tally::Part memory;              // from its decoding on
+  Backlog::Work work;              // until its pass is over
 
   // Of a sound that waits for its receiver between two segments.
   enum class Parking { kOffered, kParked, kLeft };

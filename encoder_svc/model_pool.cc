@@ -19,8 +19,8 @@ absl::StatusOr<std::unique_ptr<ModelPool>> ModelPool::Load(
   return std::unique_ptr<ModelPool>(new ModelPool(std::move(all)));
 }
 
-ModelPool::ModelPool(std::vector<OnDevice> all) : all_(std::move(all)) {
-  for (OnDevice& one : all_) free_.push_back(&one.models);
+ModelPool::ModelPool(std::vector<OnDevice> all) : all_(std::move(all)), in_use_(all_.size()) {
+  for (OnDevice& one : all_) free_.push_back(&one);
 }
 
 EncoderInfo ModelPool::Info(const Digest& fingerprint) const {
@@ -41,17 +41,22 @@ absl::Status ModelPool::Try(Backlog& backlog) {
   return absl::OkStatus();
 }
 
-Models* ModelPool::Take() {
+ModelPool::OnDevice* ModelPool::Take() {
   std::unique_lock lock(mutex_);
   one_is_free_.wait(lock, [this] { return !free_.empty(); });
-  Models* models = free_.back();
+  OnDevice* one = free_.back();
   free_.pop_back();
-  return models;
+  return one;
 }
 
-void ModelPool::GiveBack(Models* models) {
+void ModelPool::GiveBack(OnDevice* one) {
+  const bool lost = !one->backend->Wait().ok();  // the pass has waited: nothing but what lasts
   const std::lock_guard lock(mutex_);
-  free_.push_back(models);
+  if (lost && in_use_ > 1) {
+    --in_use_;
+    return;
+  }
+  free_.push_back(one);
   one_is_free_.notify_one();
 }
 

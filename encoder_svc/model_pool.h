@@ -1,4 +1,5 @@
-// The towers on each device. A pass takes those of a device that is free.
+// The towers on each device. A pass takes those of a device that is free; one that is lost has no
+// more passes while there is another.
 #pragma once
 
 #include <condition_variable>
@@ -30,10 +31,10 @@ class ModelPool {
   EncoderInfo Info(const Digest& fingerprint) const;
 
   // As Models::Encode.
-  template <class Medium>
-  absl::StatusOr<std::vector<float>> Encode(const Medium& medium) {
+  template <class Media>
+  auto Encode(const Media& media) {
     const Lease lease(*this);
-    return lease.models.Encode(medium);
+    return lease.one.models.Encode(media);
   }
 
   // As Models::Reserve and Try, on each device.
@@ -46,20 +47,21 @@ class ModelPool {
     Models models;
   };
   struct Lease {
-    explicit Lease(ModelPool& its_pool) : pool(its_pool), models(*pool.Take()) {}
-    ~Lease() { pool.GiveBack(&models); }
+    explicit Lease(ModelPool& its_pool) : pool(its_pool), one(*pool.Take()) {}
+    ~Lease() { pool.GiveBack(&one); }
     ModelPool& pool;
-    Models& models;
+    OnDevice& one;
   };
 
   explicit ModelPool(std::vector<OnDevice> all);
-  Models* Take();
-  void GiveBack(Models* models);
+  OnDevice* Take();
+  void GiveBack(OnDevice* one);
 
   std::vector<OnDevice> all_;
   std::mutex mutex_;
   std::condition_variable one_is_free_;
-  std::vector<Models*> free_;
+  std::vector<OnDevice*> free_;
+  size_t in_use_;  // devices, but for those that were lost
 };
 
 }  // namespace softsplice

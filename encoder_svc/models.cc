@@ -32,11 +32,13 @@ Patches SmallPicture(const VisionConfig& config) {
   return MakePatches(picture, config.patch);
 }
 
-Patches LargestPicture(const VisionConfig& config) {
+// As many as go together, of as many rows as there may be.
+std::vector<Patches> LargestPictures(const VisionConfig& config, int count) {
   constexpr int kColumns = 35;
-  static_assert(kMostSoftTokens % kColumns == 0);
+  static_assert(kMostSoftTokens % (kColumns * kMostTogether) == 0);
   const int side = config.pool * config.patch;
-  return MakePatches(Picture(kColumns * side, kMostSoftTokens / kColumns * side), config.patch);
+  const Picture picture(kColumns * side, kMostSoftTokens / kColumns / count * side);
+  return std::vector<Patches>(static_cast<size_t>(count), MakePatches(picture, config.patch));
 }
 
 MelFrames LongestSound() {
@@ -53,10 +55,10 @@ MelFrames ShortSound(MelFloor floor) {
   return LogMel(samples, floor);
 }
 
-template <class Medium>
-absl::Status TryOne(Models& models, Backlog& backlog, Tower tower, const Medium& medium, int dim) {
+template <class Encode>
+absl::Status TryOne(Backlog& backlog, Tower tower, int dim, Encode encode) {
   const absl::Duration start = SteadyNow();
-  ASSIGN_OR_RETURN(const std::vector<float> rows, models.Encode(medium));
+  ASSIGN_OR_RETURN(const std::vector<float> rows, encode());
   backlog.Measured(tower, static_cast<int>(rows.size()) / dim, SteadyNow() - start);
   return absl::OkStatus();
 }
@@ -91,24 +93,35 @@ EncoderInfo Models::Info(const Digest& fingerprint) const {
 
 absl::StatusOr<Footprint> Models::Measure(const CountingBackend& counter) {
   if (image_ != nullptr) {
-    RETURN_IF_ERROR(image_->Encode({LargestPicture(image_->config())}).status());
+    for (const int count : {1, kMostTogether}) {
+      RETURN_IF_ERROR(image_->Encode(LargestPictures(image_->config(), count)).status());
+    }
   }
   if (audio_ != nullptr) RETURN_IF_ERROR(audio_->Encode({LongestSound()}).status());
   return counter.footprint();
 }
 
 absl::Status Models::Reserve() {
-  if (image_ != nullptr) RETURN_IF_ERROR(image_->Reserve({LargestPicture(image_->config())}));
+  if (image_ != nullptr) {
+    for (const int count : {1, kMostTogether}) {
+      RETURN_IF_ERROR(image_->Reserve(LargestPictures(image_->config(), count)));
+    }
+  }
   return audio_ == nullptr ? absl::OkStatus() : audio_->Reserve({LongestSound()});
 }
 
-absl::StatusOr<std::vector<float>> Models::Encode(const Patches& picture) {
-  ASSIGN_OR_RETURN(auto soft_tokens, image_->Encode(absl::MakeConstSpan(&picture, 1)));
-  RETURN_IF_ERROR(CheckFinite(soft_tokens[0], "image"));
-  return std::move(soft_tokens[0]);
+std::vector<Models::Rows> Models::Encode(absl::Span<const Patches> pictures) {
+  auto soft_tokens = image_->Encode(pictures);
+  if (!soft_tokens.ok()) return std::vector<Rows>(pictures.size(), soft_tokens.status());
+  std::vector<Rows> all;
+  for (std::vector<float>& rows : *soft_tokens) {
+    const absl::Status finite = CheckFinite(rows, "image");
+    all.push_back(finite.ok() ? Rows(std::move(rows)) : Rows(finite));
+  }
+  return all;
 }
 
-absl::StatusOr<std::vector<float>> Models::Encode(const MelFrames& sound) {
+Models::Rows Models::Encode(const MelFrames& sound) {
   ASSIGN_OR_RETURN(auto soft_tokens, audio_->Encode(absl::MakeConstSpan(&sound, 1)));
   RETURN_IF_ERROR(CheckFinite(soft_tokens[0], "audio"));
   return std::move(soft_tokens[0]);
@@ -117,12 +130,12 @@ absl::StatusOr<std::vector<float>> Models::Encode(const MelFrames& sound) {
 absl::Status Models::Try(Backlog& backlog) {
   if (image_ != nullptr) {
     const VisionConfig& config = image_->config();
-    RETURN_IF_ERROR(
-        TryOne(*this, backlog, Tower::kImage, SmallPicture(config), config.projection_dim));
+    RETURN_IF_ERROR(TryOne(backlog, Tower::kImage, config.projection_dim,
+                           [&] { return std::move(Encode({SmallPicture(config)})[0]); }));
   }
   if (audio_ == nullptr) return absl::OkStatus();
-  return TryOne(*this, backlog, Tower::kAudio, ShortSound(MelFloor::kAdd),
-                audio_->config().projection_dim);
+  return TryOne(backlog, Tower::kAudio, audio_->config().projection_dim,
+                [&] { return Encode(ShortSound(MelFloor::kAdd)); });
 }
 
 }  // namespace softsplice

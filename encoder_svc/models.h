@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "common/config/mmproj.h"
 #include "common/gguf/file.h"
 #include "encoder_svc/audio/mel.h"
@@ -17,6 +18,10 @@
 #include "kernels/footprint.h"
 
 namespace softsplice {
+
+// Pictures of one pass, at most, and together of no more rows than the largest picture: so they
+// take no more memory.
+inline constexpr int kMostTogether = 4;
 
 // One calling thread, but for what is const.
 class Models {
@@ -32,7 +37,8 @@ class Models {
   // Without the backend.
   EncoderInfo Info(const Digest& fingerprint) const;
 
-  // Of these towers, whose passes are of the largest picture and sound that there may be.
+  // Of these towers, whose passes are of the largest picture and sound that there may be, and of as
+  // many pictures.
   // `counter` is the backend that they were loaded over.
   absl::StatusOr<Footprint> Measure(const CountingBackend& counter);
 
@@ -41,8 +47,10 @@ class Models {
 
   // The soft tokens of one medium, all finite. RESOURCE_EXHAUSTED: memory is short. INTERNAL: the
   // tower failed, or gave values that are not finite.
-  absl::StatusOr<std::vector<float>> Encode(const Patches& picture);
-  absl::StatusOr<std::vector<float>> Encode(const MelFrames& sound);
+  using Rows = absl::StatusOr<std::vector<float>>;
+  // Of each picture of one pass: its bits are those that it gets alone.
+  std::vector<Rows> Encode(absl::Span<const Patches> pictures);
+  Rows Encode(const MelFrames& sound);
 
   // A pass of each tower, of a small picture and a short sound: what a broken file or device can't
   // do is told before anybody asks. How long they take goes to `backlog`.

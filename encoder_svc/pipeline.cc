@@ -37,6 +37,7 @@ Pipeline::Pipeline(const EncoderOptions& options, int towers)
 
 absl::Status Pipeline::CheckRoom(const Medium& medium) const {
   RETURN_IF_ERROR(medium.CheckWanted());
+  if (SteadyNow() >= medium.needed_by) return Medium::Late();
   const absl::Duration ahead = backlog_.Ahead();
   if (places_.total() >= static_cast<uint64_t>(options_.max_queue)) {
     return QueueFull(absl::StrCat("the encoder's queue is full (", options_.max_queue,
@@ -48,7 +49,7 @@ absl::Status Pipeline::CheckRoom(const Medium& medium) const {
                                   "; at most ", Rounded(options_.max_wait), " are waited for"),
                      ahead);
   }
-  if (SteadyNow() + ahead > medium.deadline) {
+  if (SteadyNow() + ahead > medium.needed_by) {
     return QueueFull(absl::StrCat("what waits will keep the encoder busy for ", Rounded(ahead),
                                   ", beyond the request's deadline"),
                      ahead);
@@ -66,45 +67,58 @@ absl::Status Pipeline::Decode(const SharedMedium& medium, Tower tower, int rows,
     medium->cancel->Notify([this, waiting = std::weak_ptr<Medium>(medium)] {
       if (const SharedMedium there = waiting.lock()) TakeOut(*there);
     });
-    RETURN_IF_ERROR(decoders_.Add(MakeJob(medium, bytes, std::move(step))));
+    medium->since = SteadyNow();
+    JobQueue::Job job{.owner = medium, .cost = bytes};
+    job.run = [medium, step = std::move(step)](Tally::Part taken, const auto&) mutable {
+      medium->queued += SteadyNow() - medium->since;
+      medium->memory = std::move(taken);
+      const absl::Status wanted = medium->CheckWanted();
+      return Conclude({medium}, wanted.ok() ? Guarded(step) : wanted);
+    };
+    RETURN_IF_ERROR(decoders_.Add(std::move(job)));
   }
   TakeOutIfCancelled(*medium);
   return absl::OkStatus();
 }
 
-void Pipeline::Encode(const SharedMedium& medium, Step step) {
+void Pipeline::Encode(const SharedMedium& medium, Alike alike, StepOfAll step) {
+  medium->since = SteadyNow();
   const absl::Status status = Guarded([&] {
-    return towers_.Add(MakeJob(medium, 0, [&medium = *medium, step = std::move(step)]() mutable {
-      medium.place = {};
-      return step();
-    }));
+    return towers_.Add(
+        {.owner = medium,
+         .kind = alike.kind,
+         .together = alike.together,
+         .run = [medium, step = std::move(step)](const auto&, const auto& with) mutable {
+           return DoTogether(medium, with, step);
+         }});
   });
   if (!status.ok()) return End(*medium, status);
   TakeOutIfCancelled(*medium);
 }
 
-JobQueue::Job Pipeline::MakeJob(const SharedMedium& medium, uint64_t cost, Step step) {
-  medium->since = SteadyNow();
-  return {.owner = medium.get(),
-          .cost = cost,
-          .deadline = medium->deadline,
-          .run = [medium, cost, step = std::move(step)](Tally::Part taken) mutable -> Answer {
-            medium->queued += SteadyNow() - medium->since;
-            if (cost > 0) medium->memory = std::move(taken);
-            absl::StatusOr<Answer> answer = Guarded([&]() -> absl::StatusOr<Answer> {
-              RETURN_IF_ERROR(medium->CheckWanted());
-              return step();
-            });
-            if (!answer.ok()) return [medium, end = answer.status()] { End(*medium, end); };
-            return [medium, tell = *std::move(answer)]() mutable {
-              const absl::Status told = Guarded([&] {
-                tell();
-                return absl::OkStatus();
-              });
-              if (!told.ok()) End(*medium, told);
-            };
-          },
-          .expired = [medium] { End(*medium, Medium::Late()); }};
+Pipeline::Answer Pipeline::DoTogether(const SharedMedium& first,
+                                      const std::vector<JobQueue::Owner>& with, StepOfAll& step) {
+  Media all = {first}, media;
+  for (const JobQueue::Owner& owner : with) all.push_back(std::static_pointer_cast<Medium>(owner));
+  for (const SharedMedium& medium : all) {
+    medium->queued += SteadyNow() - medium->since;
+    medium->place = {};
+    const absl::Status wanted = medium->CheckWanted();
+    wanted.ok() ? media.push_back(medium) : End(*medium, wanted);
+  }
+  if (media.empty()) return [] {};
+  return Conclude(media, Guarded([&] { return step(media); }));
+}
+
+Pipeline::Answer Pipeline::Conclude(const Media& media, absl::StatusOr<Answer> answer) {
+  if (!answer.ok()) return [media, end = answer.status()] { EndAll(media, end); };
+  return [media, tell = *std::move(answer)]() mutable {
+    const absl::Status told = Guarded([&] {
+      tell();
+      return absl::OkStatus();
+    });
+    if (!told.ok()) EndAll(media, told);
+  };
 }
 
 void Pipeline::End(Medium& medium, const absl::Status& status) {
@@ -114,6 +128,10 @@ void Pipeline::End(Medium& medium, const absl::Status& status) {
     medium.Tell(status);
     return absl::OkStatus();
   });
+}
+
+void Pipeline::EndAll(const Media& media, const absl::Status& status) {
+  for (const SharedMedium& medium : media) End(*medium, status);
 }
 
 void Pipeline::TakeOut(Medium& medium) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <vector>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
@@ -19,8 +20,8 @@
 namespace softsplice {
 
 // Thread-safe. A medium that was let in is told its end once: by the last step's answer, or by
-// Medium::Tell() with the error that ended it. When it is cancelled, or its deadline passes, while
-// it waits, that is at once, and its place is free. Outlives the media.
+// Medium::Tell() with the error that ended it. When it is cancelled while it waits, that is at
+// once, and its place is free. Outlives the media.
 class Pipeline {
  public:
   using SharedMedium = std::shared_ptr<Medium>;
@@ -28,6 +29,14 @@ class Pipeline {
   // Part of the work on a medium. An error is the medium's end, as is memory that runs out. The
   // answer is called outside of the queues' books, on the same thread.
   using Step = absl::AnyInvocable<absl::StatusOr<Answer>()>;
+  // The same on several media at once, none of them given up; an error is the end of all.
+  using Media = std::vector<SharedMedium>;
+  using StepOfAll = absl::AnyInvocable<absl::StatusOr<Answer>(const Media&)>;
+  // Which media a tower may take together, and how many at most.
+  struct Alike {
+    uint64_t kind = 0;
+    int together = 1;
+  };
 
   // `towers`: threads that encode at the same time.
   explicit Pipeline(const EncoderOptions& options, int towers = 1);
@@ -38,9 +47,9 @@ class Pipeline {
   // RESOURCE_EXHAUSTED with a retry delay: too many wait, or it would wait for too long.
   // DEADLINE_EXCEEDED, CANCELLED. UNAVAILABLE: after Shutdown.
   absl::Status Decode(const SharedMedium& medium, Tower tower, int rows, uint64_t bytes, Step step);
-  // Does `step` on a thread of the towers when the medium's turn comes, whatever waits: it was let
-  // in before.
-  void Encode(const SharedMedium& medium, Step step);
+  // Does `step` on a thread of the towers when the turn of the medium comes, whatever waits: it was
+  // let in before. Those that are alike come with it, and their own steps are not done.
+  void Encode(const SharedMedium& medium, Alike alike, StepOfAll step);
 
   // Between two steps of a sound whose receiver decides when to go on: Offer(), then tell the
   // receiver, then Park(). The receiver's word is Leave(), which may come from any thread in
@@ -58,11 +67,15 @@ class Pipeline {
 
  private:
   absl::Status CheckRoom(const Medium& medium) const;
-  JobQueue::Job MakeJob(const SharedMedium& medium, uint64_t cost, Step step);
+  // What is left to tell of media on which a step was done.
+  static Answer Conclude(const Media& media, absl::StatusOr<Answer> answer);
+  static Answer DoTogether(const SharedMedium& first, const std::vector<JobQueue::Owner>& with,
+                           StepOfAll& step);
   // Ends a medium that waits for whatever it waits; any other sees for itself.
   void TakeOut(Medium& medium);
   void TakeOutIfCancelled(Medium& medium);
   static void End(Medium& medium, const absl::Status& status);
+  static void EndAll(const Media& media, const absl::Status& status);
 
   const EncoderOptions options_;
   Backlog backlog_;

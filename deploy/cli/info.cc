@@ -98,8 +98,13 @@ void PrintEncoder(const v1::GetEncoderInfoResponse& info) {
             << "  runs on      " << info.backend() << " (version " << info.version() << ")\n";
   PrintDevices(info);
   std::cout << "  load         " << info.load().encoding() << " encoding, " << info.load().queued()
-            << " waiting\n"
-            << "  fingerprint  " << Fingerprint(info.encoder_fingerprint()) << "\n";
+            << " waiting\n";
+  if (limits.cache_bytes() > 0) {
+    std::cout << "  cache        " << Mebibytes(info.load().cache_bytes()) << " of "
+              << Mebibytes(limits.cache_bytes()) << ", " << info.load().cache_hits() << " hits, "
+              << info.load().cache_misses() << " misses\n";
+  }
+  std::cout << "  fingerprint  " << Fingerprint(info.encoder_fingerprint()) << "\n";
 }
 
 // One service: connects, asks `call(channel, context, info)`, and prints, or with --json adds to

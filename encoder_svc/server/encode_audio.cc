@@ -40,7 +40,7 @@ void EncodeAudioCall::Encode(const v1::EncodeAudioRequest& request) {
              });
            },
        .rows =
-           [self](std::vector<float> values, std::function<void()> next) {
+           [self](Values values, std::function<void()> next) {
              self->Guard([&] { self->SendRows(std::move(values), std::move(next)); });
            },
        .done = [self](const absl::Status& end,

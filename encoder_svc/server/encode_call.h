@@ -48,10 +48,10 @@ class EncodeCall : public StreamCall<Request, Response> {
 
   // `next` may be null; else the encoder waits until it is called, which it is once few enough rows
   // lie here, or dropped. Rows that the client's type can't hold end the call.
-  void SendRows(std::vector<float> values, std::function<void()> next) {
+  void SendRows(Values values, std::function<void()> next) {
     std::unique_lock lock(this->mutex_);
     if (this->ended()) return;
-    if (const absl::Status status = CheckRange(values, type_); !status.ok()) {
+    if (const absl::Status status = CheckRange(*values, type_); !status.ok()) {
       lock.unlock();
       return this->Abandon(status);
     }
@@ -68,6 +68,7 @@ class EncodeCall : public StreamCall<Request, Response> {
       this->Note(DurationField("queued", timings.queued));
       this->Note(DurationField("preprocess", timings.preprocess));
       this->Note(DurationField("forward", timings.forward));
+      this->Note({"cache_hit", int64_t{timings.cache_hit}});
       timings_ = timings;
     }
     this->End(status, std::move(lock));

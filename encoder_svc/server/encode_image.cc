@@ -43,7 +43,7 @@ void EncodeImageCall::Encode(const v1::EncodeImageRequest& request) {
 void EncodeImageCall::OnImage(absl::StatusOr<EncodedImage> image) {
   if (!image.ok()) return EndEncoding(image.status(), {});
   SendHeader(Header(*image), image->rows, image->dim, image->content_digest);
-  if (!image->values.empty()) SendRows(std::move(image->values), nullptr);
+  if (image->values != nullptr) SendRows(std::move(image->values), nullptr);
   EndEncoding(absl::OkStatus(), image->timings);
 }
 

@@ -33,6 +33,7 @@ void FillHeader(int rows, int dim, v1::DataType type, const Digest& fingerprint,
 
 void FillSummary(const EncodeTimings& timings, uint32_t crc32c, v1::EncodeSummary* summary) {
   summary->set_crc32c(crc32c);
+  summary->set_cache_hit(timings.cache_hit);
   v1::EncodeTimings* out = summary->mutable_timings();
   SetDuration(timings.queued, out->mutable_queued());
   SetDuration(timings.preprocess, out->mutable_preprocess());
@@ -44,12 +45,12 @@ RowChunks::RowChunks(int dim, v1::DataType type)
       type_(type),
       chunk_rows_(static_cast<size_t>(std::max(1, kChunkBytes / (dim * DataTypeBytes(type))))) {}
 
-void RowChunks::Add(std::vector<float> values) {
-  if (!values.empty()) runs_.push_back(std::move(values));
+void RowChunks::Add(Values values) {
+  if (!values->empty()) runs_.push_back(std::move(values));
 }
 
 void RowChunks::Next(v1::SoftTokenRows* rows) {
-  const absl::Span<const float> run = runs_.front();
+  const absl::Span<const float> run = *runs_.front();
   const size_t count = std::min(chunk_rows_, run.size() / dim_ - sent_);
   std::string data = PackValues(run.subspan(sent_ * dim_, count * dim_), type_);
   crc32c_ = Crc32c(data, crc32c_);

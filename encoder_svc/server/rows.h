@@ -28,7 +28,7 @@ class RowChunks {
   RowChunks(int dim, v1::DataType type);
 
   // The next run of rows: a picture's, or those of a segment of a sound. `values` are whole rows.
-  void Add(std::vector<float> values);
+  void Add(Values values);
   // Runs of which not all was handed out.
   size_t runs() const { return runs_.size(); }
   bool empty() const { return runs_.empty(); }
@@ -41,7 +41,7 @@ class RowChunks {
   const size_t dim_;
   const v1::DataType type_;
   const size_t chunk_rows_;
-  std::deque<std::vector<float>> runs_;
+  std::deque<Values> runs_;
   size_t sent_ = 0;  // rows of the first run
   size_t next_row_ = 0;
   uint32_t crc32c_ = 0;

@@ -36,12 +36,16 @@ class GetInfoCall final : public AnswerCall<v1::GetEncoderInfoRequest, v1::GetEn
     limits->set_max_image_pixels(context_.options.max_image_pixels);
     SetDuration(context_.options.max_audio_duration, limits->mutable_max_audio_duration());
     limits->set_max_queue(context_.options.max_queue);
+    limits->set_cache_bytes(context_.options.cache_bytes);
     const EncoderLoadFigures load = context_.encoder.load();
     v1::EncoderLoad* out = response.mutable_load();
     out->set_queued(load.queued);
     out->set_encoding(load.encoding);
     out->set_decoding(load.decoding);
     out->set_parked(load.parked);
+    out->set_cache_bytes(load.cache_bytes);
+    out->set_cache_hits(load.cache_hits);
+    out->set_cache_misses(load.cache_misses);
     SetDuration(load.expected_wait, out->mutable_expected_wait());
     FillDevices(UseOf(info.devices, info.footprint), &response);
     Answer(std::move(response));

@@ -85,7 +85,7 @@ TEST(EncodeAudio, DoesNotMixJobs) {
   EXPECT_EQ(first.get().values(), short_rows);
   EXPECT_TRUE(second.get().ok());
   EXPECT_EQ(third.get().segments.size(), 2u);
-  EXPECT_EQ(fourth.get()->values, picture->values);
+  EXPECT_EQ(*fourth.get()->values, *picture->values);
   EXPECT_EQ(fifth.get().values(), short_rows);
 }
 
@@ -157,7 +157,7 @@ struct SlowReceiver {
   AudioCallbacks callbacks() {
     return {.layout = [](const AudioLayout&) {},
             .rows =
-                [this](const std::vector<float>&, std::function<void()> next) {
+                [this](const Values&, std::function<void()> next) {
                   if (segments++ == 0) parked.set_value(std::move(next));
                 },
             .done = [this](const absl::Status& status,
@@ -193,23 +193,6 @@ TEST(EncodeAudio, WaitsForTheReceiverWhileOthersGoOn) {
   EXPECT_TRUE(waiting.get().ok());
 }
 
-TEST(EncodeAudio, ForgetsASoundWhoseReceiverIsGone) {
-  const auto encoder = Load({.max_queue = 1});
-  std::promise<void> first;
-  const auto watched = std::make_shared<int>(0);
-  encoder->EncodeAudio(
-      Pcm(31),
-      {.layout = [](const AudioLayout&) {},
-       .rows = [&](const std::vector<float>&, const std::function<void()>&) { first.set_value(); },
-       .done = [watched](const absl::Status&, const EncodeTimings&) { ADD_FAILURE(); }});
-  first.get_future().get();
-  // Soon after, on the encoder's thread.
-  for (int i = 0; i < 5000 && watched.use_count() > 1; ++i) absl::SleepFor(absl::Milliseconds(1));
-  EXPECT_EQ(watched.use_count(), 1);
-  AwaitParked(*encoder, 0);
-  EXPECT_TRUE(Encode(*encoder, Sample()).ok());
-}
-
 TEST(EncodeAudio, LetsACancelledSoundGoWhileItIsParked) {
   const auto encoder = Load({.max_queue = 1});
   SlowReceiver receiver;
@@ -237,7 +220,7 @@ TEST(EncodeAudio, EndsBetweenSegmentsWhenNobodyWaits) {
       std::move(job),
       {.layout = [](const AudioLayout&) {},
        .rows =
-           [&](const std::vector<float>&, const std::function<void()>& next) {
+           [&](const Values&, const std::function<void()>& next) {
              ++segments;
              cancel->Cancel();
              next();

@@ -14,6 +14,7 @@
 #include "kernels/devices.h"
 #include "tests/encoder_svc/encoder_testing.h"
 #include "tests/kernels/emulated/emulation.h"
+#include "tests/support/png_writer.h"
 
 namespace softsplice {
 namespace {
@@ -62,6 +63,37 @@ TEST_F(EncoderOnDevicesTest, ShareOneQueue) {
   }
 }
 
+// What waits when a device is free goes in one pass, as far as the grids are equal; no bit of a
+// picture depends on that.
+TEST_F(EncoderOnDevicesTest, EncodeLikePicturesTogether) {
+  EncoderOptions options = Options("cuda");
+  options.decode_threads = 1;
+  const auto encoder = *Encoder::Load(options);
+  std::vector<ImageJob> like(2, Sample());
+  like[1].data = BlackPng(640, 480);
+  std::vector<EncodedImage> alone;
+  for (const ImageJob& job : like) alone.push_back(*Encode(*encoder, ImageJob(job)));
+  ASSERT_EQ(alone[0].grid_columns, alone[1].grid_columns);
+  ASSERT_NE(*alone[0].values, *alone[1].values);
+  std::vector<std::future<absl::StatusOr<EncodedImage>>> results;
+  std::future<Heard> sound;
+  {
+    Holder held(*encoder);
+    results.push_back(Submit(*encoder, like[0]));
+    sound = SubmitSound(*encoder, Pcm(0.3));
+    results.push_back(Submit(*encoder, like[1]));
+    // Decoded behind them, and not for the device: when it is told, they wait for that.
+    const std::string mp3 = ReadFile("tests/data/demo/samples/digits-314.mp3");
+    EXPECT_TRUE(Hear(*encoder, {.data = mp3, .header_only = true}).status.ok());
+    EXPECT_EQ(encoder->load().queued, 3);
+  }
+  const auto first = results[0].get(), second = results[1].get();
+  ASSERT_TRUE(first.ok() && second.ok() && sound.get().status.ok());
+  EXPECT_EQ(first->timings.forward, second->timings.forward) << "not one pass";
+  EXPECT_EQ(*first->values, *alone[0].values);
+  EXPECT_EQ(*second->values, *alone[1].values);
+}
+
 TEST_F(EncoderOnDevicesTest, TakeWhatWasCountedAtTheStart) {
   const Footprint need = Need();
   const uint64_t before = *FreeBytes(0);
@@ -108,6 +140,35 @@ TEST_F(EncoderOnDevicesTest, EndWithOneThatIsLost) {
   EXPECT_EQ(GetErrorDetail(status).reason, reason::kDeviceError);
   EXPECT_EQ(GetErrorDetail(encoder->health()).reason, reason::kDeviceError);
   EXPECT_FALSE(Hear(*encoder, Pcm(0.3)).status.ok());
+}
+
+TEST_F(EncoderOnDevicesTest, WorkAtOnce) {
+  emulation::faults.device_count = 2;
+  const auto both = *Encoder::Load(Options("cuda", {0, 1}));
+  std::vector<std::future<Heard>> sounds;
+  for (int i = 0; i < 2; ++i) sounds.push_back(SubmitSound(*both, Pcm(1)));
+  bool seen = false;
+  while (!seen && !IsReady(sounds[0]) && !IsReady(sounds[1])) {
+    absl::SleepFor(absl::Milliseconds(1));
+    seen = both->load().encoding == 2;
+  }
+  EXPECT_TRUE(seen);
+  for (auto& sound : sounds) EXPECT_TRUE(sound.get().status.ok());
+  EXPECT_EQ(both->load().encoding, 0);
+}
+
+// The encoder is given up by whoever asks for its health; until then the other one goes on.
+TEST_F(EncoderOnDevicesTest, GiveALostOneNoMore) {
+  emulation::faults.device_count = 2;
+  const auto both = *Encoder::Load(Options("cuda", {0, 1}));
+  emulation::faults.launch = 20;
+  const absl::Status lost = Hear(*both, Pcm(0.3)).status;
+  EXPECT_EQ(GetErrorDetail(lost).reason, reason::kDeviceError) << lost;
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(Hear(*both, Pcm(0.3)).status.ok());
+  EXPECT_EQ(GetErrorDetail(both->health()).reason, reason::kDeviceError);
+  emulation::faults.launch = 20;
+  EXPECT_FALSE(Hear(*both, Pcm(0.3)).status.ok());
+  EXPECT_FALSE(Hear(*both, Pcm(0.3)).status.ok()) << "there is none left";
 }
 
 }  // namespace

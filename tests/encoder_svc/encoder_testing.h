@@ -50,8 +50,8 @@ inline ImageJob Sample(int max_soft_tokens = 70) {
 struct Holder {
   absl::Notification started, go_on;
 
-  explicit Holder(Encoder& encoder) {
-    encoder.EncodeImage(Sample(), [this](const absl::StatusOr<EncodedImage>& image) {
+  explicit Holder(Encoder& encoder, ImageJob job = Sample()) {
+    encoder.EncodeImage(std::move(job), [this](const absl::StatusOr<EncodedImage>& image) {
       EXPECT_TRUE(image.ok()) << image.status();
       started.Notify();
       go_on.WaitForNotification();
@@ -97,8 +97,8 @@ inline std::future<Heard> SubmitSound(Encoder& encoder, AudioJob job) {
   encoder.EncodeAudio(std::move(job),
                       {.layout = [heard](AudioLayout layout) { heard->layout = std::move(layout); },
                        .rows =
-                           [heard](std::vector<float> values, const std::function<void()>& next) {
-                             heard->segments.push_back(std::move(values));
+                           [heard](const Values& values, const std::function<void()>& next) {
+                             heard->segments.push_back(*values);
                              if (next) next();
                            },
                        .done =

@@ -36,34 +36,30 @@ class Events {
   std::vector<std::string> events_;
 };
 
+JobQueue::Owner NotOwned(void* owner) {
+  return {owner, [](void*) {}};
+}
+
 // A job that begins, and ends when it's told to.
 struct Gate {
   absl::Notification begun, go_on;
   Tally::Part kept;
 
   JobQueue::Job Job(uint64_t cost = 0) {
-    return {.owner = this,
-            .cost = cost,
-            .run =
-                [this](Tally::Part taken) {
-                  kept = std::move(taken);
-                  begun.Notify();
-                  go_on.WaitForNotification();
-                  return [] {};
-                },
-            .expired = [] {}};
+    return {.owner = NotOwned(this), .cost = cost, .run = [this](Tally::Part taken, const auto&) {
+              kept = std::move(taken);
+              begun.Notify();
+              go_on.WaitForNotification();
+              return [] {};
+            }};
   }
 };
 
 JobQueue::Job Named(const std::string& name, Events& events, uint64_t cost = 0) {
-  return {.owner = &events,
-          .cost = cost,
-          .run =
-              [&events, name](Tally::Part) {
-                events.Add(name);
-                return [] {};
-              },
-          .expired = [&events, name] { events.Add(name + " expired"); }};
+  return {.owner = NotOwned(&events), .cost = cost, .run = [&events, name](const auto&...) {
+            events.Add(name);
+            return [] {};
+          }};
 }
 
 TEST(JobQueue, DoesJobsInTheirOrder) {
@@ -80,7 +76,7 @@ TEST(JobQueue, CountsAJobUntilItsAnswer) {
   absl::Notification answered;
   int running = -1;
   ASSERT_TRUE(queue
-                  .Add({.run = [&](Tally::Part) -> JobQueue::Answer {
+                  .Add({.run = [&](const auto&...) -> JobQueue::Answer {
                     running = queue.running();
                     return [&] {
                       EXPECT_EQ(queue.running(), 0);
@@ -134,23 +130,59 @@ TEST(JobQueue, TakesOutWhatWaits) {
   EXPECT_TRUE(events.all().empty());
 }
 
-TEST(JobQueue, EndsWhatWaitsBeyondItsDeadline) {
+TEST(JobQueue, DoesTogetherWhatIsAlike) {
   Events events;
   Gate gate;
-  absl::Notification expired;
   JobQueue queue(1);
   ASSERT_TRUE(queue.Add(gate.Job()).ok());
   gate.begun.WaitForNotification();
-  ASSERT_TRUE(queue.Add(Named("patient", events)).ok());
-  JobQueue::Job late = Named("late", events);
-  late.deadline = SteadyNow() + absl::Milliseconds(20);
-  late.expired = [&] { expired.Notify(); };
-  ASSERT_TRUE(queue.Add(std::move(late)).ok());
-  EXPECT_TRUE(expired.WaitForNotificationWithTimeout(absl::Seconds(30)));
-  EXPECT_EQ(queue.waiting(), 1);
+  const auto add = [&](const std::string& name, uint64_t kind, int together) {
+    const auto owner = std::make_shared<std::string>(name);
+    JobQueue::Job job{.owner = owner, .kind = kind, .together = together};
+    job.run = [&, owner](const auto&, const std::vector<JobQueue::Owner>& with) {
+      std::string all = *owner;
+      for (const auto& other : with) all += *std::static_pointer_cast<std::string>(other);
+      events.Add(all);
+      EXPECT_EQ(queue.running(), static_cast<int>(all.size()));
+      return [] {};
+    };
+    ASSERT_TRUE(queue.Add(std::move(job)).ok());
+  };
+  for (const char* name : {"a", "b", "c"}) add(name, 7, 3);
+  add("x", 8, 3);
+  add("d", 7, 3);
+  add("y", 0, 1);
+  add("e", 7, 3);
+  add("z", 0, 1);
+  EXPECT_EQ(queue.waiting(), 8);
   gate.go_on.Notify();
   queue.Shutdown();
-  EXPECT_THAT(events.all(), ElementsAre("patient"));
+  EXPECT_THAT(events.all(), ElementsAre("abc", "x", "de", "y", "z"));
+  EXPECT_EQ(queue.running(), 0);
+}
+
+// Of four threads two are busy when three jobs that are alike can begin.
+TEST(JobQueue, LeavesJobsForIdleThreads) {
+  Events events;
+  Gate first, second;
+  JobQueue queue(4, 100);
+  ASSERT_TRUE(queue.Add(first.Job(60)).ok());
+  first.begun.WaitForNotification();
+  ASSERT_TRUE(queue.Add(second.Job(50)).ok());
+  for (int i = 0; i < 3; ++i) {
+    JobQueue::Job job{.owner = std::make_shared<int>(i), .kind = 1, .together = 4};
+    job.run = [&](const auto&, const std::vector<JobQueue::Owner>& with) {
+      events.Add(std::to_string(1 + with.size()));
+      return [] {};
+    };
+    ASSERT_TRUE(queue.Add(std::move(job)).ok());
+  }
+  first.kept = {};
+  second.begun.WaitForNotification();
+  while (queue.waiting() > 0) absl::SleepFor(absl::Milliseconds(1));
+  for (Gate* gate : {&first, &second}) gate->go_on.Notify();
+  queue.Shutdown();
+  EXPECT_THAT(events.all(), ::testing::UnorderedElementsAre("2", "1"));
 }
 
 TEST(JobQueue, ShowsSignsOfLife) {

@@ -137,12 +137,39 @@ TEST_F(PipelineTest, EndsAMediumThatRunsOutOfMemoryAndGoesOn) {
 // The towers take what is ready, not what came first.
 TEST_F(PipelineTest, EncodesWhatIsReady) {
   const auto medium = Fake();
-  pipeline_.Encode(medium, [medium]() -> absl::StatusOr<Pipeline::Answer> {
+  pipeline_.Encode(medium, {}, [medium](const auto&) -> absl::StatusOr<Pipeline::Answer> {
     return [medium] { medium->Tell(absl::OkStatus()); };
   });
   EXPECT_TRUE(medium->Await().ok());
   EXPECT_EQ(pipeline_.load().decoding, 1);
   EXPECT_FALSE(go_on_.HasBeenNotified());
+}
+
+// But those that nobody wants any more; an error is the end of all.
+TEST_F(PipelineTest, EncodesTogetherWhatIsAlike) {
+  absl::Notification begun, go_on;
+  const auto first = Fake(), second = Fake(), third = Fake(), fourth = Fake();
+  const Pipeline::Alike alike{.kind = 1, .together = 3};
+  pipeline_.Encode(Fake(), {}, [&](const auto&) -> absl::StatusOr<Pipeline::Answer> {
+    begun.Notify();
+    go_on.WaitForNotification();
+    return [] {};
+  });
+  begun.WaitForNotification();
+  std::vector<size_t> sizes;
+  for (const auto& medium : {first, second, third, fourth}) {
+    pipeline_.Encode(medium, alike, [&](const Pipeline::Media& media) {
+      sizes.push_back(media.size());
+      return absl::StatusOr<Pipeline::Answer>(absl::InternalError("broken"));
+    });
+  }
+  first->cancel->Cancel();
+  go_on.Notify();
+  EXPECT_EQ(first->Await().code(), absl::StatusCode::kCancelled);
+  for (const auto& medium : {second, third, fourth}) {
+    EXPECT_EQ(medium->Await().message(), "broken");
+  }
+  EXPECT_THAT(sizes, ::testing::ElementsAre(2, 1));
 }
 
 TEST(Backlog, FollowsWhatItMeasures) {

@@ -190,6 +190,7 @@ def test_info_tells_what_both_services_are(runtime):
     assert "for pictures and sounds" in text.stdout
     assert "600 s of sound" in text.stdout
     assert "0 media in work" in text.stdout
+    assert " MiB of 256 MiB, " in text.stdout and " misses\n" in text.stdout
 
 
 def test_a_second_up_does_not_disturb_the_first(runtime):

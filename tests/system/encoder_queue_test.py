@@ -12,6 +12,8 @@ import pytest
 from services import ENCODER, Client, error, sample, start_encoder
 from support import BIN, MMPROJ, PATIENCE, wait_until
 
+EACH = ("--cache-bytes", 0)  # is encoded, also the same one
+
 
 def chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -38,7 +40,7 @@ def flac(rate, channels, samples):
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory):
-    with start_encoder(tmp_path_factory.mktemp("u")) as service:
+    with start_encoder(tmp_path_factory.mktemp("u"), *EACH) as service:
         yield service
 
 
@@ -95,7 +97,8 @@ def test_cancelled_calls_leave_the_queue_at_once(client):
 
 
 def test_a_wait_that_would_be_too_long_is_told(tmp_path):
-    with start_encoder(tmp_path, "--max-wait-seconds", "0.1") as service, Client(service) as client:
+    flags = (*EACH, "--max-wait-seconds", "0.1")
+    with start_encoder(tmp_path, *flags) as service, Client(service) as client:
         request = client.type("EncodeImageRequest")(
             data=black_png(1000, 1000), max_soft_tokens=1120
         )

@@ -37,6 +37,7 @@ def pictures(client, count=1):
     """A request of so many pictures, and one token of an answer."""
     request = client.chat([("user", [sample(PICTURE)] * count)])
     request.max_tokens = 1
+    request.no_prefix_cache = True  # else only the first one asks an encoder
     return request
 
 

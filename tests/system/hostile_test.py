@@ -308,7 +308,8 @@ def test_answers_that_nobody_reads(victim, pair, name):
 
 def test_sounds_that_nobody_reads(tmp_path):
     """All places of the queue hold sounds whose next segment nobody asks for: they are given up."""
-    with start_encoder(tmp_path, "--max-queue", 3) as encoder, Client(encoder) as client:
+    flags = ("--max-queue", 3, "--cache-bytes", 0)  # sounds that are kept wait for nobody
+    with start_encoder(tmp_path, *flags) as encoder, Client(encoder) as client:
         sound = wav(noise(95))
         request = client.type("EncodeAudioRequest")(data=sound, data_type=1)
         data = message(request.SerializeToString())

@@ -28,6 +28,10 @@ using testing::HasSubstr;
 
 constexpr int kDim = 2560;
 
+Values Shared(std::vector<float> values) {
+  return std::make_shared<const std::vector<float>>(std::move(values));
+}
+
 float Value(size_t i) { return static_cast<float>(i % 1999) / 64.f - 3.25f; }
 
 // Gives what the budget says; with `hold`, only once the client has cancelled.
@@ -79,15 +83,21 @@ class FakeEncoder final : public Encoder {
     if (index == 0) values[0] = first;
     if (index == fails_at) return to->done(absl::InternalError("a segment failed"), {});
     if (index + 1 < segments) {
-      return to->rows(std::move(values), [this, to, index] { Segment(to, index + 1); });
+      return to->rows(Shared(std::move(values)), [this, to, index] { Segment(to, index + 1); });
     }
-    to->rows(std::move(values), nullptr);
+    to->rows(Shared(std::move(values)), nullptr);
     to->done(absl::OkStatus(), {.forward = absl::Milliseconds(1250)});
   }
   const EncoderInfo& info() const override { return info_; }
   EncoderLoadFigures load() const override {
-    return {
-        .queued = 3, .encoding = 1, .decoding = 2, .parked = 4, .expected_wait = absl::Seconds(12)};
+    return {.queued = 3,
+            .encoding = 1,
+            .decoding = 2,
+            .parked = 4,
+            .expected_wait = absl::Seconds(12),
+            .cache_bytes = uint64_t{5} << 32,
+            .cache_hits = 6,
+            .cache_misses = 7};
   }
   absl::Duration last_step() const override { return absl::ZeroDuration(); }
   absl::Status health() const override { return absl::OkStatus(); }
@@ -118,9 +128,10 @@ class FakeEncoder final : public Encoder {
     image.content_digest.fill(9);
     image.timings.forward = absl::Milliseconds(1250);
     if (job.header_only) return image;
-    image.values.resize(static_cast<size_t>(image.rows) * kDim);
-    for (size_t i = 0; i < image.values.size(); ++i) image.values[i] = Value(i);
-    image.values[0] = first;
+    std::vector<float> values(static_cast<size_t>(image.rows) * kDim);
+    for (size_t i = 0; i < values.size(); ++i) values[i] = Value(i);
+    values[0] = first;
+    image.values = Shared(std::move(values));
     return image;
   }
 
@@ -161,7 +172,8 @@ class EncoderService : public testing::Test {
                                 .options = {.max_media_bytes = 123,
                                             .max_image_pixels = 456,
                                             .max_audio_duration = absl::Seconds(90),
-                                            .max_queue = 5},
+                                            .max_queue = 5,
+                                            .cache_bytes = 789},
                                 .calls = calls_};
   std::unique_ptr<Server> server_;
   std::unique_ptr<v1::EncoderService::Stub> stub_;
@@ -314,10 +326,14 @@ TEST_F(EncoderService, TellsWhatItIs) {
   EXPECT_EQ(info.limits().max_media_bytes(), 123u);
   EXPECT_EQ(info.limits().max_image_pixels(), 456u);
   EXPECT_EQ(info.limits().max_queue(), 5u);
+  EXPECT_EQ(info.limits().cache_bytes(), 789u);
   EXPECT_EQ(info.load().queued(), 3u);
   EXPECT_EQ(info.load().encoding(), 1u);
   EXPECT_EQ(info.load().decoding(), 2u);
   EXPECT_EQ(info.load().parked(), 4u);
+  EXPECT_EQ(info.load().cache_bytes(), uint64_t{5} << 32);
+  EXPECT_EQ(info.load().cache_hits(), 6u);
+  EXPECT_EQ(info.load().cache_misses(), 7u);
   EXPECT_EQ(info.load().expected_wait().seconds(), 12);
 }
 
