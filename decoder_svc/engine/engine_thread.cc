@@ -78,6 +78,7 @@ void EngineImpl::Run() {
   {
     const std::lock_guard lock(mutex_);
     pace_.OnStep(PromptRows(), Now() - start);
+    CountKv();
   }
   size_t row = 0;
   for (size_t i = 0; i < work_.size(); ++i) {
