@@ -70,7 +70,9 @@ class EngineRanksTest : public ::testing::Test {
   // engine.
   void ExpectTheEnd(const std::function<void()>& what, const std::string& message) {
     const auto running = std::make_shared<Sink>();
+    Event both_are_there;
     running->on_token = [&](const SampledToken&) {
+      both_are_there.WaitForNotification();
       what();
       return true;
     };
@@ -79,6 +81,7 @@ class EngineRanksTest : public ::testing::Test {
     request.max_tokens = 20;
     ASSERT_TRUE(engine_->Submit(*engine_->Reserve(), std::move(request), running).ok());
     const auto waiting = Submit();
+    both_are_there.Notify();
     const absl::Status status = running->Wait().status();
     EXPECT_EQ(running->tokens.size(), 1u);
     EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);

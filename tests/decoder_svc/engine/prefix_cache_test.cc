@@ -38,8 +38,11 @@ class PrefixCacheTest : public testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
     file_ = *gguf::File::Open("tests/data/models/kquant-Q4_0.gguf");
-    EngineOptions options{
-        .backend = {.threads = 2}, .context_length = 2048, .chunk = 100, .max_sequences = 4};
+    EngineOptions options{.backend = {.threads = 2},
+                          .context_length = 2048,
+                          .chunk = 100,
+                          .max_wait = absl::InfiniteDuration(),
+                          .max_sequences = 4};
     options.backend.name = GetParam();
     auto engine = Engine::Load(*file_, options, {});
     ASSERT_TRUE(engine.ok()) << engine.status();
@@ -148,7 +151,7 @@ TEST_P(PrefixCacheTest, RowsThatAreCachedNeedNoValues) {
   EXPECT_EQ(engine_->load().queued + engine_->load().running, 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, PrefixCacheTest, testing::Values("cpu", "ref"));
+INSTANTIATE_TEST_SUITE_P(Backends, PrefixCacheTest, testing::Values("cpu", "cpu-generic"));
 
 // A prompt that many begin with is read once, though all come at the same time.
 TEST(PrefixCacheSimulationTest, FollowersWaitForTheirLeader) {
