@@ -21,37 +21,8 @@
 namespace softsplice {
 namespace {
 
-// What came with a failed call: see the errors in the README.
-struct Failure {
-  std::string code;
-  std::string message;
-  std::string reason;
-  std::string field;
-  double retry_seconds = 0;
-};
-
 std::string CodeName(int code) {
   return absl::StatusCodeToString(static_cast<absl::StatusCode>(code));
-}
-
-Failure ReadFailure(const grpc::Status& status) {
-  Failure failure = {.code = CodeName(status.error_code()), .message = status.error_message()};
-  google::rpc::Status details;
-  if (!details.ParseFromString(status.error_details())) return failure;
-  for (const google::protobuf::Any& detail : details.details()) {
-    google::rpc::ErrorInfo info;
-    google::rpc::BadRequest request;
-    google::rpc::RetryInfo retry;
-    if (detail.UnpackTo(&info)) failure.reason = info.reason();
-    if (detail.UnpackTo(&request) && request.field_violations_size() > 0) {
-      failure.field = request.field_violations(0).field();
-    }
-    if (detail.UnpackTo(&retry)) {
-      failure.retry_seconds =
-          static_cast<double>(retry.retry_delay().seconds()) + 1e-9 * retry.retry_delay().nanos();
-    }
-  }
-  return failure;
 }
 
 std::string Hint(const Failure& failure) {
@@ -178,6 +149,26 @@ Health CheckHealth(const std::shared_ptr<grpc::Channel>& channel, absl::Duration
 
 void SetDeadline(grpc::ClientContext& context, absl::Duration limit) {
   context.set_deadline(absl::ToChronoTime(absl::Now() + limit));
+}
+
+Failure ReadFailure(const grpc::Status& status) {
+  Failure failure = {.code = CodeName(status.error_code()), .message = status.error_message()};
+  google::rpc::Status details;
+  if (!details.ParseFromString(status.error_details())) return failure;
+  for (const google::protobuf::Any& detail : details.details()) {
+    google::rpc::ErrorInfo info;
+    google::rpc::BadRequest request;
+    google::rpc::RetryInfo retry;
+    if (detail.UnpackTo(&info)) failure.reason = info.reason();
+    if (detail.UnpackTo(&request) && request.field_violations_size() > 0) {
+      failure.field = request.field_violations(0).field();
+    }
+    if (detail.UnpackTo(&retry)) {
+      failure.retry_seconds =
+          static_cast<double>(retry.retry_delay().seconds()) + 1e-9 * retry.retry_delay().nanos();
+    }
+  }
+  return failure;
 }
 
 int ReportCallFailure(const grpc::Status& status, bool json) {

@@ -55,6 +55,16 @@ Health CheckHealth(const std::shared_ptr<grpc::Channel>& channel, absl::Duration
 
 void SetDeadline(grpc::ClientContext& context, absl::Duration limit);
 
+// What came with a failed call: see the errors in the README.
+struct Failure {
+  std::string code;
+  std::string message;
+  std::string reason;
+  std::string field;
+  double retry_seconds = 0;  // 0: waiting does not help
+};
+Failure ReadFailure(const grpc::Status& status);
+
 // Tells on stderr what failed, where and what to do; with `json` an {"error": …} line on stdout.
 // Returns the exit code.
 int ReportCallFailure(const grpc::Status& status, bool json);

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "deploy/cli/bench/bench.h"
 #include "deploy/cli/chat.h"
 #include "deploy/cli/client.h"
 #include "deploy/cli/encode.h"
@@ -54,6 +55,7 @@ int Run(int argc, char** argv) {
   AddEncode(app, interrupts, exit_code);
   AddInfo(app, interrupts, exit_code);
   AddInspect(app, exit_code);
+  AddBench(app, interrupts, exit_code);
   app.footer(R"(
 Start here:
   softsplice up --model TEXT.gguf --mmproj MMPROJ.gguf

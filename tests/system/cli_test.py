@@ -4,62 +4,17 @@ import json
 import os
 import pty
 import signal
-import threading
-from concurrent import futures
 
-import grpc
 import pytest
 import support
-from support import SAMPLES, Running, decoder_grpc, decoder_pb2, run_cli
-
-
-def delta(text, channel=decoder_pb2.CHANNEL_ANSWER):
-    return decoder_pb2.GenerateResponse(delta=decoder_pb2.Delta(channel=channel, text=text))
-
-
-def finished(reason=decoder_pb2.FINISH_REASON_STOP):
-    usage = decoder_pb2.Usage(prompt_tokens=7, completion_tokens=2)
-    return decoder_pb2.GenerateResponse(finished=decoder_pb2.Finished(reason=reason, usage=usage))
-
-
-STARTED = decoder_pb2.GenerateResponse(started=decoder_pb2.Started(prompt_tokens=7))
-
-
-class FakeDecoder(decoder_grpc.DecoderServiceServicer):
-    """Answers with what `script` gives for a request, and keeps the requests."""
-
-    def __init__(self):
-        self.requests = []
-        self.script = lambda request, context: [STARTED, delta("Yes."), finished()]
-        self.cancelled = threading.Event()
-
-    def Generate(self, request, context):
-        self.requests.append(request)
-        yield from self.script(request, context)
-
-    def hang_after(self, *events):
-        """Sends `events`, then nothing more until the client gives up."""
-
-        def script(request, context):
-            context.add_callback(self.cancelled.set)
-            yield from events
-            self.cancelled.wait(support.PATIENCE)
-
-        self.script = script
+from fake_decoder import STARTED, delta, fake_decoder, finished, refuse
+from support import SAMPLES, Running, decoder_pb2, run_cli
 
 
 @pytest.fixture
 def decoder(tmp_path):
-    fake = FakeDecoder()
-    server = grpc.server(
-        futures.ThreadPoolExecutor(4), options=[("grpc.max_receive_message_length", -1)]
-    )
-    decoder_grpc.add_DecoderServiceServicer_to_server(fake, server)
-    fake.address = f"unix:{tmp_path}/fake.sock"
-    server.add_insecure_port(fake.address)
-    server.start()
-    yield fake
-    server.stop(0).wait()
+    with fake_decoder(tmp_path) as fake:
+        yield fake
 
 
 def chat(tmp_path, decoder, *arguments, **more):
@@ -214,19 +169,6 @@ def test_an_early_end_is_told(tmp_path, decoder):
     done = chat(tmp_path, decoder, "Count.")
     assert done.stdout == "One, two\n"
     assert "ended early: max tokens" in done.stderr
-
-
-def refuse(context):
-    details = support.status_pb2.Status(code=grpc.StatusCode.RESOURCE_EXHAUSTED.value[0])
-    info = support.error_details_pb2.ErrorInfo(reason="QUEUE_FULL")
-    retry = support.error_details_pb2.RetryInfo()
-    retry.retry_delay.seconds = 2
-    request = support.error_details_pb2.BadRequest()
-    request.field_violations.add(field="chat.messages[0]")
-    for detail in (info, retry, request):
-        details.details.add().Pack(detail)
-    context.set_trailing_metadata([("grpc-status-details-bin", details.SerializeToString())])
-    context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "64 requests are waiting")
 
 
 def test_a_refusal_is_shown_with_all_its_details(tmp_path, decoder):

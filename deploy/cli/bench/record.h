@@ -1,0 +1,37 @@
+// What a client saw of one request.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+
+namespace softsplice::bench {
+
+// A message of the stream that brought tokens.
+struct Arrival {
+  absl::Duration at;
+  int tokens = 0;
+};
+
+// Moments are SteadyNow()'s.
+struct Record {
+  absl::Duration due;   // when it should have been sent
+  absl::Duration sent;  // when it was
+  absl::Duration end;   // its last message, or its failure
+  std::vector<Arrival> arrivals;
+  // Why it failed: code and reason; empty if it was completed.
+  std::string failure;
+  // Ended by ourselves, because of a signal: neither completed nor failed.
+  bool abandoned = false;
+  // As the service tells them at the end of a completed request.
+  int prompt_tokens = 0;
+  int cached_tokens = 0;
+  absl::Duration queued;
+  absl::Duration encode;
+  absl::Duration prefill;
+
+  bool completed() const { return failure.empty() && !abandoned; }
+};
+
+}  // namespace softsplice::bench

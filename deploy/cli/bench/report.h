@@ -1,0 +1,25 @@
+// A run's figures, for people and for programs.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <ostream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "deploy/cli/bench/metrics.h"
+
+namespace softsplice::bench {
+
+// `title`: how the service was loaded, such as "w1 at 2 requests/s".
+void PrintMetrics(const std::string& title, const Window& window, const Metrics& metrics,
+                  const Targets& targets, std::ostream& out);
+
+// One line per run: title and figures.
+void PrintSweep(const std::vector<std::pair<std::string, Metrics>>& runs, std::ostream& out);
+
+// Fields are named, and mean, what they are and mean in the result files of `vllm bench serve`
+// where it has such (mean_ttft_ms, request_throughput, …).
+nlohmann::ordered_json MetricsJson(const Window& window, const Metrics& metrics);
+
+}  // namespace softsplice::bench
