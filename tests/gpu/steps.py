@@ -156,14 +156,25 @@ def speed(run):
         if f"{medium}_s" in measured:
             note = f"and {measured[f'{medium}_preprocess_s']:.4f} s before it on the CPU"
             run.results.figure(6, medium, measured[f"{medium}_forward_s"], "s", floors.media(medium), note)
+    # The first goes alone, the others in one pass of the device.
+    pictures = ["--mmproj", run.random_mmproj(), *media_arguments(run)[:2], "--budgets", "280", "--pictures", 5, "--repeat", 3]
+    measured = run.measure("speed of pictures in company", pictures, 10)
+    if "image_280x5_s" in measured:
+        run.results.figure(6, "5 pictures of 280", measured["image_280x5_s"], "s", 5 * floors.media("image_280"), "all that they take")
 
 
 def demo(run):
-    """7: both services answer about a picture and a sound with the demo model."""
-    sockets = {name: f"unix:{run.folder}/{name}.sock" for name in ("encoder", "decoder")}
+    """7: both services answer about a picture and a sound with the demo model, the decoder also as two ranks of one device."""
+    for name, ranks in ("one device", []), ("two ranks", ["--tensor-parallel", 2, "--devices", "0,0"]):
+        converse(run, name, ranks)
+
+
+def converse(run, name, ranks):
+    """The demo model's conversations, the decoder started with `ranks`."""
+    sockets = {service: f"unix:{run.folder}/{service}.sock" for service in ("encoder", "decoder")}
     model = DATA / "demo"
     encoder = ["--mmproj", model / "demo-mmproj.gguf", "--listen", sockets["encoder"], "--backend", "cuda"]
-    decoder = ["--model", model / "demo-text.gguf", "--listen", sockets["decoder"], "--backend", "cuda", "--encoder", sockets["encoder"]]
+    decoder = ["--model", model / "demo-text.gguf", "--listen", sockets["decoder"], "--backend", "cuda", "--encoder", sockets["encoder"], *ranks]
     questions = (
         ("--image", "circle-square.png", "What is in this picture?", "A red circle on the left and a blue square on the right."),
         ("--audio", "digits-314.wav", "Transcribe the audio.", "three one four"),
@@ -182,7 +193,7 @@ def demo(run):
         chat = [softsplice, "chat", "--server", sockets["decoder"], "--temperature", "0"]
         for option, file, question, want in questions:
             got = run.call([*chat, option, model / "samples" / file, question]).strip()
-            run.results.check(7, question, got == want, got)
+            run.results.check(7, f"{question} ({name})", got == want, got)
 
 
 def kernel_times(run, name, arguments, seconds):
@@ -230,6 +241,6 @@ STEPS = {
     4: (90, sanitizer, False),
     5: (40, parity, True),
     6: (180, speed, False),
-    7: (15, demo, True),
+    7: (25, demo, True),
     8: (80, profile, False),
 }
