@@ -18,10 +18,6 @@ inline constexpr int kPromptQueries = 64;
 // Queries of a block of self attention.
 inline constexpr int kSelfQueries = 128;
 
-// Bytes of shared memory of a multiprocessor, on devices that we tune for (compute capability 9.0
-// and 10.0), less 1 KiB a block.
-inline constexpr size_t kSharedOfMultiprocessor = size_t{224} << 10;
-
 // Whether there is a kernel on tensor cores, also for addresses and strides as they are.
 bool OnTensorCores(const AttentionCall& call);
 bool OnTensorCores(const SelfAttentionCall& call);

@@ -34,18 +34,19 @@ __device__ __forceinline__ void Unpack(uint32_t (&a)[Layout<kFormat>::kParts][4]
     } else if constexpr (L::kCodes == Codes::kBFloat16) {
       a[0][r] = tile.codes[4 * step + r];
     } else if constexpr (L::kCodes == Codes::kFourBits) {
-      const uint32_t code = tile.codes[step] >> 4 * r & 0x000f000f;
-      a[0][r] = SubtractBFloat16(code | k128, kOffset);
+      const uint32_t code = MaskedOr(tile.codes[step] >> 4 * r, 0x000f000f, k128);
+      a[0][r] = SubtractBFloat16(code, kOffset);
     } else if constexpr (L::kCodes == Codes::kSixBits) {
-      const uint32_t low = tile.codes[step] >> 4 * r & 0x000f000f;
+      const uint32_t low = MaskedOr(tile.codes[step] >> 4 * r, 0x000f000f, k128);
       const int shift = 8 * (step % 2) + 2 * r;
       const uint32_t word = tile.codes[4 + step / 2];
-      const uint32_t high = (shift < 4 ? word << (4 - shift) : word >> (shift - 4)) & 0x00300030;
-      a[0][r] = SubtractBFloat16(low | high | k128, kOffset);
+      const uint32_t high = shift < 4 ? word << (4 - shift) : word >> (shift - 4);
+      a[0][r] = SubtractBFloat16(MaskedOr(high, 0x00300030, low), kOffset);
     } else {
       // Seven bits, less 128 more (twice the 128 that is added) where the sign is set.
       const uint32_t code = tile.codes[2 * step + r / 2] >> 8 * (r % 2);
-      a[0][r] = SubtractBFloat16((code & 0x007f007f) | k128, (code & 0x00800080) | k128);
+      a[0][r] =
+          SubtractBFloat16(MaskedOr(code, 0x007f007f, k128), MaskedOr(code, 0x00800080, k128));
     }
   }
 }

@@ -31,20 +31,23 @@ Operand OperandOf(const Mat& x, const Weight& w) {
           .part = 0};
 }
 
-// Whether four numbers of x at a time can go straight to registers.
+// Whether x can be copied 16 bytes at a time, and stay as it is.
+bool CopiesWhole(const Mat& x, const Weight& w) {
+  return !ClampsInputs(w) && static_cast<size_t>(x.cols) * SizeOf(x.type) % 16 == 0 &&
+         IsAligned(x, 16);
+}
+
 bool CanDecode(const Mat& x, const Weight& w, bool exact) {
-  return !ClampsInputs(w) && x.cols % 4 == 0 && IsAligned(x, 4 * SizeOf(x.type)) &&
-         !(exact && x.type == DType::kBF16);
+  return CopiesWhole(x, w) && !(exact && x.type == DType::kBF16);
 }
 
 bool Decodes(const Mat& x, const Weight& w, bool exact) {
-  return x.rows <= kMostDecoded && CanDecode(x, w, exact);
+  return x.rows <= MostDecoded(exact) && CanDecode(x, w, exact);
 }
 
 // Whether the prefill kernel takes x as it is: eight numbers in one copy.
 bool Copies(const Mat& x, const Weight& w, bool exact) {
-  return !exact && x.type == DType::kBF16 && !ClampsInputs(w) && x.cols % 8 == 0 &&
-         IsAligned(x, 16);
+  return !exact && x.type == DType::kBF16 && CopiesWhole(x, w);
 }
 
 int WholeChunks(int cols) { return (cols + kChunk - 1) / kChunk * kChunk; }
@@ -133,7 +136,8 @@ cudaError_t LaunchCall(cudaStream_t stream, const Call& call, Mat x, bool exact,
   const MatmulShape shape = MatmulShapeOf(x.rows, MostStrips(call.all),
                                           {.gated = call.up != nullptr,
                                            .exact = exact,
-                                           .has_min = SpecOf(tiles.format).HasMin(),
+                                           .is_bfloat16 = x.type == DType::kBF16,
+                                           .many_strips = HasManyStrips(SpecOf(tiles.format)),
                                            .can_decode = CanDecode(x, w, exact),
                                            .weights = static_cast<int>(call.all.size())});
   if (MatmulScratch(x, w, exact) > 0) {

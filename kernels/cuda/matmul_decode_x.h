@@ -1,4 +1,5 @@
-// x in the decode kernel: straight from memory to the tensor core's registers.
+// x in the decode kernel: from memory to a warp's part of shared memory, and from there to the
+// tensor core's registers.
 #pragma once
 
 #include <type_traits>
@@ -13,75 +14,52 @@ enum class Input : uint8_t { kBFloat16, kFloat32, kExact };
 template <Input kInput>
 inline constexpr int kPartsOf = kInput == Input::kExact ? 2 : 1;
 
-// x as a lane reads it: token g of each tile of eight.
-template <Input kInput, int kTokenTiles>
+// What AddTile takes for x: kColumns columns of some tiles of eight tokens, in shared memory.
+template <Input kInput, int kTokenTiles, int kColumns>
 struct DecodedX {
   static constexpr int kParts = kPartsOf<kInput>;
+  static constexpr int kTokens = 8 * kTokenTiles;
   using Number = std::conditional_t<kInput == Input::kBFloat16, uint16_t, float>;
+  static constexpr int kPiece = 16 / sizeof(Number);  // numbers of one copy
+  static constexpr int kPieces = kColumns / kPiece;   // of a row
+  static_assert(32 % kPieces == 0);
+  static constexpr int kAtOnce = 32 / kPieces;  // rows
+  // No two of the lanes that read at once meet in a bank, but for tiles of 16 columns.
+  static constexpr int kPitch = kColumns + 16;
 
-  __device__ __forceinline__ explicit DecodedX(const Operand& x) : pitch(x.pitch), cols(x.cols) {
-    const int token = blockIdx.x * (8 * kTokenTiles) + threadIdx.x % 32 / 4;
-    row = static_cast<const Number*>(x.data) + static_cast<size_t>(token) * x.pitch;
-    tokens = x.rows - token;
+  // Where a lane copies from: a piece of each kAtOnce-th row of x, from the first one that it takes
+  // of those from `first` on.
+  struct Source {
+    __device__ __forceinline__ Source(const Operand& x, int first, int lane)
+        : from(static_cast<const Number*>(x.data) +
+               static_cast<size_t>(first + lane / kPieces) * x.pitch + lane % kPieces * kPiece),
+          step(kAtOnce * x.pitch),
+          rows(x.rows - first - lane / kPieces),
+          cols(x.cols - lane % kPieces * kPiece) {}
+
+    const Number* from;
+    size_t step;
+    int rows, cols;  // that are left
+  };
+  // Begins to copy the columns from `col` on, by a warp; rows past the last one are zeroes.
+  __device__ __forceinline__ void Begin(const Source& x, int col, int lane) {
+#pragma unroll
+    for (int row = 0; row < kTokens; row += kAtOnce) {
+      CopyAsync(&numbers[row + lane / kPieces][lane % kPieces * kPiece],
+                x.from + row / kAtOnce * x.step + col, row < x.rows && col < x.cols);
+    }
   }
-
-  // The 16 columns from `col` on.
-  __device__ __forceinline__ void Load(uint32_t (&b)[kParts][2], int col, int token_tile) const {
-    const int at = col + static_cast<int>(threadIdx.x) % 4 * 4;
-    // The number of columns is a multiple of four.
-    const bool live = at < cols && 8 * token_tile < tokens;
-    const Number* from = row + static_cast<size_t>(8 * token_tile) * pitch + at;
+  __device__ __forceinline__ void Load(uint32_t (&b)[kParts][2], int step, int token_tile) const {
+    const int lane = threadIdx.x % 32;
+    const Number* from = &numbers[8 * token_tile + lane / 4][16 * step + lane % 4 * 4];
     if constexpr (kInput == Input::kBFloat16) {
-      const uint2 words = live ? *reinterpret_cast<const uint2*>(from) : uint2{};
+      const uint2 words = *reinterpret_cast<const uint2*>(from);
       b[0][0] = words.x;
       b[0][1] = words.y;
     } else {
-      const float4 v = live ? *reinterpret_cast<const float4*>(from) : float4{};
+      const float4 v = *reinterpret_cast<const float4*>(from);
       SplitFour(b, {v.x, v.y, v.z, v.w});
     }
-  }
-
-  const Number* row;  // of the first tile of tokens
-  size_t pitch;
-  int tokens;  // from that row on
-  int cols;
-};
-
-// What AddTile takes for x, the weight's tile beginning at column `col`: of one tile of tokens, in
-// registers.
-template <Input kInput, int kTileSteps>
-struct XInRegisters {
-  static constexpr int kParts = kPartsOf<kInput>;
-
-  __device__ __forceinline__ void Begin(const DecodedX<kInput, 1>& x, int col) {
-#pragma unroll
-    for (int step = 0; step < kTileSteps; ++step) x.Load(words[step], col + 16 * step, 0);
-  }
-  __device__ __forceinline__ void Load(uint32_t (&b)[kParts][2], int step, int) const {
-#pragma unroll
-    for (int part = 0; part < kParts; ++part) {
-      b[part][0] = words[step][part][0];
-      b[part][1] = words[step][part][1];
-    }
-  }
-  template <int kSteps>
-  __device__ __forceinline__ float2 SumsOf(int group, int) const {
-    return SumGroup<kSteps, kParts>([&](auto& b, int step) { Load(b, group * kSteps + step, 0); });
-  }
-
-  uint32_t words[kTileSteps][kParts][2];
-};
-// The same from the caches, when it is wanted: of more tiles there is too much for registers.
-template <Input kInput, int kTokenTiles>
-struct XOnDemand {
-  static constexpr int kParts = kPartsOf<kInput>;
-
-  __device__ __forceinline__ void Begin(const DecodedX<kInput, kTokenTiles>& given, int first_col) {
-    x = &given;
-    col = first_col;
-  }
-  __device__ __forceinline__ void Load(uint32_t (&b)[kParts][2], int step, int token_tile) const {
-    x->Load(b, col + 16 * step, token_tile);
   }
   template <int kSteps>
   __device__ __forceinline__ float2 SumsOf(int group, int token_tile) const {
@@ -89,8 +67,8 @@ struct XOnDemand {
         [&](auto& b, int step) { Load(b, group * kSteps + step, token_tile); });
   }
 
-  const DecodedX<kInput, kTokenTiles>* x;
-  int col;
+  // Also rows that are copied at once with those.
+  alignas(16) Number numbers[kTokens < kAtOnce ? kAtOnce : kTokens][kPitch];
 };
 
 }  // namespace softsplice::cuda

@@ -9,14 +9,20 @@ namespace softsplice::cuda {
 template <Format kFormat, Input kInput, int kStrips, int kTokenTiles>
 cudaError_t LaunchDecode(cudaStream_t stream, const MatmulShape& shape, const Product& p) {
   return Launch(stream, dim3(shape.blocks_x, shape.blocks_y, shape.blocks_z), dim3(kMatmulThreads),
-                sizeof(SliceSums<kStrips>), DecodeMatmul<kFormat, kInput, kStrips, kTokenTiles>, p);
+                sizeof(DecodeMemory<kFormat, kInput, kStrips, kTokenTiles>),
+                DecodeMatmul<kFormat, kInput, kStrips, kTokenTiles>, p);
 }
 
 template <Format kFormat, Input kInput>
 cudaError_t LaunchDecode(cudaStream_t stream, const MatmulShape& shape, const Product& p) {
   if (shape.strips == 1) return LaunchDecode<kFormat, kInput, 1, 1>(stream, shape, p);
   if (shape.token_tiles == 1) return LaunchDecode<kFormat, kInput, 2, 1>(stream, shape, p);
-  return LaunchDecode<kFormat, kInput, 2, 4>(stream, shape, p);
+  if constexpr (kInput == Input::kBFloat16) {
+    return LaunchDecode<kFormat, kInput, 2, kManyTokenTiles>(stream, shape, p);
+  } else if constexpr (kInput == Input::kFloat32) {
+    return LaunchDecode<kFormat, kInput, 2, kFewTokenTiles>(stream, shape, p);
+  }
+  return cudaErrorInvalidValue;
 }
 
 template <Format kFormat, int kXParts, int kStrips>
@@ -32,7 +38,7 @@ cudaError_t LaunchFormat(cudaStream_t stream, const MatmulShape& shape, const Pr
                          Input input) {
   if (!shape.decode) {
     if (input == Input::kExact) return LaunchPrefill<kFormat, 2, kFewStrips>(stream, shape, p);
-    if constexpr (!Layout<kFormat>::kHasMin) {
+    if constexpr (HasManyStrips(SpecOf(kFormat))) {
       if (shape.strips == kManyStrips) {
         return LaunchPrefill<kFormat, 1, kManyStrips>(stream, shape, p);
       }

@@ -1,7 +1,7 @@
-// y = x W^T for many rows of x (tokens). A block makes 128 outputs (gated: 64; where blocks would
-// be few: half of that) of 128 tokens (exact: 64): warps by two of outputs and by four of tokens.
-// Chunks of 64 columns of both go through a ring in shared memory, from the L2 for all blocks but
-// the first that want them.
+// y = x W^T for many rows of x (tokens). A block makes 64 outputs (with many strips 128; gated: half
+// of that) of 128 tokens (exact: 64): warps by two of outputs and by four of tokens. Chunks of 64
+// columns of both go through a ring in shared memory, from the L2 for all blocks but the first that
+// want them.
 #pragma once
 
 #include "kernels/cuda/matmul_prefill_stage.h"
@@ -33,14 +33,16 @@ __device__ __forceinline__ void AddChunk(typename P::Sums& sum, typename P::X x,
 #pragma unroll
   for (int i = 0; i < P::kTiles; ++i) {
     x.first_step = i * L::kColumns / 16;
-    // A tile at a time: there are no registers for those of all strips.
 #pragma unroll
-    for (int strip = 0; strip < P::kOfWarp; ++strip) {
-      const int at = first_strip + strip;
-      const Tile<P::kOf> tile[] = {LoadTile<P::kOf, From::kShared>(
-          &x.stage.strips[at][static_cast<size_t>(i) * L::kTileBytes],
-          x.stage.supers[L::kHasSuper ? at : 0], threadIdx.x % 32)};
-      AddTile<P::kOf, P::kParts>(sum, tile, x, strip);
+    for (int strip = 0; strip < P::kOfWarp; strip += P::kAtOnce) {
+      Tile<P::kOf> tiles[P::kAtOnce];
+#pragma unroll
+      for (int j = 0; j < P::kAtOnce; ++j) {
+        const int at = first_strip + strip + j;
+        tiles[j] = LoadTile<P::kOf>(&x.stage.strips[at][static_cast<size_t>(i) * L::kTileBytes],
+                                    x.stage.supers[L::kHasSuper ? at : 0], threadIdx.x % 32);
+      }
+      AddTile<P::kOf, P::kParts>(sum, tiles, x, strip);
     }
   }
 }
@@ -60,9 +62,10 @@ __device__ __forceinline__ void ForEachSum(const F& function) {
 
 // A warp walks the slices one after the other.
 template <Format kFormat, int kXParts, int kStrips>
-__global__ void __launch_bounds__(kMatmulThreads, 1) PrefillMatmul(Product all) {
+__global__ void __launch_bounds__(kMatmulThreads, Prefill<kFormat, kXParts, kStrips>::kBlocks)
+    PrefillMatmul(Product all) {
   const Product p = all.Own();
-  if (static_cast<int>(blockIdx.y) * 2 * (p.IsPair() ? kStrips / 2 : kStrips) > p.LastStrip()) {
+  if (static_cast<int>(blockIdx.y) * 2 >= p.Blocks<kStrips>()) {
     return WaitForPrevious();  // the blocks are as many as the largest of the products needs
   }
   using P = Prefill<kFormat, kXParts, kStrips>;
@@ -71,13 +74,20 @@ __global__ void __launch_bounds__(kMatmulThreads, 1) PrefillMatmul(Product all) 
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int index = static_cast<int>(blockIdx.y) * 2 + warp % 2;
   const int first_token = warp / 2 * 8 * P::kTokenTiles;
+  // Of a scheduler's two warps one multiplies while the other one addresses its copies.
+  const bool fills_first = warp < kMatmulThreads / 32 / 2;
   P::Begin(memory.besides, p);
   __syncthreads();
   for (int i = 0; i < P::kStages - 1; ++i) P::FillStrips(memory.ring[i], memory.besides, all, i);
   WaitForPrevious();  // the first weights are on their way
   for (int i = 0; i < P::kStages - 1; ++i) P::FillX(memory.ring[i], all, i);
 
-  typename P::Sums total = {};
+  typename P::Sums in_registers = {};
+  const auto total = [&](int tile, int strip, int i) -> float& {
+    if (tile < P::kTotalsInRegisters) return in_registers[tile][strip][i];
+    return parked[P::kTokenTiles + tile - P::kTotalsInRegisters][strip][i][threadIdx.x];
+  };
+  ForEachSum<P>([&](int tile, int strip, int i) { total(tile, strip, i) = 0; });
   int chunk = 0;
 #pragma unroll 1
   for (int slice = 0; slice < kSlices; ++slice) {
@@ -86,24 +96,28 @@ __global__ void __launch_bounds__(kMatmulThreads, 1) PrefillMatmul(Product all) 
     for (const int end = all.FirstChunk(slice + 1); chunk < end; ++chunk) {
       WaitForCopies<P::kStages - 2>();
       __syncthreads();
-      typename P::Stage& free = memory.ring[(chunk + P::kStages - 1) % P::kStages];
-      P::FillStrips(free, memory.besides, all, chunk + P::kStages - 1);
-      P::FillX(free, all, chunk + P::kStages - 1);
+      const auto fill = [&] {
+        typename P::Stage& free = memory.ring[(chunk + P::kStages - 1) % P::kStages];
+        P::FillStrips(free, memory.besides, all, chunk + P::kStages - 1);
+        P::FillX(free, all, chunk + P::kStages - 1);
+      };
+      if (fills_first) fill();
       const typename P::Stage& stage = memory.ring[chunk % P::kStages];
       if constexpr (P::L::kHasMin) SumX<P>(memory, stage);
       const typename P::X x{stage, memory.besides.sums_of_x, first_token};
       AddChunk<P>(sum, x, warp % 2 * kStrips);
+      if (!fills_first) fill();
     }
     ForEachSum<P>(
-        [&](int tile, int strip, int i) { total[tile][strip][i] += sum[tile][strip][i]; });
+        [&](int tile, int strip, int i) { total(tile, strip, i) += sum[tile][strip][i]; });
     if (slice != kSlices / 2 - 1) continue;
     ForEachSum<P>([&](int tile, int strip, int i) {
-      parked[tile][strip][i][threadIdx.x] = total[tile][strip][i];
-      total[tile][strip][i] = 0;
+      parked[tile][strip][i][threadIdx.x] = total(tile, strip, i);
+      total(tile, strip, i) = 0;
     });
   }
   ForEachSum<P>([&](int tile, int strip, int i) {
-    total[tile][strip][i] = parked[tile][strip][i][threadIdx.x] + total[tile][strip][i];
+    total(tile, strip, i) = parked[tile][strip][i][threadIdx.x] + total(tile, strip, i);
   });
 #pragma unroll
   for (int tile = 0; tile < P::kTokenTiles; ++tile) {
@@ -111,7 +125,7 @@ __global__ void __launch_bounds__(kMatmulThreads, 1) PrefillMatmul(Product all) 
     for (int i = 0; i < 4; ++i) {
       float sums[kStrips];
 #pragma unroll
-      for (int strip = 0; strip < kStrips; ++strip) sums[strip] = total[tile][strip][i];
+      for (int strip = 0; strip < kStrips; ++strip) sums[strip] = total(tile, strip, i);
       Finish<kStrips>(memory.besides.own, index, lane / 4 + i / 2 * 8,
                       P::FirstToken() + first_token + 8 * tile + lane % 4 * 2 + i % 2, sums);
     }

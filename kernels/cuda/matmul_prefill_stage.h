@@ -15,6 +15,8 @@ struct Prefill {
   using L = Layout<kFormat>;
   static constexpr Format kOf = kFormat;
   static constexpr int kParts = kXParts, kOfWarp = kStrips;
+  // Strips whose tiles are in registers at once.
+  static constexpr int kAtOnce = kStrips == kFewStrips ? kStrips : 1;
   static constexpr int kTokenTiles = kXParts == 1 ? kPrefillTokenTiles : kExactTokenTiles;
   static constexpr int kTokens = 4 * 8 * kTokenTiles;  // of a block
   static constexpr int kTiles = kChunk / L::kColumns;  // of a strip's chunk
@@ -28,15 +30,23 @@ struct Prefill {
     alignas(16) uint8_t strips[2 * kStrips][kTiles * L::kTileBytes];
     alignas(16) uint8_t supers[L::kHasSuper ? 2 * kStrips : 1][kSuperBytes];
   };
+  // Blocks of a multiprocessor, where registers do for two: while one waits at its barrier the
+  // other one multiplies.
+  static constexpr int kBlocks = kXParts == 1 && !L::kHasMin && !L::kHasSuper ? 2 : 1;
+  // Tiles of tokens.
+  static constexpr int kTotalsInRegisters = kBlocks > 1 && L::kHasScale ? 1 : kTokenTiles;
+
   struct Besides {
     const uint8_t* strips[2 * kStrips];
     float2 sums_of_x[L::kHasMin ? kGroups : 1][kTokens / 2];
-    // A warp's sums of the first half of the columns, while the second one is added up.
-    float parked[kTokenTiles][kStrips][4][kMatmulThreads];
+    // A warp's sums of the first half of the columns, while the second one is added up; then
+    // totals for which there are no registers.
+    float parked[2 * kTokenTiles - kTotalsInRegisters][kStrips][4][kMatmulThreads];
     Product own;  // the block's, for the end: it would take registers until then
   };
+  static constexpr size_t kMost = std::min(kSharedOfBlock, kSharedOfMultiprocessor / kBlocks);
   static constexpr int kStages =
-      static_cast<int>(std::min<size_t>(4, (kSharedOfBlock - sizeof(Besides)) / sizeof(Stage)));
+      static_cast<int>(std::min<size_t>(4, (kMost - sizeof(Besides)) / sizeof(Stage)));
   static_assert(kStages > 1);
   struct Memory {
     Stage ring[kStages];
@@ -56,26 +66,32 @@ struct Prefill {
     to.strips[strip] =
         StripOf<kStrips>(p, static_cast<int>(blockIdx.y) * 2 + strip / kStrips, strip % kStrips);
   }
+  // Addresses first, then all copies at once: one would wait until the one before has left.
   static __device__ __forceinline__ void FillStrips(Stage& to, const Besides& besides,
                                                     const Product& p, int chunk) {
     if (chunk >= p.chunks) return;
     constexpr int kPieces = sizeof(to.strips[0]) / 16;
     constexpr int kSuperPieces = L::kHasSuper ? kSuperBytes / 16 : 0;
-    constexpr int kAll = 2 * kStrips * (kPieces + kSuperPieces);
-    // (Addresses of all pieces at once would take registers that scaled sums need.)
-#pragma unroll(L::kHasScale ? 1 : 4)
-    for (int first = 0; first < kAll; first += kMatmulThreads) {
-      const int i = first + static_cast<int>(threadIdx.x);
-      if (i >= kAll) break;
-      const int strip = i / (kPieces + kSuperPieces), piece = i % (kPieces + kSuperPieces);
-      const uint8_t* from = besides.strips[strip];
-      if (piece < kPieces) {
-        from += static_cast<size_t>(chunk) * sizeof(to.strips[0]) + piece * 16;
-        CopyAsync(&to.strips[strip][piece * 16], from);
-      } else {
-        from += p.tiles_bytes + SuperOffset<kFormat>(chunk * kTiles) + (piece - kPieces) * 16;
-        CopyAsync(&to.supers[strip][(piece - kPieces) * 16], from);
-      }
+    constexpr int kOfStrip = kPieces + kSuperPieces, kAll = 2 * kStrips * kOfStrip;
+    constexpr int kOfThread = (kAll + kMatmulThreads - 1) / kMatmulThreads;
+    const uint8_t* from[kOfThread];
+    uint8_t* at[kOfThread];
+#pragma unroll
+    for (int j = 0; j < kOfThread; ++j) {
+      const int i = min(j * kMatmulThreads + static_cast<int>(threadIdx.x), kAll - 1);
+      const int strip = i / kOfStrip, piece = i % kOfStrip;
+      const bool is_super = piece >= kPieces;
+      const int offset =
+          is_super ? static_cast<int>(p.tiles_bytes + SuperOffset<kFormat>(chunk * kTiles)) +
+                         (piece - kPieces) * 16
+                   : chunk * static_cast<int>(sizeof(to.strips[0])) + piece * 16;
+      from[j] = besides.strips[strip] + offset;
+      at[j] = is_super ? &to.supers[L::kHasSuper ? strip : 0][(piece - kPieces) * 16]
+                       : &to.strips[strip][piece * 16];
+    }
+#pragma unroll
+    for (int j = 0; j < kOfThread; ++j) {
+      if (j * kMatmulThreads + static_cast<int>(threadIdx.x) < kAll) CopyAsync(at[j], from[j]);
     }
   }
   static __device__ __forceinline__ void FillX(Stage& to, const Product& p, int chunk) {
@@ -87,12 +103,15 @@ struct Prefill {
                 place = PairsPlace(first, piece / 2) * 2 + piece % 2;
       const uint16_t* from = static_cast<const uint16_t*>(p.x.data) +
                              static_cast<size_t>(FirstToken() + first) * p.x.pitch + col;
-      for (int part = 0; part < kXParts; ++part, from += p.x.part) {
-        const uint16_t* at = from;
-#pragma unroll(L::kHasScale ? 1 : 4)
-        for (int token = first; token < kTokens; token += kAtOnce, at += kAtOnce * p.x.pitch) {
-          CopyAsync(&to.x[part][token][place], at,
-                    FirstToken() + token < p.x.rows && col < p.x.cols);
+      const int step = kAtOnce * static_cast<int>(p.x.pitch);
+      const int live = col < p.x.cols ? p.x.rows - FirstToken() - first : 0;
+#pragma unroll
+      for (int part = 0; part < kXParts; ++part) {
+// (Scaled sums leave no registers for all addresses.)
+#pragma unroll(L::kHasScale ? 1 : kTokens / kAtOnce)
+        for (int i = 0; i < kTokens / kAtOnce; ++i) {
+          CopyAsync(&to.x[part][first + i * kAtOnce][place], from + part * p.x.part + i * step,
+                    i * kAtOnce < live);
         }
       }
     }

@@ -65,6 +65,12 @@ struct Product {
     return gate == Gate::kTanh ? TanhGelu{}(sum) : QuickGelu{}(sum);
   }
   __device__ int LastStrip() const { return (outs - 1) / kStripRows; }
+  // How many times kStrips strips, as StripOf() gives them to a block or warp.
+  template <int kStrips>
+  __device__ int Blocks() const {
+    constexpr int kOfPair = (kStrips + 1) / 2;
+    return LastStrip() / (IsPair() ? kOfPair : kStrips) + 1;
+  }
   __device__ int FirstChunk(int slice) const {
     return min(chunks * parts * slice / kSlices, chunks);
   }

@@ -76,14 +76,22 @@ __device__ void LoadMatrixTransposed(uint32_t (&d)[N], const void* row) {
   }
 }
 
-// Begins to copy 16 bytes from global to shared memory, both aligned to 16; not live: writes zeroes
-// and reads nothing. CommitCopies() makes a group of the thread's copies since the last one;
-// WaitForCopies<N>() waits for all groups but the thread's newest N. Other threads see the copies
-// after a barrier that follows the wait.
-__device__ inline void CopyAsync(void* to, const void* from, bool live = true) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(SharedAddress(to)), "l"(from),
-               "r"(live ? 16 : 0)
-               : "memory");
+// Begins to copy 16 or 8 bytes from global to shared memory, both aligned to as many; not live:
+// writes zeroes and reads nothing. CommitCopies() makes a group of the thread's copies since the
+// last one; WaitForCopies<N>() waits for all groups but the thread's newest N. Other threads see
+// the copies after a barrier that follows the wait.
+template <int kBytes = 16>
+__device__ void CopyAsync(void* to, const void* from, bool live = true) {
+  static_assert(kBytes == 16 || kBytes == 8);
+  if constexpr (kBytes == 16) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(SharedAddress(to)),
+                 "l"(from), "r"(live ? 16 : 0)
+                 : "memory");
+  } else {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(SharedAddress(to)), "l"(from),
+                 "r"(live ? 8 : 0)
+                 : "memory");
+  }
 }
 __device__ inline void CommitCopies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int N>
@@ -120,6 +128,12 @@ __device__ inline uint32_t PackBFloat16(float first, float second) {
   uint32_t pair;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
   return pair;
+}
+// (a & mask) | bits in one instruction: the compiler takes two where both are constants.
+__device__ inline uint32_t MaskedOr(uint32_t a, uint32_t mask, uint32_t bits) {
+  uint32_t d;
+  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(d) : "r"(a), "r"(mask), "r"(bits));
+  return d;
 }
 // a - b of two pairs of bfloat16.
 __device__ inline uint32_t SubtractBFloat16(uint32_t a, uint32_t b) {

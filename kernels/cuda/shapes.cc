@@ -7,6 +7,8 @@ namespace softsplice::cuda {
 
 // About as many as the multiprocessors of the devices that we know: 108 to 148.
 constexpr int kEnoughBlocks = 128;
+// Blocks for one or several strips in turn: two on each multiprocessor.
+constexpr int kMostDecodeBlocks = 264;
 
 // A warp has no barriers; more of them have less to do one after the other.
 int NormThreads(int numbers) {
@@ -24,7 +26,7 @@ ElementShape ElementShapeOf(int cols) {
 
 MatmulShape MatmulShapeOf(int rows, int strips, const MatmulKind& kind) {
   const auto blocks = [](int count, int of_block) { return (count + of_block - 1) / of_block; };
-  if (!kind.can_decode || rows > kMostDecoded) {
+  if (!kind.can_decode || rows > MostDecoded(kind.exact)) {
     const int token_tiles = kind.exact ? kExactTokenTiles : kPrefillTokenTiles;
     const auto shape = [&](int of_warp) {
       return MatmulShape{false,
@@ -35,16 +37,20 @@ MatmulShape MatmulShapeOf(int rows, int strips, const MatmulKind& kind) {
                          kind.weights};
     };
     const MatmulShape many = shape(kManyStrips);
-    const bool few = kind.exact || kind.has_min || many.blocks_x * many.blocks_y < kEnoughBlocks;
+    const bool few =
+        kind.exact || !kind.many_strips || many.blocks_x * many.blocks_y < kEnoughBlocks;
     return few ? shape(kFewStrips) : many;
   }
   // With more rows a second strip halves what is read of x.
-  const int of_warp = rows > 8 || kind.gated ? 2 : 1, token_tiles = rows > 8 ? 4 : 1;
+  const int of_warp = rows > 8 || kind.gated ? 2 : 1;
+  const int token_tiles = rows <= 8 ? 1 : kind.is_bfloat16 ? kManyTokenTiles : kFewTokenTiles;
+  const int blocks_x = blocks(rows, 8 * token_tiles);
+  const int most = std::max(1, kMostDecodeBlocks / (blocks_x * kind.weights));
   return {true,
           of_warp,
           token_tiles,
-          blocks(rows, 8 * token_tiles),
-          blocks(strips, kind.gated ? 1 : of_warp),
+          blocks_x,
+          std::min(blocks(strips, kind.gated ? 1 : of_warp), most),
           kind.weights};
 }
 

@@ -9,6 +9,9 @@ namespace softsplice::cuda {
 // bytes of shared memory.
 inline constexpr int kLeastCapability = 8;
 inline constexpr size_t kSharedOfBlock = size_t{163} << 10;
+// Those of a multiprocessor, on devices that we tune for (compute capability 9.0 and 10.0), less 1
+// KiB a block.
+inline constexpr size_t kSharedOfMultiprocessor = size_t{224} << 10;
 
 // Threads for one row (or group of columns) of a norm of so many numbers: each has some of them in
 // registers. 0: more than a block has room for, which are 8,192.
@@ -29,11 +32,13 @@ ElementShape ElementShapeOf(int cols);
 // outputs, a warp for each slice of the columns; else by blocks of 128 or (exact) 64 rows and of
 // two warps' strips. Blocks next to each other have the same strips.
 inline constexpr int kMatmulThreads = 256;
-inline constexpr int kMostDecoded = 64;
+constexpr int MostDecoded(bool exact) { return exact ? 8 : 64; }
 inline constexpr int kPrefillTokenTiles = 4;  // of a warp: eight rows each; a block has four times
 inline constexpr int kExactTokenTiles = 2;    // as many
-inline constexpr int kManyStrips = 4;         // of a warp in the prefill kernel, where that makes
-inline constexpr int kFewStrips = 2;          // blocks enough, and else
+// Strips of a warp in the prefill kernel: few, or (where two blocks of a multiprocessor would want
+// too many registers, and one has room) many, if that makes blocks enough.
+inline constexpr int kFewStrips = 2;
+inline constexpr int kManyStrips = 4;
 
 struct MatmulShape {
   bool decode;
@@ -41,11 +46,14 @@ struct MatmulShape {
   int token_tiles;                       // of a warp
   int blocks_x, blocks_y, blocks_z = 1;  // for rows, for strips, for weights
 };
+inline constexpr int kFewTokenTiles = 2;   // of a warp in the decode kernel, for more than
+inline constexpr int kManyTokenTiles = 4;  // eight rows of float32, and of bfloat16
 struct MatmulKind {
   bool gated = false;
   bool exact = false;
-  bool has_min = false;    // of the format: registers do for few strips only
-  bool can_decode = true;  // the first kind of blocks takes such x
+  bool is_bfloat16 = true;   // x
+  bool many_strips = false;  // the format's prefill kernel is there for many strips of a warp, too
+  bool can_decode = true;    // the first kind of blocks takes such x
   int weights = 1;
 };
 // `rows` of x; `strips` of the weight (gated: of each of the two; of several: of the largest).

