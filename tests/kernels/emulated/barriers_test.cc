@@ -161,7 +161,7 @@ TEST_P(BarriersTest, AreAllNeeded) {
       std::exit(0);
     };
     // An address that is read too early is none; the emulation says so before the race is seen.
-    EXPECT_DEATH(run_without(), "data race|an address is not a multiple of 16")
+    EXPECT_DEATH(run_without(), "data race|an address is not a multiple of its size")
         << barrier.file << ":" << barrier.line;
   }
 }
