@@ -20,6 +20,9 @@ struct PackedLinear {
   std::shared_ptr<void> memory;
 };
 
+// Whether the prefill kernel is there for many strips of a warp, too (shapes.h).
+constexpr bool HasManyStrips(const FormatSpec& spec) { return spec.HasSuper() && !spec.HasMin(); }
+
 // What the launches below need to work in, in numbers of 16 bits: `scratch`.
 size_t MatmulScratch(const Mat& x, const Weight& w, bool exact);
 

@@ -1,6 +1,7 @@
 // Picks the kernel of one format.
 #pragma once
 
+#include "kernels/cuda/matmul.h"
 #include "kernels/cuda/matmul_decode.h"
 #include "kernels/cuda/matmul_prefill.h"
 

@@ -1,7 +1,7 @@
-// y = x W^T for many rows of x (tokens). A block makes 64 outputs (with many strips 128; gated: half
-// of that) of 128 tokens (exact: 64): warps by two of outputs and by four of tokens. Chunks of 64
-// columns of both go through a ring in shared memory, from the L2 for all blocks but the first that
-// want them.
+// y = x W^T for many rows of x (tokens). A block makes 64 outputs (with many strips 128; gated:
+// half of that) of 128 tokens (exact: 64): warps by two of outputs and by four of tokens. Chunks of
+// 64 columns of both go through a ring in shared memory, from the L2 for all blocks but the first
+// that want them.
 #pragma once
 
 #include "kernels/cuda/matmul_prefill_stage.h"

@@ -28,32 +28,34 @@ struct ElementShape {
 };
 ElementShape ElementShapeOf(int cols);
 
-// How y = x W^T runs: up to 64 rows of x by blocks that have a few of them and a few strips of 16
-// outputs, a warp for each slice of the columns; else by blocks of 128 or (exact) 64 rows and of
-// two warps' strips. Blocks next to each other have the same strips.
+// How y = x W^T runs: up to 64 rows of x (exact: 8) by blocks that have some of them and a few
+// strips of 16 outputs at a time, a warp for each slice of the columns; else by blocks of 128 or
+// (exact) 64 rows and of two warps' strips. Blocks next to each other have the same strips.
 inline constexpr int kMatmulThreads = 256;
 constexpr int MostDecoded(bool exact) { return exact ? 8 : 64; }
-inline constexpr int kPrefillTokenTiles = 4;  // of a warp: eight rows each; a block has four times
-inline constexpr int kExactTokenTiles = 2;    // as many
-// Strips of a warp in the prefill kernel: few, or (where two blocks of a multiprocessor would want
-// too many registers, and one has room) many, if that makes blocks enough.
+// Tiles of eight rows that a block of the decode kernel has, of more than eight float32 or bfloat16
+// rows; and those of a warp of the prefill kernel, whose blocks have four times as many.
+inline constexpr int kFewTokenTiles = 2;
+inline constexpr int kManyTokenTiles = 4;
+inline constexpr int kPrefillTokenTiles = 4;
+inline constexpr int kExactTokenTiles = 2;
+// Strips of a warp in the prefill kernel: few, as a rule. Many, where registers do not suffice for
+// two blocks of a multiprocessor but for a larger one, if that makes blocks enough.
 inline constexpr int kFewStrips = 2;
 inline constexpr int kManyStrips = 4;
 
 struct MatmulShape {
   bool decode;
   int strips;                            // of a warp; gated: of both weights
-  int token_tiles;                       // of a warp
+  int token_tiles;                       // of a block in the decode kernel, else of a warp
   int blocks_x, blocks_y, blocks_z = 1;  // for rows, for strips, for weights
 };
-inline constexpr int kFewTokenTiles = 2;   // of a warp in the decode kernel, for more than
-inline constexpr int kManyTokenTiles = 4;  // eight rows of float32, and of bfloat16
 struct MatmulKind {
   bool gated = false;
   bool exact = false;
   bool is_bfloat16 = true;   // x
-  bool many_strips = false;  // the format's prefill kernel is there for many strips of a warp, too
-  bool can_decode = true;    // the first kind of blocks takes such x
+  bool many_strips = false;  // the format's prefill kernel is there for them, too
+  bool can_decode = true;    // the decode kernel takes such x
   int weights = 1;
 };
 // `rows` of x; `strips` of the weight (gated: of each of the two; of several: of the largest).

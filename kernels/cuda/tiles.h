@@ -97,9 +97,6 @@ struct FormatSpec {
   }
 };
 
-// Whether the prefill kernel is there for many strips (shapes.h).
-constexpr bool HasManyStrips(const FormatSpec& spec) { return spec.HasSuper() && !spec.HasMin(); }
-
 inline constexpr int kSuperColumns = 256;
 inline constexpr size_t kSuperBytes = 64;
 constexpr FormatSpec SpecOf(Format format) {
