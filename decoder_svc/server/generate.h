@@ -72,7 +72,7 @@ class GenerateCall final : public StreamCall<v1::GenerateRequest, v1::GenerateRe
   EngineRequest engine_request_;
   Priority priority_ = Priority::kNormal;
   Engine::Place place_;
-  History history_;  // of the session, if it is in one
+  History history_ = std::make_shared<const Turns>();  // of the session, if it is in one
   std::vector<PromptPiece> pieces_;
   std::vector<MediumSource> sources_;
   uint64_t seed_ = 0;

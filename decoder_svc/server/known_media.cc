@@ -26,8 +26,14 @@ std::optional<EncodedMedium> KnownMedia::Find(absl::string_view key) {
 }
 
 void KnownMedia::Put(const std::string& key, const EncodedMedium& medium) {
+  // With what a table that has just grown has of places for it, and the heads of blocks on the heap.
+  constexpr uint64_t kPlaces = 3 * (sizeof(Known) + sizeof(std::string));
+  constexpr uint64_t kHeads = 128;
+  const uint64_t bytes =
+      key.size() + medium.name.size() + medium.header.SpaceUsedLong() + kPlaces + kHeads;
+  if (bytes > kMaxBytes / 2) return;
   const std::lock_guard lock(mutex_);
-  media_.Put(key, {medium.header, medium.name});
+  media_.Put(key, {medium.header, medium.name}, bytes);
 }
 
 }  // namespace softsplice

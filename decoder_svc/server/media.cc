@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/soft_tokens/values.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
 #include "common/status/reasons.h"
@@ -24,6 +25,7 @@ void MediaBatch::Start(Done done) {
   done_ = std::move(done);
   media_.resize(sources_.size());
   calls_.resize(sources_.size());
+  copies_.resize(sources_.size());
   keys_.resize(sources_.size());
   there_.resize(sources_.size());
   // What is here first: a broken one costs no encoding.
@@ -60,7 +62,11 @@ std::optional<size_t> MediaBatch::TakeNext() {
 
 absl::StatusOr<std::optional<EncodedMedium>> MediaBatch::WithoutEncoder(size_t index) {
   const MediumSource& source = sources_[index];
-  if (source.soft_tokens != nullptr) return ReadSoft(*source.soft_tokens);
+  if (source.soft_tokens != nullptr) {
+    // As float32 they have up to twice as many bytes.
+    RETURN_IF_ERROR(Hold(2 * source.soft_tokens->data().size()));
+    return ReadSoft(*source.soft_tokens);
+  }
   if (!options_.take_known && !options_.remember) return std::nullopt;
   const std::string fingerprint = context_.encoders->fingerprint();
   if (fingerprint.empty()) return std::nullopt;  // none has answered yet
@@ -84,6 +90,14 @@ absl::StatusOr<EncodedMedium> MediaBatch::ReadSoft(const v1::SoftTokens& soft_to
 
 void MediaBatch::Encode(size_t index) {
   const v1::Media& media = *sources_[index].media;
+  Border::Lease copy = context_.calls.border.NewLease();
+  if (const absl::Status status = copy.Grow(media.data().size()); !status.ok()) {
+    return OnMedium(index, status);
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    copies_[index] = std::move(copy);
+  }
   EncodeJob job{
       .wanted = {.modality = ModalityOf(sources_[index].kind), .header_only = options_.header_only},
       .data = media.data(),
@@ -94,7 +108,7 @@ void MediaBatch::Encode(size_t index) {
       .request_id = options_.request_id,
       .traceparent = options_.traceparent,
       .on_header = [self = shared_from_this()](const v1::SoftTokensHeader& header) {
-        return self->AddRows(header);
+        return self->OnHeader(header);
       }};
   auto call = context_.encoders->Encode(
       std::move(job), [self = shared_from_this(), index](absl::StatusOr<EncodedMedium> medium) {
@@ -118,10 +132,24 @@ absl::Status MediaBatch::AddRows(const v1::SoftTokensHeader& header) {
       {.reason = reason::kPromptTooLong});
 }
 
+absl::Status MediaBatch::OnHeader(const v1::SoftTokensHeader& header) {
+  RETURN_IF_ERROR(AddRows(header));
+  if (options_.header_only) return absl::OkStatus();
+  // As they come, and as float32.
+  const uint64_t each = DataTypeBytes(header.data_type()) + sizeof(float);
+  return Hold(uint64_t{header.rows()} * header.dim() * each);
+}
+
+absl::Status MediaBatch::Hold(uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  return lease_.Grow(bytes);
+}
+
 void MediaBatch::OnMedium(size_t index, absl::StatusOr<EncodedMedium> medium) {
   std::shared_ptr<EncoderPool::Call> ended;  // outlives the lock
   std::unique_lock lock(mutex_);
   ended = std::move(calls_[index]);
+  copies_[index] = {};
   --in_work_;
   --pending_;
   if (medium.ok()) {

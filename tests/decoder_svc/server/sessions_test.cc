@@ -38,7 +38,7 @@ class SessionsTest : public testing::Test {
     auto turn = sessions_.Begin(id, 0);
     EXPECT_TRUE(turn.ok()) << turn.status();
     std::string told;
-    for (const auto& message : turn->history()) told += message->parts(0).text();
+    for (const auto& message : *turn->history()) told += message->parts(0).text();
     return told;
   }
 
