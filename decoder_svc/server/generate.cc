@@ -13,10 +13,6 @@
 namespace softsplice {
 namespace {
 
-// Above so many bytes of an answer that its client has not read, no more are written; below the
-// lower number they are again.
-constexpr uint64_t kMostUnreadBytes = 1 << 20;
-constexpr uint64_t kFewUnreadBytes = 256 << 10;
 // What one message holds about, where several deltas wait.
 constexpr uint64_t kMergedBytes = 64 << 10;
 // What a token of a prompt takes while its request waits and runs: its number here, in the prompt
