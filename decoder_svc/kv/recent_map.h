@@ -43,7 +43,7 @@ class RecentMap {
 
   const size_t most_;
   absl::flat_hash_map<std::string, Entry> recent_, older_;  // half of the size each
-  size_t recent_size_ = 0;  // what was put anew counts anew
+  size_t recent_size_ = 0;                                  // what was put anew counts anew
 };
 
 }  // namespace softsplice

@@ -308,12 +308,12 @@ v1::Finished GenerateCall::MakeFinished(const EngineResult& result) {
 
 absl::Status GenerateCall::Queue(std::vector<v1::Delta> deltas) {
   for (v1::Delta& delta : deltas) {
-    const uint64_t bytes = delta.ByteSizeLong();
+    const uint64_t bytes = delta.SpaceUsedLong();
     RETURN_IF_ERROR(lease().Grow(bytes));
     if (turn_ && delta.channel() == v1::CHANNEL_ANSWER) answer_text_ += delta.text();
     unread_bytes_ += bytes;
     if (!deltas_.empty() && deltas_.back().channel() == delta.channel() &&
-        deltas_.back().ByteSizeLong() + bytes <= kMergedBytes) {
+        deltas_.back().ByteSizeLong() + delta.ByteSizeLong() <= kMergedBytes) {
       Merge(std::move(delta), &deltas_.back());
     } else {
       deltas_.push_back(std::move(delta));
@@ -333,7 +333,7 @@ bool GenerateCall::Next(v1::GenerateResponse* message) {
     const uint64_t left =
         deltas_.empty()
             ? 0
-            : unread_bytes_ - std::min<uint64_t>(unread_bytes_, message->delta().ByteSizeLong());
+            : unread_bytes_ - std::min<uint64_t>(unread_bytes_, message->delta().SpaceUsedLong());
     lease().Shrink(unread_bytes_ - left);
     unread_bytes_ = left;
     return true;

@@ -22,8 +22,8 @@ namespace softsplice {
 // messages here and never waits for the client; one that is far behind is not written for.
 class GenerateCall final : public StreamCall<v1::GenerateRequest, v1::GenerateResponse> {
  public:
-  // Above so many bytes of an answer that its client has not read, no more are written; below the
-  // lower number they are again.
+  // Above so many bytes of an answer that its client has not read, as it lies in memory, no more
+  // are written; below the lower number they are again.
   static constexpr uint64_t kMostUnreadBytes = 1 << 20;
   static constexpr uint64_t kFewUnreadBytes = 256 << 10;
 

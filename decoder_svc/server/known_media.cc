@@ -26,11 +26,12 @@ std::optional<EncodedMedium> KnownMedia::Find(absl::string_view key) {
 }
 
 void KnownMedia::Put(const std::string& key, const EncodedMedium& medium) {
-  // With what a table that has just grown has of places for it, and the heads of blocks on the heap.
+  // With what a table that has just grown has of places for it, and the heads of blocks on the
+  // heap: its own, and three for each segment.
   constexpr uint64_t kPlaces = 3 * (sizeof(Known) + sizeof(std::string));
-  constexpr uint64_t kHeads = 128;
+  const auto blocks = static_cast<uint64_t>(8 + 3 * medium.header.audio().segments_size());
   const uint64_t bytes =
-      key.size() + medium.name.size() + medium.header.SpaceUsedLong() + kPlaces + kHeads;
+      key.size() + medium.name.size() + medium.header.SpaceUsedLong() + kPlaces + 16 * blocks;
   if (bytes > kMaxBytes / 2) return;
   const std::lock_guard lock(mutex_);
   media_.Put(key, {medium.header, medium.name}, bytes);

@@ -83,8 +83,8 @@ class MediaBatch : public std::enable_shared_from_this<MediaBatch> {
   std::vector<std::shared_ptr<EncoderPool::Call>> calls_;  // by medium, while it is in work
   std::vector<Border::Lease> copies_;  // by medium, of its file on the way to an encoder
   Border::Lease lease_;                // of all values, as long as the batch is there
-  absl::Status status_;                                    // the first error
-  size_t next_ = 0;                                        // not looked at yet
+  absl::Status status_;                // the first error
+  size_t next_ = 0;                    // not looked at yet
   size_t in_work_ = 0;
   size_t pending_ = 0;  // in work or still to be
   uint64_t rows_ = 0;   // of those whose header came

@@ -25,7 +25,8 @@ constexpr absl::Duration kBusyRetry = absl::Seconds(1);
 constexpr absl::Duration kFullRetry = absl::Seconds(10);
 // Of an answer, about.
 constexpr uint64_t kAnswerBytes = 64 << 10;
-// Beside what protobuf knows of: the heads of blocks on the heap, of a message's and of each part's.
+// Beside what protobuf knows of: the heads of blocks on the heap, of a message's and of each
+// part's.
 constexpr uint64_t kHeadBytes = 32;
 
 // Hosts may share a name, and replicas a host: only what is advertised tells one from another.

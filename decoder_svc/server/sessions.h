@@ -32,8 +32,8 @@ struct SessionOptions {
   std::function<absl::Duration()> clock = SteadyNow;
 };
 
-// The turns of a conversation: each of them, and their list, stored once however many sessions share
-// them. Never null.
+// The turns of a conversation: each of them, and their list, stored once however many sessions
+// share them. Never null.
 using Turns = std::vector<std::shared_ptr<const v1::Message>>;
 using History = std::shared_ptr<const Turns>;
 
@@ -78,8 +78,8 @@ class Sessions {
   // process before it was started anew), SESSION_ELSEWHERE (of another one: the id says where).
   absl::StatusOr<std::string> Fork(const std::string& owner, const std::string& id);
   absl::Status Delete(const std::string& id);
-  // `bytes` (BytesOf) come with the request. NOT_FOUND as above; ABORTED (SESSION_BUSY): another request is
-  // in it; RESOURCE_EXHAUSTED (SESSIONS_FULL): the histories are too large already.
+  // `bytes` (BytesOf) come with the request. NOT_FOUND as above; ABORTED (SESSION_BUSY): another
+  // request is in it; RESOURCE_EXHAUSTED (SESSIONS_FULL): the histories are too large already.
   absl::StatusOr<Turn> Begin(const std::string& id, uint64_t bytes);
 
   const std::string& endpoint() const { return options_.advertise; }
