@@ -235,8 +235,9 @@ NO_TOKEN_LEFT = [
     dict(bias=[-3e38, -3e38]),
     dict(bias=[-3e38], repetition_penalty=100),
     dict(bias=[-math.inf], left=ONE_TOKEN, repetition_penalty=100),
-    # Neither a number nor a ban.
+    # Neither a number nor a ban, as they are or in sum.
     dict(bias=[math.inf, -math.inf]),
+    dict(bias=[3e38, 3e38, -math.inf]),
     dict(bias=[math.inf]),
     dict(bias=[3e38, 3e38], frequency_penalty=-100),
     dict(bias=[-math.inf]),
