@@ -1,5 +1,6 @@
 #include "decoder_svc/server/media.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -63,8 +64,9 @@ std::optional<size_t> MediaBatch::TakeNext() {
 absl::StatusOr<std::optional<EncodedMedium>> MediaBatch::WithoutEncoder(size_t index) {
   const MediumSource& source = sources_[index];
   if (source.soft_tokens != nullptr) {
-    // As float32 they have up to twice as many bytes.
-    RETURN_IF_ERROR(Hold(2 * source.soft_tokens->data().size()));
+    // Of a type that is unknown they are refused.
+    const uint64_t each = std::max(1, DataTypeBytes(source.soft_tokens->header().data_type()));
+    RETURN_IF_ERROR(HoldValues(source.soft_tokens->data().size() / each));
     return ReadSoft(*source.soft_tokens);
   }
   if (!options_.take_known && !options_.remember) return std::nullopt;
@@ -107,8 +109,8 @@ void MediaBatch::Encode(size_t index) {
       .deadline = options_.deadline,
       .request_id = options_.request_id,
       .traceparent = options_.traceparent,
-      .on_header = [self = shared_from_this()](const v1::SoftTokensHeader& header) {
-        return self->OnHeader(header);
+      .on_header = [self = shared_from_this(), index](const v1::SoftTokensHeader& header) {
+        return self->OnHeader(index, header);
       }};
   auto call = context_.encoders->Encode(
       std::move(job), [self = shared_from_this(), index](absl::StatusOr<EncodedMedium> medium) {
@@ -132,17 +134,18 @@ absl::Status MediaBatch::AddRows(const v1::SoftTokensHeader& header) {
       {.reason = reason::kPromptTooLong});
 }
 
-absl::Status MediaBatch::OnHeader(const v1::SoftTokensHeader& header) {
+absl::Status MediaBatch::OnHeader(size_t index, const v1::SoftTokensHeader& header) {
   RETURN_IF_ERROR(AddRows(header));
   if (options_.header_only) return absl::OkStatus();
-  // As they come, and as float32.
-  const uint64_t each = DataTypeBytes(header.data_type()) + sizeof(float);
-  return Hold(uint64_t{header.rows()} * header.dim() * each);
+  const uint64_t values = uint64_t{header.rows()} * header.dim();
+  RETURN_IF_ERROR(HoldValues(values));
+  const std::lock_guard lock(mutex_);
+  return copies_[index].Grow(values * static_cast<uint64_t>(DataTypeBytes(header.data_type())));
 }
 
-absl::Status MediaBatch::Hold(uint64_t bytes) {
+absl::Status MediaBatch::HoldValues(uint64_t values) {
   const std::lock_guard lock(mutex_);
-  return lease_.Grow(bytes);
+  return lease_.Grow(values * sizeof(float));
 }
 
 void MediaBatch::OnMedium(size_t index, absl::StatusOr<EncodedMedium> medium) {

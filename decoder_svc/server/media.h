@@ -61,9 +61,9 @@ class MediaBatch : public std::enable_shared_from_this<MediaBatch> {
   // Of one more medium, as soon as they are known.
   absl::Status AddRows(const v1::SoftTokensHeader& header);
   // The same of one that is being encoded: its values will come.
-  absl::Status OnHeader(const v1::SoftTokensHeader& header);
+  absl::Status OnHeader(size_t index, const v1::SoftTokensHeader& header);
   // RESOURCE_EXHAUSTED (SERVER_BUSY): calls occupy too much already.
-  absl::Status Hold(uint64_t bytes);
+  absl::Status HoldValues(uint64_t values);
   void OnMedium(size_t index, absl::StatusOr<EncodedMedium> medium);
   void CancelLocked();
   // Calls done_ and lets go of it: it may hold what holds this.
@@ -81,10 +81,11 @@ class MediaBatch : public std::enable_shared_from_this<MediaBatch> {
   std::vector<std::string> keys_;  // of KnownMedia, by medium; empty: it is not to be known
   std::vector<bool> there_;        // by medium: nothing is to be encoded
   std::vector<std::shared_ptr<EncoderPool::Call>> calls_;  // by medium, while it is in work
-  std::vector<Border::Lease> copies_;  // by medium, of its file on the way to an encoder
-  Border::Lease lease_;                // of all values, as long as the batch is there
-  absl::Status status_;                // the first error
-  size_t next_ = 0;                    // not looked at yet
+  // By medium, while it is in work: its file on the way to an encoder, its rows on the way back.
+  std::vector<Border::Lease> copies_;
+  Border::Lease lease_;  // of all values, as long as the batch is there
+  absl::Status status_;  // the first error
+  size_t next_ = 0;      // not looked at yet
   size_t in_work_ = 0;
   size_t pending_ = 0;  // in work or still to be
   uint64_t rows_ = 0;   // of those whose header came
