@@ -26,14 +26,11 @@ using AcceptorType = grpc::ServerBuilder::experimental_type::ExternalConnectionT
 constexpr int kKeepaliveMs = 30'000;
 constexpr int kKeepaliveTimeoutMs = 10'000;
 constexpr int kMinClientPingMs = 10'000;
-// Of a connection: to say that it speaks HTTP/2; without calls; from its age on, for calls to end.
+// Of a connection: to say that it speaks HTTP/2; from its age on, for calls to end.
 constexpr int kHandshakeMs = 20'000;
-constexpr int kIdleMs = 300'000;
 constexpr int kAgeGraceMs = 3'600'000;
 // Of one connection, at least; else half of all calls that may be live, so that none fills them.
 constexpr int kMinStreams = 100;
-// Descriptors for all else: files, the encoders' connections, gRPC's own.
-constexpr size_t kOtherDescriptors = 64;
 
 // How long calls that run may keep clients from being let go before gRPC is shut down. A call that
 // reaches gRPC between its shutdown and the client's notice of it ends CANCELLED, which nobody
@@ -63,7 +60,9 @@ void AddArguments(const ServerOptions& options, const Border& border,
   builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                               kMinClientPingMs);
   builder->AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeMs);
-  builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kIdleMs);
+  builder->AddChannelArgument(
+      GRPC_ARG_MAX_CONNECTION_IDLE_MS,
+      static_cast<int>(absl::ToInt64Milliseconds(options.max_connection_idle)));
   // On a unix socket there is no other replica to go to.
   if (options.max_connection_age > absl::ZeroDuration() &&
       !absl::StartsWith(options.listen, "unix:")) {

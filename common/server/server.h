@@ -2,6 +2,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -25,10 +26,14 @@ class ExternalConnectionAcceptor;
 
 namespace softsplice {
 
+// Descriptors that no connection gets: for files, the encoders' connections, gRPC's own.
+inline constexpr size_t kOtherDescriptors = 64;
+
 struct ServerOptions {
   std::string listen;          // host:port (port 0: a free one) or unix:PATH
   int max_connections = 4096;  // fewer if the process may not have as many descriptors
   absl::Duration max_connection_age = absl::Minutes(30);  // zero: no limit
+  absl::Duration max_connection_idle = absl::Minutes(5);  // without a call
 };
 
 // A service and its full name.

@@ -110,17 +110,17 @@ class PoolCall::Attempt {
 template <class Request, class Response>
 class PoolCall::Stream final : public Attempt, public grpc::ClientReadReactor<Response> {
  public:
-  Stream(std::shared_ptr<PoolCall> call, std::shared_ptr<Target> target)
-      : Attempt(std::move(call), std::move(target)) {
-    const EncodeJob& job = call_->job_;
-    request_.set_data(job.data.data(), job.data.size());
-    request_.set_mime_type(job.mime_type);
-    request_.set_header_only(job.wanted.header_only);
-    Fill(job, &request_);
-  }
+  using Attempt::Attempt;
 
   void Start() override {
-    StartStream(*target_->stub, &context_, request_, this);
+    const EncodeJob& job = call_->job_;
+    // Encoded once the call has started: then it need not live as long as that.
+    Request request;
+    request.set_data(job.data.data(), job.data.size());
+    request.set_mime_type(job.mime_type);
+    request.set_header_only(job.wanted.header_only);
+    Fill(job, &request);
+    StartStream(*target_->stub, &context_, request, this);
     this->StartRead(&message_);
     this->StartCall();
   }
@@ -132,7 +132,6 @@ class PoolCall::Stream final : public Attempt, public grpc::ClientReadReactor<Re
   void OnDone(const grpc::Status& status) override { End(FromGrpcStatus(status)); }
 
  private:
-  Request request_;
   Response message_;
 };
 

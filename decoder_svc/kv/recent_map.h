@@ -10,7 +10,8 @@
 
 namespace softsplice {
 
-// Keeps at least the `most` / 2 entries used last, and never more than `most`. Not thread-safe.
+// Entries have sizes, each at most `most` / 2: all together never have more than `most`, and those
+// used last stay until they have about half of it. Not thread-safe.
 template <class Value>
 class RecentMap {
  public:
@@ -18,18 +19,31 @@ class RecentMap {
 
   // Until the next call; null: not there.
   const Value* Find(absl::string_view key) {
-    if (const auto found = recent_.find(key); found != recent_.end()) return &found->second;
+    if (const auto found = recent_.find(key); found != recent_.end()) return &found->second.value;
     const auto old = older_.find(key);
-    return old == older_.end() ? nullptr : &Put(std::string(key), Value(old->second));
+    if (old == older_.end()) return nullptr;
+    Entry again = old->second;
+    return &Put(std::string(key), std::move(again.value), again.size);
   }
-  const Value& Put(std::string key, Value value) {
-    if (recent_.size() >= most_ / 2) older_ = std::exchange(recent_, {});
-    return recent_.insert_or_assign(std::move(key), std::move(value)).first->second;
+  const Value& Put(std::string key, Value value, size_t size = 1) {
+    if (recent_size_ + size > most_ / 2) {
+      older_ = std::exchange(recent_, {});
+      recent_size_ = 0;
+    }
+    recent_size_ += size;
+    const auto put = recent_.insert_or_assign(std::move(key), Entry{std::move(value), size});
+    return put.first->second.value;
   }
 
  private:
+  struct Entry {
+    Value value;
+    size_t size;
+  };
+
   const size_t most_;
-  absl::flat_hash_map<std::string, Value> recent_, older_;  // half of the entries each
+  absl::flat_hash_map<std::string, Entry> recent_, older_;  // half of the size each
+  size_t recent_size_ = 0;                                  // what was put anew counts anew
 };
 
 }  // namespace softsplice

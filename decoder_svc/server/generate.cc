@@ -13,12 +13,11 @@
 namespace softsplice {
 namespace {
 
-// Above so many bytes of an answer that its client has not read, no more are written; below the
-// lower number they are again.
-constexpr uint64_t kMostUnreadBytes = 1 << 20;
-constexpr uint64_t kFewUnreadBytes = 256 << 10;
 // What one message holds about, where several deltas wait.
 constexpr uint64_t kMergedBytes = 64 << 10;
+// What a token of a prompt takes while its request waits and runs: its number here, in the prompt
+// and in the sequence, its content, and the room that vectors have left to grow.
+constexpr uint64_t kBytesPerToken = 40;
 
 // Adds `from` to the end of `to`, as if they had been one.
 void Merge(v1::Delta from, v1::Delta* to) {
@@ -110,7 +109,7 @@ absl::Status GenerateCall::Prepare(const v1::GenerateRequest& request) {
   ASSIGN_OR_RETURN(PromptPlan plan,
                    PlanPrompt({.chat = request.has_chat() ? &request.chat() : nullptr,
                                .raw = request.has_raw() ? &request.raw() : nullptr,
-                               .history = history_},
+                               .history = *history_},
                               decoder_));
   RETURN_IF_ERROR(CheckMayFit(plan, decoder_.engine.info().context_length));
   // Before the media are encoded, which costs the most.
@@ -131,8 +130,9 @@ absl::Status GenerateCall::EnterSession(const v1::GenerateRequest& request) {
   if (!request.has_chat() || request.chat().messages().empty()) {
     return InvalidField("chat", "in a session, chat holds the new turns: there must be one");
   }
-  ASSIGN_OR_RETURN(Sessions::Turn turn,
-                   decoder_.sessions.Begin(request.session_id(), request.chat().ByteSizeLong()));
+  uint64_t bytes = 0;
+  for (const v1::Message& message : request.chat().messages()) bytes += BytesOf(message);
+  ASSIGN_OR_RETURN(Sessions::Turn turn, decoder_.sessions.Begin(request.session_id(), bytes));
   if (!request.cache_salt().empty() && request.cache_salt() != turn.salt()) {
     return InvalidField("cache_salt", "cache_salt is not the session's");
   }
@@ -174,11 +174,7 @@ void GenerateCall::OnMedia(absl::StatusOr<std::vector<EncodedMedium>> media) {
 
 absl::Status GenerateCall::Submit(const std::vector<EncodedMedium>& media) {
   std::vector<MediumRows> rows;
-  uint64_t bytes = 0;
-  for (const EncodedMedium& medium : media) {
-    rows.push_back(RowsOf(medium));
-    if (medium.values != nullptr) bytes += medium.values->size() * sizeof(float);
-  }
+  for (const EncodedMedium& medium : media) rows.push_back(RowsOf(medium));
   EngineRequest request = engine_request_;
   request.prompt = BuildPrompt(pieces_, rows, decoder_.tokenizer);
   request.time_limit = call().time_left();
@@ -191,7 +187,7 @@ absl::Status GenerateCall::Submit(const std::vector<EncodedMedium>& media) {
   }
   {
     const std::lock_guard lock(mutex_);
-    RETURN_IF_ERROR(lease().Grow(bytes));
+    RETURN_IF_ERROR(lease().Grow(request.prompt.tokens.size() * kBytesPerToken));
     Note({"prompt_tokens", prompt_tokens_});
     counted_.MoveTo(nullptr);
     progress_.set_stage(v1::STAGE_QUEUED);
@@ -312,12 +308,12 @@ v1::Finished GenerateCall::MakeFinished(const EngineResult& result) {
 
 absl::Status GenerateCall::Queue(std::vector<v1::Delta> deltas) {
   for (v1::Delta& delta : deltas) {
-    const uint64_t bytes = delta.ByteSizeLong();
+    const uint64_t bytes = delta.SpaceUsedLong();
     RETURN_IF_ERROR(lease().Grow(bytes));
     if (turn_ && delta.channel() == v1::CHANNEL_ANSWER) answer_text_ += delta.text();
     unread_bytes_ += bytes;
     if (!deltas_.empty() && deltas_.back().channel() == delta.channel() &&
-        deltas_.back().ByteSizeLong() + bytes <= kMergedBytes) {
+        deltas_.back().ByteSizeLong() + delta.ByteSizeLong() <= kMergedBytes) {
       Merge(std::move(delta), &deltas_.back());
     } else {
       deltas_.push_back(std::move(delta));
@@ -337,7 +333,7 @@ bool GenerateCall::Next(v1::GenerateResponse* message) {
     const uint64_t left =
         deltas_.empty()
             ? 0
-            : unread_bytes_ - std::min<uint64_t>(unread_bytes_, message->delta().ByteSizeLong());
+            : unread_bytes_ - std::min<uint64_t>(unread_bytes_, message->delta().SpaceUsedLong());
     lease().Shrink(unread_bytes_ - left);
     unread_bytes_ = left;
     return true;

@@ -1,6 +1,7 @@
 // The method Generate.
 #pragma once
 
+#include <cstdint>
 #include <deque>
 #include <memory>
 #include <optional>
@@ -21,6 +22,11 @@ namespace softsplice {
 // messages here and never waits for the client; one that is far behind is not written for.
 class GenerateCall final : public StreamCall<v1::GenerateRequest, v1::GenerateResponse> {
  public:
+  // Above so many bytes of an answer that its client has not read, as it lies in memory, no more
+  // are written; below the lower number they are again.
+  static constexpr uint64_t kMostUnreadBytes = 1 << 20;
+  static constexpr uint64_t kFewUnreadBytes = 256 << 10;
+
   // `decoder` outlives the call and its work.
   GenerateCall(Call call, const Calls& calls, const DecoderContext& decoder)
       : StreamCall(std::move(call), calls, CallWeight::kHeavy), decoder_(decoder) {}
@@ -72,7 +78,7 @@ class GenerateCall final : public StreamCall<v1::GenerateRequest, v1::GenerateRe
   EngineRequest engine_request_;
   Priority priority_ = Priority::kNormal;
   Engine::Place place_;
-  History history_;  // of the session, if it is in one
+  History history_ = std::make_shared<const Turns>();  // of the session, if it is in one
   std::vector<PromptPiece> pieces_;
   std::vector<MediumSource> sources_;
   uint64_t seed_ = 0;

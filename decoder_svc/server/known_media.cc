@@ -26,8 +26,15 @@ std::optional<EncodedMedium> KnownMedia::Find(absl::string_view key) {
 }
 
 void KnownMedia::Put(const std::string& key, const EncodedMedium& medium) {
+  // With what a table that has just grown has of places for it, and the heads of blocks on the
+  // heap: its own, and three for each segment.
+  constexpr uint64_t kPlaces = 3 * (sizeof(Known) + sizeof(std::string));
+  const auto blocks = static_cast<uint64_t>(8 + 3 * medium.header.audio().segments_size());
+  const uint64_t bytes =
+      key.size() + medium.name.size() + medium.header.SpaceUsedLong() + kPlaces + 16 * blocks;
+  if (bytes > kMaxBytes / 2) return;
   const std::lock_guard lock(mutex_);
-  media_.Put(key, {medium.header, medium.name});
+  media_.Put(key, {medium.header, medium.name}, bytes);
 }
 
 }  // namespace softsplice

@@ -2,6 +2,7 @@
 // engine's cache without asking an encoder for their rows.
 #pragma once
 
+#include <cstdint>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -16,6 +17,8 @@ namespace softsplice {
 // Thread-safe; the least recently used are forgotten.
 class KnownMedia {
  public:
+  static constexpr uint64_t kMaxBytes = 64 << 20;
+
   // Of all that the rows of a medium depend on, and of whom it is known to: requests of another
   // scope find nothing of it. Reads all of `media`.
   static std::string KeyOf(absl::string_view scope, absl::string_view encoder_fingerprint,
@@ -31,7 +34,7 @@ class KnownMedia {
     std::string name;
   };
   std::mutex mutex_;
-  RecentMap<Known> media_{1 << 16};
+  RecentMap<Known> media_{kMaxBytes};
 };
 
 }  // namespace softsplice

@@ -1,8 +1,10 @@
 #include "decoder_svc/server/media.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/soft_tokens/values.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
 #include "common/status/reasons.h"
@@ -24,6 +26,7 @@ void MediaBatch::Start(Done done) {
   done_ = std::move(done);
   media_.resize(sources_.size());
   calls_.resize(sources_.size());
+  copies_.resize(sources_.size());
   keys_.resize(sources_.size());
   there_.resize(sources_.size());
   // What is here first: a broken one costs no encoding.
@@ -60,7 +63,12 @@ std::optional<size_t> MediaBatch::TakeNext() {
 
 absl::StatusOr<std::optional<EncodedMedium>> MediaBatch::WithoutEncoder(size_t index) {
   const MediumSource& source = sources_[index];
-  if (source.soft_tokens != nullptr) return ReadSoft(*source.soft_tokens);
+  if (source.soft_tokens != nullptr) {
+    // Of a type that is unknown they are refused.
+    const uint64_t each = std::max(1, DataTypeBytes(source.soft_tokens->header().data_type()));
+    RETURN_IF_ERROR(HoldValues(source.soft_tokens->data().size() / each));
+    return ReadSoft(*source.soft_tokens);
+  }
   if (!options_.take_known && !options_.remember) return std::nullopt;
   const std::string fingerprint = context_.encoders->fingerprint();
   if (fingerprint.empty()) return std::nullopt;  // none has answered yet
@@ -84,6 +92,14 @@ absl::StatusOr<EncodedMedium> MediaBatch::ReadSoft(const v1::SoftTokens& soft_to
 
 void MediaBatch::Encode(size_t index) {
   const v1::Media& media = *sources_[index].media;
+  Border::Lease copy = context_.calls.border.NewLease();
+  if (const absl::Status status = copy.Grow(media.data().size()); !status.ok()) {
+    return OnMedium(index, status);
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    copies_[index] = std::move(copy);
+  }
   EncodeJob job{
       .wanted = {.modality = ModalityOf(sources_[index].kind), .header_only = options_.header_only},
       .data = media.data(),
@@ -93,8 +109,8 @@ void MediaBatch::Encode(size_t index) {
       .deadline = options_.deadline,
       .request_id = options_.request_id,
       .traceparent = options_.traceparent,
-      .on_header = [self = shared_from_this()](const v1::SoftTokensHeader& header) {
-        return self->AddRows(header);
+      .on_header = [self = shared_from_this(), index](const v1::SoftTokensHeader& header) {
+        return self->OnHeader(index, header);
       }};
   auto call = context_.encoders->Encode(
       std::move(job), [self = shared_from_this(), index](absl::StatusOr<EncodedMedium> medium) {
@@ -118,10 +134,25 @@ absl::Status MediaBatch::AddRows(const v1::SoftTokensHeader& header) {
       {.reason = reason::kPromptTooLong});
 }
 
+absl::Status MediaBatch::OnHeader(size_t index, const v1::SoftTokensHeader& header) {
+  RETURN_IF_ERROR(AddRows(header));
+  if (options_.header_only) return absl::OkStatus();
+  const uint64_t values = uint64_t{header.rows()} * header.dim();
+  RETURN_IF_ERROR(HoldValues(values));
+  const std::lock_guard lock(mutex_);
+  return copies_[index].Grow(values * static_cast<uint64_t>(DataTypeBytes(header.data_type())));
+}
+
+absl::Status MediaBatch::HoldValues(uint64_t values) {
+  const std::lock_guard lock(mutex_);
+  return lease_.Grow(values * sizeof(float));
+}
+
 void MediaBatch::OnMedium(size_t index, absl::StatusOr<EncodedMedium> medium) {
   std::shared_ptr<EncoderPool::Call> ended;  // outlives the lock
   std::unique_lock lock(mutex_);
   ended = std::move(calls_[index]);
+  copies_[index] = {};
   --in_work_;
   --pending_;
   if (medium.ok()) {

@@ -38,7 +38,10 @@ class MediaBatch : public std::enable_shared_from_this<MediaBatch> {
   using Done = std::function<void(absl::StatusOr<std::vector<EncodedMedium>>)>;
 
   MediaBatch(const DecoderContext& context, std::vector<MediumSource> sources, MediaOptions options)
-      : context_(context), sources_(std::move(sources)), options_(std::move(options)) {}
+      : context_(context),
+        sources_(std::move(sources)),
+        options_(std::move(options)),
+        lease_(context.calls.border.NewLease()) {}
 
   // Call it once. `done` is called exactly once, from any thread or before return. What the sources
   // point to must live until then.
@@ -57,6 +60,10 @@ class MediaBatch : public std::enable_shared_from_this<MediaBatch> {
   void Encode(size_t index);
   // Of one more medium, as soon as they are known.
   absl::Status AddRows(const v1::SoftTokensHeader& header);
+  // The same of one that is being encoded: its values will come.
+  absl::Status OnHeader(size_t index, const v1::SoftTokensHeader& header);
+  // RESOURCE_EXHAUSTED (SERVER_BUSY): calls occupy too much already.
+  absl::Status HoldValues(uint64_t values);
   void OnMedium(size_t index, absl::StatusOr<EncodedMedium> medium);
   void CancelLocked();
   // Calls done_ and lets go of it: it may hold what holds this.
@@ -74,8 +81,11 @@ class MediaBatch : public std::enable_shared_from_this<MediaBatch> {
   std::vector<std::string> keys_;  // of KnownMedia, by medium; empty: it is not to be known
   std::vector<bool> there_;        // by medium: nothing is to be encoded
   std::vector<std::shared_ptr<EncoderPool::Call>> calls_;  // by medium, while it is in work
-  absl::Status status_;                                    // the first error
-  size_t next_ = 0;                                        // not looked at yet
+  // By medium, while it is in work: its file on the way to an encoder, its rows on the way back.
+  std::vector<Border::Lease> copies_;
+  Border::Lease lease_;  // of all values, as long as the batch is there
+  absl::Status status_;  // the first error
+  size_t next_ = 0;      // not looked at yet
   size_t in_work_ = 0;
   size_t pending_ = 0;  // in work or still to be
   uint64_t rows_ = 0;   // of those whose header came

@@ -25,6 +25,9 @@ constexpr absl::Duration kBusyRetry = absl::Seconds(1);
 constexpr absl::Duration kFullRetry = absl::Seconds(10);
 // Of an answer, about.
 constexpr uint64_t kAnswerBytes = 64 << 10;
+// Beside what protobuf knows of: the heads of blocks on the heap, of a message's and of each
+// part's.
+constexpr uint64_t kHeadBytes = 32;
 
 // Hosts may share a name, and replicas a host: only what is advertised tells one from another.
 std::string PlaceOf(const SessionOptions& options) {
@@ -52,10 +55,13 @@ absl::Status Full(absl::string_view message) {
 
 }  // namespace
 
+uint64_t BytesOf(const v1::Message& message) {
+  return message.SpaceUsedLong() + kHeadBytes * (1 + static_cast<uint64_t>(message.parts_size()));
+}
+
 Sessions::Turn& Sessions::Turn::operator=(Turn&& other) noexcept {
   std::swap(sessions_, other.sessions_);
   std::swap(session_, other.session_);
-  std::swap(history_, other.history_);
   std::swap(reserved_, other.reserved_);
   return *this;
 }
@@ -70,23 +76,30 @@ Sessions::Turn::~Turn() {
 
 const std::string& Sessions::Turn::salt() const { return session_->salt; }
 
+const History& Sessions::Turn::history() const { return session_->history; }
+
 void Sessions::Turn::Commit(std::vector<v1::Message> messages) {
+  Turns turns = *history();
+  turns.reserve(turns.size() + messages.size());
   for (v1::Message& message : messages) {
-    history_.push_back(sessions_->Store(std::move(message)));
+    const uint64_t bytes = BytesOf(message);
+    turns.push_back(sessions_->Store(std::move(message), bytes));
   }
+  const uint64_t bytes = turns.capacity() * sizeof(turns[0]);
+  History history = sessions_->Store(std::move(turns), bytes);
   const std::lock_guard lock(sessions_->mutex_);
-  session_->history = std::move(history_);
+  session_->history.swap(history);
 }
 
 Sessions::Sessions(const SessionOptions& options)
     : options_(options), place_(PlaceOf(options)), boot_(Secret(4)) {}
 
-std::shared_ptr<const v1::Message> Sessions::Store(v1::Message message) {
-  const uint64_t size = message.ByteSizeLong();
-  *bytes_ += size;
-  return {new v1::Message(std::move(message)), [bytes = bytes_, size](const v1::Message* stored) {
+template <class Value>
+std::shared_ptr<const Value> Sessions::Store(Value value, uint64_t bytes) const {
+  *bytes_ += bytes;
+  return {new Value(std::move(value)), [all = bytes_, bytes](const Value* stored) {
             delete stored;
-            *bytes -= size;
+            *all -= bytes;
           }};
 }
 
@@ -180,7 +193,6 @@ absl::StatusOr<Sessions::Turn> Sessions::Begin(const std::string& id, uint64_t b
   Turn turn;
   turn.sessions_ = this;
   turn.session_ = session;
-  turn.history_ = session->history;
   turn.reserved_ = wanted;
   return turn;
 }

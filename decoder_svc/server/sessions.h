@@ -32,8 +32,13 @@ struct SessionOptions {
   std::function<absl::Duration()> clock = SteadyNow;
 };
 
-// The turns of a conversation, each stored once however many sessions share it.
-using History = std::vector<std::shared_ptr<const v1::Message>>;
+// The turns of a conversation: each of them, and their list, stored once however many sessions
+// share them. Never null.
+using Turns = std::vector<std::shared_ptr<const v1::Message>>;
+using History = std::shared_ptr<const Turns>;
+
+// What a stored message occupies, the heap's part included.
+uint64_t BytesOf(const v1::Message& message);
 
 // Thread-safe. An id is known to its creator and is enough to use the session.
 class Sessions {
@@ -50,7 +55,7 @@ class Sessions {
     ~Turn();
 
     explicit operator bool() const { return session_ != nullptr; }
-    const History& history() const { return history_; }
+    const History& history() const;
     const std::string& salt() const;
     // The session goes on from here. It may have been deleted meanwhile. Once.
     void Commit(std::vector<v1::Message> messages);
@@ -59,7 +64,6 @@ class Sessions {
     friend class Sessions;
     Sessions* sessions_ = nullptr;
     std::shared_ptr<Session> session_;
-    History history_;
     uint64_t reserved_ = 0;
   };
 
@@ -74,8 +78,8 @@ class Sessions {
   // process before it was started anew), SESSION_ELSEWHERE (of another one: the id says where).
   absl::StatusOr<std::string> Fork(const std::string& owner, const std::string& id);
   absl::Status Delete(const std::string& id);
-  // `bytes` come with the request. NOT_FOUND as above; ABORTED (SESSION_BUSY): another request is
-  // in it; RESOURCE_EXHAUSTED (SESSIONS_FULL): the histories are too large already.
+  // `bytes` (BytesOf) come with the request. NOT_FOUND as above; ABORTED (SESSION_BUSY): another
+  // request is in it; RESOURCE_EXHAUSTED (SESSIONS_FULL): the histories are too large already.
   absl::StatusOr<Turn> Begin(const std::string& id, uint64_t bytes);
 
   const std::string& endpoint() const { return options_.advertise; }
@@ -88,17 +92,19 @@ class Sessions {
     absl::Duration idle_timeout;
     absl::Duration used;  // last, on the clock
     bool busy = false;
-    History history;
+    History history = std::make_shared<const Turns>();
   };
 
   absl::StatusOr<std::string> Add(std::shared_ptr<Session> session);
   absl::StatusOr<std::shared_ptr<Session>> Find(const std::string& id);
   void Expire();  // all three with the mutex
-  std::shared_ptr<const v1::Message> Store(v1::Message message);
+  // Counted in bytes_ for as long as somebody holds it.
+  template <class Value>
+  std::shared_ptr<const Value> Store(Value value, uint64_t bytes) const;
 
   const SessionOptions options_;
   const std::string place_, boot_;  // what ids begin with
-  // Of stored messages; they may outlive this.
+  // Of what is stored; that may outlive this.
   const std::shared_ptr<std::atomic<uint64_t>> bytes_ = std::make_shared<std::atomic<uint64_t>>(0);
 
   mutable std::mutex mutex_;

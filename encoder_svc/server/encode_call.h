@@ -47,11 +47,14 @@ class EncodeCall : public StreamCall<Request, Response> {
   }
 
   // `next` may be null; else the encoder waits until it is called, which it is once few enough rows
-  // lie here, or dropped. Rows that the client's type can't hold end the call.
+  // lie here, or dropped. Rows that the client's type can't hold end the call, and those that are
+  // over the budget of bytes.
   void SendRows(Values values, std::function<void()> next) {
     std::unique_lock lock(this->mutex_);
     if (this->ended()) return;
-    if (const absl::Status status = CheckRange(*values, type_); !status.ok()) {
+    absl::Status status = CheckRange(*values, type_);
+    if (status.ok()) status = this->lease().Grow(values->size() * sizeof(float));
+    if (!status.ok()) {
       lock.unlock();
       return this->Abandon(status);
     }
@@ -93,7 +96,7 @@ class EncodeCall : public StreamCall<Request, Response> {
     if (header_) {
       *message->mutable_header() = *std::exchange(header_, std::nullopt);
     } else if (chunks_ && !chunks_->empty()) {
-      chunks_->Next(message->mutable_rows());
+      this->lease().Shrink(chunks_->Next(message->mutable_rows()) * sizeof(float));
       AskForMore();
     } else if (timings_) {
       FillSummary(*std::exchange(timings_, std::nullopt), chunks_->crc32c(),

@@ -49,7 +49,7 @@ void RowChunks::Add(Values values) {
   if (!values->empty()) runs_.push_back(std::move(values));
 }
 
-void RowChunks::Next(v1::SoftTokenRows* rows) {
+size_t RowChunks::Next(v1::SoftTokenRows* rows) {
   const absl::Span<const float> run = *runs_.front();
   const size_t count = std::min(chunk_rows_, run.size() / dim_ - sent_);
   std::string data = PackValues(run.subspan(sent_ * dim_, count * dim_), type_);
@@ -58,9 +58,9 @@ void RowChunks::Next(v1::SoftTokenRows* rows) {
   rows->set_data(std::move(data));
   next_row_ += count;
   sent_ += count;
-  if (sent_ * dim_ < run.size()) return;
+  if (sent_ * dim_ < run.size()) return 0;
   runs_.pop_front();
-  sent_ = 0;
+  return std::exchange(sent_, 0) * dim_;
 }
 
 }  // namespace softsplice

@@ -32,8 +32,9 @@ class RowChunks {
   // Runs of which not all was handed out.
   size_t runs() const { return runs_.size(); }
   bool empty() const { return runs_.empty(); }
-  // Fills in the next chunk; not while empty().
-  void Next(v1::SoftTokenRows* rows);
+  // Fills in the next chunk; not while empty(). Returns how many values it lets go of: a whole
+  // run's, once all of it was handed out.
+  size_t Next(v1::SoftTokenRows* rows);
   // CRC32C of all bytes so far.
   uint32_t crc32c() const { return crc32c_; }
 

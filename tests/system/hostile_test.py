@@ -228,12 +228,16 @@ def test_large_texts(victim, pair, name):
             )
 
 
+ONE_TOKEN = 300  # of no meaning
 NO_TOKEN_LEFT = [
-    # Finite biases that add up to minus infinity, and those that a penalty makes infinite.
+    # Finite biases that add up to minus infinity, and those that a penalty makes infinite, once the
+    # one token that is not banned was chosen.
     dict(bias=[-3e38, -3e38]),
     dict(bias=[-3e38], repetition_penalty=100),
-    # Neither a number nor a ban.
+    dict(bias=[-math.inf], left=ONE_TOKEN, repetition_penalty=100),
+    # Neither a number nor a ban, as they are or in sum.
     dict(bias=[math.inf, -math.inf]),
+    dict(bias=[3e38, 3e38, -math.inf]),
     dict(bias=[math.inf]),
     dict(bias=[3e38, 3e38], frequency_penalty=-100),
     dict(bias=[-math.inf]),
@@ -243,7 +247,8 @@ NO_TOKEN_LEFT = [
 @pytest.mark.parametrize("options", NO_TOKEN_LEFT)
 def test_biases_that_leave_no_token(pair, options):
     """On every token: an answer, or an error of the client's."""
-    biases, rest = options["bias"], {k: v for k, v in options.items() if k != "bias"}
+    biases, left = options["bias"], options.get("left")
+    rest = {name: value for name, value in options.items() if name not in ("bias", "left")}
     with Victim(pair[DECODER]), Client(pair[DECODER]) as client:
         vocabulary = client.info(DECODER).vocabulary_size
         for tokens in (vocabulary, vocabulary // len(biases)):
@@ -253,12 +258,16 @@ def test_biases_that_leave_no_token(pair, options):
             for name, value in rest.items():
                 setattr(request.sampling, name, value)
             for token in range(tokens):
-                for bias in biases:
+                for bias in biases if token != left else [-3e38]:
                     request.sampling.logit_bias.add(token_id=token, bias=bias)
             try:
-                list(client.start(request))
+                answer = list(client.start(request))
             except grpc.RpcError as refusal:
                 assert refusal.code() == grpc.StatusCode.INVALID_ARGUMENT, refusal.details()
+                continue
+            ids = [token for event in answer for token in event.delta.token_ids]
+            for token in ids:
+                assert -math.inf not in biases or token >= tokens or token == left, "it was banned"
     answers_still_right(pair)
 
 
@@ -306,6 +315,30 @@ def test_answers_that_nobody_reads(victim, pair, name):
     keep_going(attack)
 
 
+def test_long_answers_that_nobody_reads(pair):
+    """Of each token much is told; what is not taken costs a megabyte a call, not the whole answer."""
+    decoder = pair[DECODER]
+    with Client(decoder) as client, Connection(decoder.address, window=0) as connection:
+        request = client.chat([("user", ["Count from one to nine."])])
+        request.logprobs = 20
+        for token in range(client.info(DECODER).vocabulary_size):
+            if token != ONE_TOKEN:  # no other, and so no end
+                request.sampling.logit_bias.add(token_id=token, bias=-math.inf)
+        data = message(request.SerializeToString())
+        with Victim(decoder) as victim:
+            for _ in range(8):
+                connection.upload(connection.open(f"/{DECODER}/Generate"), data, end=True)
+            most = victim.start + 64 * MIB
+            wait_until(
+                lambda: (
+                    connection.receive(0)
+                    or victim.resident() > most
+                    or client.info(DECODER).load.held == 8
+                )
+            )
+            assert SANITIZED or victim.resident() < most
+
+
 def test_sounds_that_nobody_reads(tmp_path):
     """All places of the queue hold sounds whose next segment nobody asks for: they are given up."""
     flags = ("--max-queue", 3, "--cache-bytes", 0)  # sounds that are kept wait for nobody
@@ -327,7 +360,7 @@ def test_sounds_that_nobody_reads(tmp_path):
 def test_more_streams_than_calls_fit(victim, name):
     def attack():
         with Connection(victim.address) as connection:
-            for _ in range(300):
+            for _ in range(2500):
                 for path in paths(name):
                     connection.open(path)
             connection.receive(1)

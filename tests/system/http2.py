@@ -40,6 +40,8 @@ class Connection:
         self.poll.register(self.socket, select.POLLIN)
         self.decoder = hpack.Decoder()
         self.received = b""
+        self.unsent = bytearray()
+        self.sending = False
         self.next_stream = 1
         self.window = 65535
         self.initial = 65535
@@ -59,12 +61,18 @@ class Connection:
         self.socket.close()
 
     def send(self, data):
-        view = memoryview(data)
-        while view:
-            try:
-                view = view[self.socket.send(view) :]
-            except BlockingIOError:
-                self.receive(0.1)
+        self.unsent += data
+        if self.sending:  # an answer to what came meanwhile: it goes after the frame under way
+            return
+        self.sending = True
+        try:
+            while self.unsent:
+                try:
+                    del self.unsent[: self.socket.send(self.unsent)]
+                except BlockingIOError:
+                    self.receive(0.1)
+        finally:
+            self.sending = False
 
     def open(self, path, *more):
         """A new stream with a call's headers sent."""

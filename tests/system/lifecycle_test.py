@@ -341,11 +341,14 @@ def test_a_log_that_nobody_reads(tmp_path):
     with start_encoder(tmp_path, "--log-format", "text", stderr=writer) as encoder:
         os.close(writer)
         with Client(encoder) as client:
-            # Twice what the pipe and the queue of lines hold.
+            # Twice what the pipe and the queue of lines hold: a line for each call that fails.
             long = [("traceparent", f"00-{32 * '4'}-{16 * 'f'}-01"), ("x-request-id", 64 * "x")]
-            info = client.method(ENCODER, "GetEncoderInfo")
+            encode = client.method(ENCODER, "EncodeImage")
             for _ in range(10_000):
-                info(client.type("GetEncoderInfoRequest")(), metadata=long, timeout=PATIENCE)
+                with pytest.raises(grpc.RpcError):
+                    list(
+                        encode(client.type("EncodeImageRequest")(), metadata=long, timeout=PATIENCE)
+                    )
         assert encoder.serving()
         assert encoder.stop() == 0
     os.close(reader)

@@ -65,7 +65,7 @@ class Names:
 
 
 class SlowRoad:
-    """Leads to `address`, a unix socket, but says nothing of a connection's first second."""
+    """Leads to `address`, a unix socket, but says nothing for the first two seconds of a connection."""
 
     def __init__(self, address):
         self.target = address.removeprefix("unix:")
@@ -89,7 +89,7 @@ class SlowRoad:
             threading.Thread(target=self.join, args=(client,), daemon=True).start()
 
     def join(self, client):
-        time.sleep(1)
+        time.sleep(2)  # longer than gRPC waits between two tries, if nobody tells it otherwise
         with client, socket.socket(socket.AF_UNIX) as server:
             server.connect(self.target)
             back = threading.Thread(target=self.carry, args=(server, client))

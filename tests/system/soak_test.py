@@ -45,6 +45,8 @@ CALLS = {
     "CountTokens": (DECODER, decoder_pb2.CountTokensResponse),
     "EncodeImage": (ENCODER, encoder_pb2.EncodeImageResponse),
     "EncodeAudio": (ENCODER, encoder_pb2.EncodeAudioResponse),
+    "CreateSession": (DECODER, decoder_pb2.CreateSessionResponse),
+    "DeleteSession": (DECODER, decoder_pb2.DeleteSessionResponse),
 }
 # What says how much work there is; all of it is 0 when there is none.
 LOADS = {
@@ -203,6 +205,17 @@ def outcome(call, pause=0):
     return told, words, ids, data
 
 
+def outcome_in_session(caller, request):
+    """In one of its own, which has no turns yet, it is answered as without."""
+    (made,) = caller.start(("CreateSession", decoder_pb2.CreateSessionRequest()))
+    inside = decoder_pb2.GenerateRequest(session_id=made.session_id)
+    inside.MergeFrom(request)
+    got = outcome(caller.start(("Generate", inside)))
+    delete = decoder_pb2.DeleteSessionRequest(session_id=made.session_id)
+    list(caller.start(("DeleteSession", delete)))
+    return got
+
+
 class Soak:
     """Both services, all requests, and how each is answered alone."""
 
@@ -224,7 +237,8 @@ class Soak:
     def one(self, caller, luck):
         """A request as luck has it; what is wrong with its outcome, or None."""
         request, expected = self.choose(luck)
-        manner = luck.choices(["patient", "slow", "hasty", "cancel", "vanish"], [5, 1, 1, 2, 1])[0]
+        manners = ["patient", "session", "slow", "hasty", "cancel", "vanish"]
+        manner = luck.choices(manners, [4, 1, 1, 1, 2, 1])[0]
         if manner == "cancel":
             leave(caller, request, luck).cancel()
             return None
@@ -240,6 +254,8 @@ class Soak:
             # The second: refused, because its turn would come too late.
             if got[0] == "DEADLINE_EXCEEDED" or got[0::2] == ("RESOURCE_EXHAUSTED", "QUEUE_FULL"):
                 return None
+        elif manner == "session" and request[0] == "Generate" and not request[1].session_id:
+            got = outcome_in_session(caller, request[1])
         else:
             got = outcome(caller.start(request))
         if got == expected:
@@ -309,9 +325,13 @@ def level(service):
     )
 
 
-def test_nothing_stays_behind(tmp_path):
+@pytest.mark.parametrize("flags", [(), ("--cache-bytes", 0)])
+def test_nothing_stays_behind(tmp_path, flags):
     limits = ("--encode-limit-seconds", LIMIT)
-    with start_encoder(tmp_path) as encoder, start_decoder(tmp_path, encoder, *limits) as decoder:
+    with (
+        start_encoder(tmp_path, *flags) as encoder,
+        start_decoder(tmp_path, encoder, *limits) as decoder,
+    ):
         soak = Soak(encoder, decoder)
         before = warm_up(soak)
 

@@ -38,7 +38,7 @@ class SessionsTest : public testing::Test {
     auto turn = sessions_.Begin(id, 0);
     EXPECT_TRUE(turn.ok()) << turn.status();
     std::string told;
-    for (const auto& message : turn->history()) told += message->parts(0).text();
+    for (const auto& message : *turn->history()) told += message->parts(0).text();
     return told;
   }
 
@@ -166,6 +166,19 @@ TEST_F(SessionsTest, AreBoundedInBytes) {
   EXPECT_TRUE(sessions_.Delete(id).ok());
   EXPECT_TRUE(sessions_.Delete(fork).ok());
   EXPECT_TRUE(sessions_.Begin(Create(), 100000).ok());
+}
+
+// A part of one byte takes some ninety.
+TEST_F(SessionsTest, AreBoundedByWhatTheirMessagesTake) {
+  v1::Message many;
+  for (int i = 0; i < 1000; ++i) many.add_parts()->set_text("x");
+  ASSERT_LT(many.ByteSizeLong(), 10000u);
+  EXPECT_GT(BytesOf(many), 1000 * 96u);
+  const std::string id = Create();
+  { sessions_.Begin(id, BytesOf(many))->Commit({many}); }
+  EXPECT_EQ(ReasonOf(sessions_.Begin(id, BytesOf(many)).status()), "SESSIONS_FULL");
+  EXPECT_TRUE(sessions_.Delete(id).ok());
+  EXPECT_TRUE(sessions_.Begin(Create(), BytesOf(many)).ok());
 }
 
 }  // namespace

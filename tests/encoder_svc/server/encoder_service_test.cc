@@ -390,6 +390,7 @@ TEST_F(EncoderService, MakesNoMoreSegmentsThanTheClientTakes) {
   absl::SleepFor(absl::Milliseconds(300));
   // Two lie in the call; flow control lets some of the first ones go.
   EXPECT_LE(encoder_.segments_made, 5);
+  EXPECT_GE(border_.live_bytes(), 2u * 750 * kDim * sizeof(float));
   int rows = 0;
   while (reader->Read(&message) && message.has_rows()) {
     rows += static_cast<int>(message.rows().data().size() / (kDim * 4));
@@ -397,6 +398,8 @@ TEST_F(EncoderService, MakesNoMoreSegmentsThanTheClientTakes) {
   EXPECT_EQ(rows, 20 * 750);
   EXPECT_TRUE(reader->Finish().ok());
   EXPECT_EQ(encoder_.segments_made, 20);
+  for (int i = 0; i < 3000 && border_.live_bytes() > 0; ++i) absl::SleepFor(absl::Milliseconds(1));
+  EXPECT_EQ(border_.live_bytes(), 0u);
 }
 
 TEST_F(EncoderService, EndsASoundWhoseClientIsGone) {
