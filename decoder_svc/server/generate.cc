@@ -37,6 +37,7 @@ class GenerateCall::Sink final : public TokenSink {
   explicit Sink(std::shared_ptr<GenerateCall> call) : call_(std::move(call)) {}
   void OnAdmitted(int cached) override { call_->OnAdmitted(cached); }
   void OnPrefill(int read, int total) override { call_->OnPrefill(read, total); }
+  void OnPaused() override { call_->OnPaused(); }
   bool HasRoom() override { return call_->HasRoom(); }
   bool OnToken(const SampledToken& token) override {
     bool go_on = false;
@@ -249,6 +250,11 @@ void GenerateCall::OnPrefill(int read, int /*total*/) {
   progress_.set_stage(v1::STAGE_READING);
   progress_.set_prompt_tokens_read(read);
   GoOn(std::move(lock));
+}
+
+void GenerateCall::OnPaused() {
+  const std::lock_guard lock(mutex_);
+  progress_.set_stage(v1::STAGE_QUEUED);
 }
 
 bool GenerateCall::HasRoom() {
