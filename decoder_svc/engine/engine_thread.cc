@@ -215,6 +215,7 @@ void EngineImpl::Finish(Sequence& sequence, EngineFinish finish, int32_t stop_to
                              .stop_token = stop_token,
                              .cached_tokens = *sequence.cached,
                              .completion_tokens = sequence.completion_tokens(),
+                             .pauses = sequence.pauses,
                              .timings = sequence.timings});
 }
 

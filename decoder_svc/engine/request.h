@@ -72,6 +72,7 @@ struct EngineResult {
   int32_t stop_token = -1;  // with kStopToken
   int cached_tokens = 0;    // of the prompt, that were not read
   int completion_tokens = 0;
+  int pauses = 0;  // how often others needed its memory
   EngineTimings timings;
 };
 

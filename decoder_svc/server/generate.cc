@@ -298,6 +298,7 @@ void GenerateCall::OnResult(absl::StatusOr<EngineResult> result) {
   if (turn_) CommitTurn();
   finished_ = std::move(finished);
   Note({"completion_tokens", result->completion_tokens});
+  if (result->pauses > 0) Note({"pauses", result->pauses});
   Note(DurationField("queued", result->timings.queued));
   Note(DurationField("encode", encode_));
   Note(DurationField("prefill", result->timings.prefill));

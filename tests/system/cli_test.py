@@ -5,6 +5,7 @@ import os
 import pty
 import signal
 
+import grpc
 import pytest
 import support
 from fake_decoder import STARTED, delta, fake_decoder, finished, refuse
@@ -259,6 +260,25 @@ def test_a_session_that_is_gone_costs_nothing_but_bytes(tmp_path, decoder):
     assert after[0][1] == [["two"]]
     assert after[1][1] == [["one"], ["Yes."], ["two"]]
     assert after[2] == (after[1][0], [["three"]])
+
+
+def test_a_session_is_where_its_decoder_says(tmp_path, decoder):
+    (tmp_path / "other").mkdir()
+    with fake_decoder(tmp_path / "other") as other:
+        decoder.sessions, decoder.endpoint = set(), other.address
+        other.sessions = {"session 0"}
+        answer = other.script
+
+        def script(request, context):
+            if texts(request)[-1] == ["three"]:
+                refuse(context, grpc.StatusCode.UNAVAILABLE, "DRAINING")
+            yield from answer(request, context)
+
+        other.script = script
+        done = chat(tmp_path, decoder, stdin="one\ntwo\nthree\n")
+        assert (done.returncode, done.stdout) == (0, "Yes.\n" * 3)
+        assert [turns for _, turns in sent(other)][:2] == [[["one"]], [["two"]]]
+        assert sent(decoder)[-1] == ("", [["one"], ["Yes."], ["two"], ["Yes."], ["three"]])
 
 
 def test_no_session_where_none_is_kept(tmp_path, decoder):

@@ -34,6 +34,7 @@ class FakeDecoder(decoder_grpc.DecoderServiceServicer):
         self.cancelled = threading.Event()
         self.sessions = None  # it offers none; or the ids of those that it has
         self.deleted = []
+        self.endpoint = ""  # of its sessions
 
     def Generate(self, request, context):
         self.requests.append(request)
@@ -49,7 +50,7 @@ class FakeDecoder(decoder_grpc.DecoderServiceServicer):
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "no sessions")
         session = f"session {len(self.sessions) + len(self.deleted)}"
         self.sessions.add(session)
-        return decoder_pb2.CreateSessionResponse(session_id=session)
+        return decoder_pb2.CreateSessionResponse(session_id=session, endpoint=self.endpoint)
 
     def DeleteSession(self, request, context):
         self.sessions.discard(request.session_id)

@@ -155,6 +155,7 @@ TEST_F(PausingTest, APausedAnswerGoesOnToTheBit) {
       EXPECT_EQ(Get(sinks[i]), alone[i]) << i;
       EXPECT_EQ(sinks[i]->Wait()->completion_tokens, kContext - 150 + 1);
       EXPECT_EQ(sinks[i]->Wait()->cached_tokens, 0) << "what was read before a pause is no hit";
+      EXPECT_EQ(sinks[i]->Wait()->pauses, sinks[i]->pauses);
       (i % 2 == 1 ? sampled : greedy) += sinks[i]->pauses;
     }
     EXPECT_GT(greedy, 0);
