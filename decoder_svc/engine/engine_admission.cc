@@ -101,7 +101,8 @@ void EngineImpl::EndUnwanted() {
 }
 
 // Whoever writes past what it was promised takes a block more, or others give way; the oldest may
-// have to wait for the end of those that are promised all. Nobody comes in meanwhile.
+// have to wait for the end of those that are promised all. Before Admit, so that nobody comes in
+// on what it waits for.
 void EngineImpl::Grow() {
   short_ = nullptr;
   for (auto& sequence : running_) {
@@ -163,7 +164,7 @@ void EngineImpl::Admit() {
   std::vector<Sequence*> newcomers;
   {
     const std::lock_guard lock(mutex_);
-    while (short_ == nullptr) {
+    for (;;) {
       TakeOutRowless(rowless);
       const auto next = NextOfQueue();
       if (next == queue_.end()) break;

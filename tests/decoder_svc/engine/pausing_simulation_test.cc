@@ -187,6 +187,30 @@ TEST(PausingSimulationTest, SlowReadersAndBatchRequestsGiveWayFirst) {
   }
 }
 
+// Back in memory it would only be held.
+TEST(PausingSimulationTest, WhoDoesNotReadStaysPaused) {
+  EngineOptions options = Options(1, 2);
+  options.max_hold = absl::Hours(1);
+  Simulation simulation(options);
+  const auto older = simulation.Start({.prompt = 500, .answer = 3500});
+  Simulation::Ask ask{.prompt = 500, .answer = 3500};
+  bool reads = true;
+  ask.reads = [&](absl::Duration) { return reads; };
+  const auto paused = simulation.Start(ask);
+  RunUntilPaused(simulation, *paused);
+  reads = false;
+  simulation.Run(absl::Minutes(1));
+  simulation.engine().Cancel(older->handle);
+  simulation.Run(absl::Minutes(1));
+  EXPECT_EQ(simulation.engine().load().running, 0);
+  EXPECT_EQ(simulation.engine().load().paused, 1);
+  EXPECT_EQ(simulation.engine().load().kv_bytes_used, 0u);
+  reads = true;
+  simulation.Run();
+  ExpectServed(*paused);
+  ExpectNothingLeft(simulation);
+}
+
 TEST(PausingSimulationTest, EndsWhoIsPaused) {
   enum class By { kCancel, kDeadline, kShutdown, kLimit };
   for (const By by : {By::kCancel, By::kDeadline, By::kShutdown, By::kLimit}) {
