@@ -116,11 +116,12 @@ void AddModelFlags(CLI::App& app, DecoderFlags* flags) {
       ->check(CLI::PositiveNumber)
       ->type_name("N")
       ->capture_default_str();
-  app.add_option("--kv-memory", flags->engine.kv_memory,
-                 "Memory, of each GPU, for the keys and values of all requests at once. A request "
-                 "begins when "
-                 "all it may need is free. Not set: 2 GiB, or what one whole context needs if "
-                 "that is more")
+  app.add_option(
+         "--kv-memory", flags->engine.kv_memory,
+         "Memory, of each GPU, for the keys and values of all requests at once. A request "
+         "begins when its prompt and 1,024 tokens of its answer fit; what goes on past that "
+         "may have to pause. Not set: 2 GiB, or what one whole context needs if that is "
+         "more")
       ->check(CLI::PositiveNumber)
       ->type_name("BYTES");
   app.add_option_function<std::string>(

@@ -44,6 +44,7 @@ struct ModelInfo {
 struct EngineLoad {
   int reserved = 0;  // places taken by requests that are not here yet
   int queued = 0;    // here, and waiting
+  int paused = 0;    // of those: they had begun, and gave their memory to others
   int running = 0;
   int held = 0;  // of those that run: their sinks have no room
   uint64_t kv_bytes_total = 0;

@@ -1,11 +1,14 @@
 // Who comes in and who has to leave between two steps. See engine_impl.h.
+#include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "common/status/error.h"
 #include "common/status/reasons.h"
 #include "decoder_svc/engine/engine_impl.h"
+#include "decoder_svc/engine/pausing.h"
 
 namespace softsplice {
 namespace {
@@ -40,15 +43,24 @@ absl::Status RowsMissing() {
 
 }  // namespace
 
+// Sinks are asked without the mutex, which they may wait for.
 void EngineImpl::Hold() {
+  std::vector<Sequence*> begun;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& sequence : queue_) {
+      if (sequence->pauses > 0) begun.push_back(sequence.get());
+    }
+  }
+  for (const auto& sequence : running_) begun.push_back(sequence.get());
   int held = 0;
-  for (const auto& sequence : running_) {
-    if (sequence->reads_prompt() || sequence->sink->HasRoom()) {
+  for (Sequence* sequence : begun) {
+    if (sequence->completion_tokens() == 0 || sequence->sink->HasRoom()) {
       sequence->held_since.reset();
       continue;
     }
     if (!sequence->held_since) sequence->held_since = Now();
-    ++held;
+    if (sequence->kv) ++held;
   }
   const std::lock_guard lock(mutex_);
   load_.held = held;
@@ -57,33 +69,91 @@ void EngineImpl::Hold() {
 void EngineImpl::EndUnwanted() {
   const absl::Duration now = Now();
   absl::flat_hash_set<Handle> cancelled;
-  const auto verdict = [&](const Sequence& sequence, const absl::Status& otherwise) {
+  absl::Status refusal;  // of those that have not begun
+  bool stopping = false;
+  const auto verdict = [&](const Sequence& sequence) {
     if (cancelled.contains(sequence.handle)) return Cancelled();
-    return now >= sequence.give_up ? DeadlineExceeded() : otherwise;
+    if (now >= sequence.give_up) return DeadlineExceeded();
+    if (!sequence.cached) return refusal;
+    if (stopping) return DrainDeadline();
+    const bool too_slow = sequence.held_since && now - *sequence.held_since >= options_.max_hold;
+    return too_slow ? ClientTooSlow(options_.max_hold) : absl::OkStatus();
   };
   std::vector<std::pair<std::unique_ptr<Sequence>, absl::Status>> unwanted;
-  bool stopping = false;
   {
     const std::lock_guard lock(mutex_);
     cancelled.swap(cancelled_);
     stopping = stopping_;
-    const absl::Status refusal = Refusal();
+    refusal = Refusal();
     for (auto& sequence : queue_) {
-      absl::Status status = verdict(*sequence, refusal);
+      absl::Status status = verdict(*sequence);
       if (!status.ok()) unwanted.emplace_back(std::move(sequence), std::move(status));
     }
     std::erase(queue_, nullptr);
-    load_.queued = static_cast<int>(queue_.size());
+    CountQueue();
   }
   for (auto& [sequence, status] : unwanted) End(*sequence, std::move(status));
   for (auto& sequence : running_) {
-    absl::Status status = verdict(*sequence, stopping ? DrainDeadline() : absl::OkStatus());
-    if (status.ok() && sequence->held_since && now - *sequence->held_since >= options_.max_hold) {
-      status = ClientTooSlow(options_.max_hold);
-    }
+    absl::Status status = verdict(*sequence);
     if (!status.ok()) End(*sequence, std::move(status));
   }
   Sweep();
+}
+
+// Whoever writes past what it was promised takes a block more, or others give way; the oldest may
+// have to wait for the end of those that are promised all. Before Admit, so that nobody comes in
+// on what it waits for.
+void EngineImpl::Grow() {
+  short_ = nullptr;
+  for (auto& sequence : running_) {
+    while (sequence != nullptr && !sequence->held_since &&
+           !kv_.Promise(*sequence->kv, sequence->read + 1)) {
+      std::unique_ptr<Sequence>* const next = WhoGivesWay();
+      if (next == nullptr) {
+        short_ = sequence.get();
+        break;
+      }
+      Pause(*next);
+    }
+  }
+  std::erase(running_, nullptr);
+}
+
+std::unique_ptr<Sequence>* EngineImpl::WhoGivesWay() {
+  std::vector<std::unique_ptr<Sequence>*> those;
+  std::vector<MemoryHolder> holders;
+  for (auto& sequence : running_) {
+    if (sequence == nullptr) continue;
+    those.push_back(&sequence);
+    holders.push_back({.age = sequence->handle,
+                       .batch = sequence->priority == Priority::kBatch,
+                       .held = sequence->held_since.has_value(),
+                       .promised_all = Promised(*sequence) == MostPositions(*sequence)});
+  }
+  const std::optional<size_t> chosen = WhoIsPaused(holders);
+  return chosen ? those[*chosen] : nullptr;
+}
+
+// What it has read stays in the cache for as long as nobody needs the room.
+void EngineImpl::Pause(std::unique_ptr<Sequence>& sequence) {
+  kv_.EndTurn(*sequence->kv, sequence->contents_read());
+  sequence->sink->OnPaused();
+  const std::lock_guard lock(mutex_);
+  LetGo(*sequence);
+  sequence->given = static_cast<int>(sequence->tokens.size());
+  sequence->read = 0;
+  ++sequence->pauses;
+  queue_.push_front(std::move(sequence));
+  CountQueue();
+}
+
+void EngineImpl::LetGo(Sequence& sequence) {
+  kv_.Release(*sequence.kv);
+  sequence.kv.reset();
+  --load_.running;
+  if (sequence.priority == Priority::kBatch) --batch_running_;
+  if (sequence.held_since) --load_.held;
+  CountKv();
 }
 
 // A request that does not fit yet holds back those after it, unless it waits for what another one
@@ -91,7 +161,7 @@ void EngineImpl::EndUnwanted() {
 void EngineImpl::Admit() {
   std::vector<BlockCopy> copies;
   std::vector<std::unique_ptr<Sequence>> rowless;
-  const size_t before = running_.size();
+  std::vector<Sequence*> newcomers;
   {
     const std::lock_guard lock(mutex_);
     for (;;) {
@@ -101,26 +171,28 @@ void EngineImpl::Admit() {
       Sequence& sequence = **next;
       const bool batch = sequence.priority == Priority::kBatch;
       if (batch && batch_running_ > 0 && batch_running_ + 1 >= options_.max_sequences) break;
-      sequence.kv = kv_.Admit(sequence.kv_request(MostPositions(sequence)), copies);
+      sequence.kv = kv_.Admit(sequence.kv_request(Promised(sequence)), copies);
       if (!sequence.kv) break;
       ++load_.running;
       if (batch) ++batch_running_;
       sequence.read = sequence.kv->cached;
-      sequence.admitted = Now();
-      sequence.timings.queued = sequence.admitted - sequence.submitted;
+      if (!sequence.cached) {
+        sequence.cached = sequence.read;
+        sequence.admitted = Now();
+        sequence.timings.queued = sequence.admitted - sequence.submitted;
+        newcomers.push_back(&sequence);
+      }
       running_.push_back(std::move(*next));
       queue_.erase(next);
     }
-    load_.queued = static_cast<int>(queue_.size());
+    CountQueue();
     CountKv();
     running_left_ = {};
     for (const auto& sequence : running_) running_left_ += Left(*sequence);
   }
   ranks_->Copy(copies);
   for (const auto& sequence : rowless) End(*sequence, RowsMissing());
-  for (size_t i = before; i < running_.size(); ++i) {
-    running_[i]->sink->OnAdmitted(running_[i]->kv->cached);
-  }
+  for (Sequence* sequence : newcomers) sequence->sink->OnAdmitted(*sequence->cached);
 }
 
 // Those that rely on rows of before, which are not there any more.
@@ -134,10 +206,11 @@ void EngineImpl::TakeOutRowless(std::vector<std::unique_ptr<Sequence>>& rowless)
   std::erase(queue_, nullptr);
 }
 
+// One that was paused and whose client reads too slowly would only be held again.
 EngineImpl::Queue::iterator EngineImpl::NextOfQueue() {
   auto next = queue_.end();
   for (auto it = queue_.begin(); it != queue_.end(); ++it) {
-    if (Follows(**it)) continue;
+    if ((*it)->held_since || Follows(**it)) continue;
     if (next == queue_.end() || Rank(**it) < Rank(**next)) next = it;
   }
   return next;
@@ -145,9 +218,9 @@ EngineImpl::Queue::iterator EngineImpl::NextOfQueue() {
 
 // Of prompts that begin alike and come together one is read, and the others go on from there.
 bool EngineImpl::Follows(Sequence& sequence) {
-  const auto contents = absl::MakeConstSpan(sequence.contents).first(sequence.prompt_tokens - 1);
+  const auto contents = absl::MakeConstSpan(sequence.contents).first(sequence.given - 1);
   for (const auto& other : running_) {
-    if (!other->reads_prompt() || other->priority > sequence.priority || !other->kv->shared ||
+    if (!other->reads() || other->priority > sequence.priority || !other->kv->shared ||
         !sequence.request.share_cache || other->kv->scope != sequence.request.cache_scope) {
       continue;
     }
@@ -165,6 +238,12 @@ bool EngineImpl::Follows(Sequence& sequence) {
     return true;
   }
   return false;
+}
+
+void EngineImpl::CountQueue() {
+  load_.queued = static_cast<int>(queue_.size());
+  load_.paused = static_cast<int>(
+      absl::c_count_if(queue_, [](const auto& sequence) { return sequence->pauses > 0; }));
 }
 
 void EngineImpl::CountKv() {

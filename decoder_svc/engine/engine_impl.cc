@@ -10,6 +10,7 @@
 #include "common/status/error.h"
 #include "common/status/macros.h"
 #include "common/status/reasons.h"
+#include "decoder_svc/engine/pausing.h"
 #include "decoder_svc/engine/validate.h"
 
 namespace softsplice {
@@ -88,9 +89,8 @@ absl::Status EngineImpl::Refusal() const {
 }
 
 Pace::Work EngineImpl::Left(const Sequence& sequence) const {
-  const int written = sequence.completion_tokens();
-  const int most = MostPositions(sequence) + 1 - sequence.prompt_tokens - written;
-  return pace_.Left(sequence.prompt_tokens - std::min(sequence.read, sequence.prompt_tokens), most);
+  const int most = MostPositions(sequence) + 1 - static_cast<int>(sequence.tokens.size());
+  return pace_.Left(std::max(sequence.given - sequence.read, 0), most);
 }
 
 // All that is before a newcomer.
@@ -123,7 +123,7 @@ absl::StatusOr<Engine::Handle> EngineImpl::Submit(Place place, EngineRequest req
   live_.insert(handle);
   shares_.Enter(sequence->request.client);
   queue_.push_back(std::move(sequence));
-  load_.queued = static_cast<int>(queue_.size());
+  CountQueue();
   Wake();
   return handle;
 }
@@ -144,7 +144,7 @@ std::unique_ptr<Sequence> EngineImpl::MakeSequence(Priority priority, EngineRequ
                                                       .tokens = std::move(tokens),
                                                       .submitted = now,
                                                       .give_up = give_up});
-  sequence->prompt_tokens = static_cast<int>(sequence->tokens.size());
+  sequence->prompt_tokens = sequence->given = static_cast<int>(sequence->tokens.size());
   sequence->tokens.reserve(MostPositions(*sequence) + 1);
   sequence->contents = ContentsOf(*sequence);
   for (const SoftRun& run : sequence->request.prompt.soft) {
@@ -182,6 +182,14 @@ int EngineImpl::MostPositions(const Sequence& sequence) const {
   return sequence.prompt_tokens + (max_tokens == 0 ? room : std::min(room, max_tokens - 1));
 }
 
+// Rows that came without values can't be read again.
+int EngineImpl::Promised(const Sequence& sequence) const {
+  return PromisedPositions({.given = sequence.given,
+                            .most = MostPositions(sequence),
+                            .pauses = sequence.pauses,
+                            .cannot_return = sequence.values_missing_to > 0});
+}
+
 void EngineImpl::Cancel(Handle handle) {
   const std::lock_guard lock(mutex_);
   if (live_.contains(handle)) cancelled_.insert(handle);
@@ -208,10 +216,13 @@ int EngineImpl::Position(Handle handle) const {
 }
 
 // One sequence of several is a batch request's, or these would never begin while normal ones come.
-std::pair<bool, int64_t> EngineImpl::Rank(const Sequence& sequence) const {
+// Those that were paused go on before others begin, the oldest first.
+std::tuple<bool, bool, int64_t> EngineImpl::Rank(const Sequence& sequence) const {
   const bool batch = sequence.priority == Priority::kBatch;
   const bool batch_first = options_.max_sequences > 1 && load_.running > 0 && batch_running_ == 0;
-  return {batch != batch_first, shares_.Spent(sequence.request.client)};
+  const bool paused = sequence.pauses > 0;
+  return {batch != batch_first, !paused,
+          paused ? static_cast<int64_t>(sequence.handle) : shares_.Spent(sequence.request.client)};
 }
 
 EngineLoad EngineImpl::load() const {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <tuple>
 #include <vector>
 
 #include "absl/container/flat_hash_set.h"
@@ -52,6 +53,7 @@ class EngineImpl final : public Engine {
   std::vector<Content> ContentsOf(const Sequence& sequence);
   int32_t InputId(int32_t token) const;
   int MostPositions(const Sequence& sequence) const;
+  int Promised(const Sequence& sequence) const;  // positions
   absl::Duration Now() const { return options_.clock(); }
 
   // With mutex_ held.
@@ -62,15 +64,20 @@ class EngineImpl final : public Engine {
   void TakeOutRowless(std::vector<std::unique_ptr<Sequence>>& rowless);
   Queue::iterator NextOfQueue();     // who is to be admitted next; its end: nobody
   bool Follows(Sequence& sequence);  // it waits for another one that reads what it would read
+  void CountQueue();
   void CountKv();
+  void LetGo(Sequence& sequence);  // of its memory and its place among those that run
   // Whose turn comes first: that of the least; of equals, the oldest one's.
-  std::pair<bool, int64_t> Rank(const Sequence& sequence) const;
+  std::tuple<bool, bool, int64_t> Rank(const Sequence& sequence) const;
 
   // The engine thread.
   void Loop();
   bool Over() const;  // shut down, and nothing is left
   void Hold();        // those whose sinks have no room, and no others
   void EndUnwanted();
+  void Grow();
+  std::unique_ptr<Sequence>* WhoGivesWay();  // of those that run; null: nobody can
+  void Pause(std::unique_ptr<Sequence>& sequence);
   void Admit();
   bool Step();  // false: nobody can go on
   void WaitForNews();
@@ -96,7 +103,8 @@ class EngineImpl final : public Engine {
   // The engine thread's own.
   KvManager kv_;
   std::vector<std::unique_ptr<Sequence>> running_;  // oldest first
-  std::vector<Sequence*> able_;                     // that are not held
+  const Sequence* short_ = nullptr;                 // of memory: it waits for some to be free
+  std::vector<Sequence*> able_;                     // that are neither held nor short
   std::vector<Turn> turns_;                         // theirs
   std::vector<Sequence*> work_;                     // that have rows in this step
   std::vector<StepPart> parts_;                     // their rows
@@ -108,7 +116,7 @@ class EngineImpl final : public Engine {
   mutable std::mutex mutex_;        // guards all that follows, but for the thread
   std::condition_variable wake_;
   bool news_ = false;  // since the round began
-  Queue queue_;        // oldest first
+  Queue queue_;        // oldest first, but for those that are paused
   FairShare shares_;   // of those that wait or run
   absl::flat_hash_set<Handle> live_;
   absl::flat_hash_set<Handle> cancelled_;  // of those alive

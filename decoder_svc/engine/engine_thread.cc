@@ -48,6 +48,7 @@ bool EngineImpl::Round() {
   }
   Hold();
   EndUnwanted();
+  Grow();
   Admit();
   return Step();
 }
@@ -93,12 +94,12 @@ void EngineImpl::Plan() {
   work_.clear();
   parts_.clear();
   for (const auto& sequence : running_) {
-    if (!sequence->held_since) able_.push_back(sequence.get());
+    if (!sequence->held_since && sequence.get() != short_) able_.push_back(sequence.get());
   }
   {
     const std::lock_guard lock(mutex_);
     for (const Sequence* sequence : able_) {
-      turns_.push_back({.prompt_left = std::max(sequence->prompt_tokens - sequence->read, 0),
+      turns_.push_back({.prompt_left = std::max(sequence->given - sequence->read, 0),
                         .spent = shares_.Spent(sequence->request.client),
                         .batch = sequence->priority == Priority::kBatch});
     }
@@ -139,7 +140,7 @@ void EngineImpl::OnEmptyPlan() {
 int EngineImpl::PromptRows() const {
   int rows = 0;
   for (size_t i = 0; i < work_.size(); ++i) {
-    if (work_[i]->reads_prompt()) rows += static_cast<int>(parts_[i].tokens.size());
+    if (work_[i]->reads()) rows += static_cast<int>(parts_[i].tokens.size());
   }
   return rows;
 }
@@ -166,20 +167,20 @@ void EngineImpl::Fail(const absl::Status& status) {
 }
 
 void EngineImpl::Advance(Sequence& sequence, int rows) {
-  const bool reads_prompt = sequence.reads_prompt();
+  const bool reads = sequence.reads();
   {
     const std::lock_guard lock(mutex_);
     shares_.Charge(sequence.request.client,
-                   rows * (reads_prompt ? FairShare::kPromptRow : FairShare::kWrittenRow));
+                   rows * (reads ? FairShare::kPromptRow : FairShare::kWrittenRow));
   }
   sequence.read += rows;
   kv_.Commit(*sequence.kv, sequence.contents_read(), rows);
-  if (!reads_prompt) return;
-  if (sequence.unread() == 0) {
+  if (!reads) return;
+  if (sequence.unread() == 0 && sequence.completion_tokens() == 0) {
     kv_.EndTurn(*sequence.kv, sequence.contents_read());
     sequence.timings.prefill = Now() - sequence.admitted;
   }
-  sequence.sink->OnPrefill(sequence.read, sequence.prompt_tokens);
+  sequence.sink->OnPrefill(std::min(sequence.read, sequence.prompt_tokens), sequence.prompt_tokens);
 }
 
 // Takes the next token from `logits` and tells the sink.
@@ -212,8 +213,9 @@ void EngineImpl::Finish(Sequence& sequence, EngineFinish finish, int32_t stop_to
   kv_.EndTurn(*sequence.kv, sequence.contents_read());
   End(sequence, EngineResult{.finish = finish,
                              .stop_token = stop_token,
-                             .cached_tokens = sequence.kv->cached,
+                             .cached_tokens = *sequence.cached,
                              .completion_tokens = sequence.completion_tokens(),
+                             .pauses = sequence.pauses,
                              .timings = sequence.timings});
 }
 
@@ -223,13 +225,9 @@ void EngineImpl::End(Sequence& sequence, absl::StatusOr<EngineResult> result) {
   {
     const std::lock_guard lock(mutex_);
     shares_.Leave(sequence.request.client);
-    if (sequence.kv) {
-      kv_.Release(*sequence.kv);
-      --load_.running;
-      if (sequence.priority == Priority::kBatch) --batch_running_;
-      if (sequence.held_since) --load_.held;
-      CountKv();
-      pace_.OnEnd(sequence.prompt_tokens - sequence.kv->cached, sequence.completion_tokens());
+    if (sequence.kv) LetGo(sequence);
+    if (sequence.cached) {
+      pace_.OnEnd(sequence.prompt_tokens - *sequence.cached, sequence.completion_tokens());
     }
     live_.erase(sequence.handle);
     cancelled_.erase(sequence.handle);

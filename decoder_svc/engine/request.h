@@ -72,6 +72,7 @@ struct EngineResult {
   int32_t stop_token = -1;  // with kStopToken
   int cached_tokens = 0;    // of the prompt, that were not read
   int completion_tokens = 0;
+  int pauses = 0;  // how often others needed its memory
   EngineTimings timings;
 };
 
@@ -81,11 +82,14 @@ class TokenSink {
   virtual ~TokenSink() = default;
   // Its turn has come; so many of its prompt tokens are in a cache and need not be read.
   virtual void OnAdmitted(int /*cached*/) {}
-  // Prompt tokens read so far.
+  // Prompt tokens read so far. After a pause they are read again, as far as no cache has them.
   virtual void OnPrefill(int /*read*/, int /*total*/) {}
   // Whether there is room for more tokens; asked again and again while the answer is written. As
   // long as there is none, the sequence is held: it keeps its memory and gets no rows.
   virtual bool HasRoom() { return true; }
+  // It is paused: others need its memory, and it waits until all that it has so far and some more
+  // fits. OnPrefill tells that it goes on.
+  virtual void OnPaused() {}
   // Returns whether to go on.
   virtual bool OnToken(const SampledToken& token) = 0;
   // The last call: a result, or why there is none (CANCELLED, DEADLINE_EXCEEDED, INTERNAL,

@@ -24,8 +24,11 @@ struct Sequence {
   std::vector<int32_t> tokens;
   std::vector<Content> contents;  // the same, as the caches know it
   int prompt_tokens = 0;
-  int read = 0;                  // positions whose keys and values are in the caches
-  std::optional<SequenceKv> kv;  // once admitted
+  int given = 0;  // positions to read: the prompt; after a pause the answer so far, too
+  int read = 0;   // positions whose keys and values are in the caches
+  std::optional<SequenceKv> kv;  // while it runs
+  std::optional<int> cached;     // of the prompt, when it was first admitted
+  int pauses = 0;
 
   int values_missing_to = 0;  // the end of the last run without values: so much must be cached
 
@@ -41,14 +44,14 @@ struct Sequence {
   EngineTimings timings;
 
   int unread() const { return static_cast<int>(tokens.size()) - read; }
-  bool reads_prompt() const { return read < prompt_tokens; }
+  bool reads() const { return read < given; }
   absl::Span<const Content> contents_read() const {
     return absl::MakeConstSpan(contents).first(static_cast<size_t>(read));
   }
   KvRequest kv_request(int positions) const {
     return {.scope = request.cache_scope,
             .shared = request.share_cache,
-            .prompt = absl::MakeConstSpan(contents).first(static_cast<size_t>(prompt_tokens)),
+            .prompt = absl::MakeConstSpan(contents).first(static_cast<size_t>(given)),
             .positions = positions};
   }
   int completion_tokens() const { return static_cast<int>(tokens.size()) - prompt_tokens; }

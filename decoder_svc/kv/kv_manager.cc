@@ -34,7 +34,7 @@ std::optional<SequenceKv> KvManager::Admit(const KvRequest& request,
   const int whole = hit.cached / shape_.block_rows;
   for (int i = 0; i < whole; ++i) full_.Hold(hit.path[i]->full);
   const int more = BlocksFor(request.positions) - whole;
-  if (more > full_.size() - full_.used() - promised_) {
+  if (more > Unpromised()) {
     for (int i = 0; i < whole; ++i) full_.Drop(hit.path[i]->full);
     return std::nullopt;
   }
@@ -60,6 +60,15 @@ std::optional<SequenceKv> KvManager::Admit(const KvRequest& request,
   if (parts && hit.known - hit.cached >= shape_.block_rows) AddDeparture(kv, hit.known);
   Changed(kv);
   return kv;
+}
+
+bool KvManager::Promise(SequenceKv& kv, int positions) {
+  const int more = BlocksFor(positions) - static_cast<int>(kv.blocks.full.size()) - kv.promised;
+  if (more <= 0) return true;
+  if (more > Unpromised()) return false;
+  kv.promised += more;
+  promised_ += more;
+  return true;
 }
 
 void KvManager::ShareSliding(SequenceKv& kv, const PrefixTree::Hit& hit,
@@ -116,7 +125,7 @@ void KvManager::Commit(SequenceKv& kv, absl::Span<const Content> contents, int r
 }
 
 void KvManager::EndTurn(SequenceKv& kv, absl::Span<const Content> contents) {
-  if (!kv.shared) return;
+  if (!kv.shared || contents.empty()) return;
   KeepWindow(kv, contents, static_cast<int>(contents.size()), PrefixTree::Resume::kTurn);
 }
 

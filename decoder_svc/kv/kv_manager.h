@@ -50,11 +50,11 @@ struct KvRequest {
   std::string scope;  // it shares with those of the same scope
   bool shared = true;
   absl::Span<const Content> prompt;
-  int positions = 0;  // of prompt and answer, at most
+  int positions = 0;  // of prompt and answer, that there is to be room for
 };
 
-// Not thread-safe. Free, kept and held blocks are all there are: a running sequence never fails for
-// want of memory, and nothing that one holds is given to another.
+// Not thread-safe. Free, kept and held blocks are all there are: a running sequence has what it was
+// promised, and nothing that one holds is given to another.
 class KvManager {
  public:
   explicit KvManager(const KvShape& shape);
@@ -64,18 +64,21 @@ class KvManager {
   const KvShape& shape() const { return shape_; }
   // Positions of such a prompt that would not be read, were it admitted now.
   int Cached(const KvRequest& request) const { return Find(request).cached; }
-  // A slot, and the promise of all full blocks that it may need: what the tree keeps goes only when
+  // A slot, and the promise of full blocks for all positions: what the tree keeps goes only when
   // one is taken. None if there are not enough now. The last row of a prompt is always read.
   // `copies` get what must be copied, in order, before the next step.
   std::optional<SequenceKv> Admit(const KvRequest& request, std::vector<BlockCopy>& copies);
+  // Promises full blocks for so many positions, in all. False: there are not enough now.
+  bool Promise(SequenceKv& kv, int positions);
   // Another prompt parts from this sequence's at `position`, which is not read yet.
   void AddDeparture(SequenceKv& kv, int position) { kv.departures.push_back(position); }
 
-  // Blocks for `rows` more, after `read` positions.
+  // Blocks for `rows` more, after `read` positions; they are promised.
   void Extend(SequenceKv& kv, int read, int rows);
   // All of `contents` is read now, the last `rows` in this step.
   void Commit(SequenceKv& kv, absl::Span<const Content> contents, int rows);
-  // A later prompt may go on from the end of `contents`, which is all that is read.
+  // A later prompt, or this sequence itself when it comes back, may go on from the end of
+  // `contents`, which is all that is read.
   void EndTurn(SequenceKv& kv, absl::Span<const Content> contents);
   void Release(SequenceKv& kv);
 
@@ -91,6 +94,7 @@ class KvManager {
   int32_t& Sliding(SequenceKv& kv, int index) const {
     return kv.blocks.sliding[static_cast<size_t>(index) % kv.blocks.sliding.size()];
   }
+  int Unpromised() const { return full_.size() - full_.used() - promised_; }
   PrefixTree::Hit Find(const KvRequest& request) const;
   void ShareSliding(SequenceKv& kv, const PrefixTree::Hit& hit, std::vector<BlockCopy>& copies);
   void TakeFull(SequenceKv& kv);     // the next one

@@ -36,6 +36,7 @@ class GenerateCall::Sink final : public TokenSink {
   explicit Sink(std::shared_ptr<GenerateCall> call) : call_(std::move(call)) {}
   void OnAdmitted(int cached) override { call_->OnAdmitted(cached); }
   void OnPrefill(int read, int total) override { call_->OnPrefill(read, total); }
+  void OnPaused() override { call_->OnPaused(); }
   bool HasRoom() override { return call_->HasRoom(); }
   bool OnToken(const SampledToken& token) override {
     bool go_on = false;
@@ -247,6 +248,11 @@ void GenerateCall::OnPrefill(int read, int /*total*/) {
   GoOn(std::move(lock));
 }
 
+void GenerateCall::OnPaused() {
+  const std::lock_guard lock(mutex_);
+  progress_.set_stage(v1::STAGE_QUEUED);
+}
+
 bool GenerateCall::HasRoom() {
   const std::lock_guard lock(mutex_);
   full_ = unread_bytes_ > (full_ ? kFewUnreadBytes : kMostUnreadBytes);
@@ -288,6 +294,7 @@ void GenerateCall::OnResult(absl::StatusOr<EngineResult> result) {
   if (turn_) CommitTurn();
   finished_ = std::move(finished);
   Note({"completion_tokens", result->completion_tokens});
+  if (result->pauses > 0) Note({"pauses", result->pauses});
   Note(DurationField("queued", result->timings.queued));
   Note(DurationField("encode", encode_));
   Note(DurationField("prefill", result->timings.prefill));

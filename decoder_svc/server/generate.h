@@ -61,6 +61,7 @@ class GenerateCall final : public StreamCall<v1::GenerateRequest, v1::GenerateRe
   void Begun();
   void OnAdmitted(int cached);
   void OnPrefill(int read, int total);
+  void OnPaused();
   bool HasRoom();
   bool OnToken(const SampledToken& token);
   void OnResult(absl::StatusOr<EngineResult> result);

@@ -41,9 +41,7 @@ struct ChatOptions {
   std::string prompt;
   bool interactive = false;
   uint32_t budget = 0;
-  double timeout_seconds = 0;
-  bool json = false;
-  v1::GenerateRequest request;
+  ConversationOptions conversation;
 };
 
 constexpr char kInteractiveHelp[] = R"(Type a message and press Enter.
@@ -148,7 +146,7 @@ int RunChat(ChatOptions& options, Interrupts& interrupts) {
   for (const MediaFile& file : options.media) {
     absl::StatusOr<v1::Part> part = MediaPart(file, options.budget, interrupts);
     if (!part.ok()) {
-      const int exit_code = ReportFailure(part.status(), options.json);
+      const int exit_code = ReportFailure(part.status(), options.conversation.json);
       return exit_code == kExitInterrupted ? exit_code : kExitUsage;
     }
     media.push_back(*std::move(part));
@@ -158,24 +156,23 @@ int RunChat(ChatOptions& options, Interrupts& interrupts) {
   if (!options.services.model.empty()) {
     auto started = Services::Start(options.services, interrupts);
     if (!started.ok()) {
-      ReportFailure(started.status(), options.json);
+      ReportFailure(started.status(), options.conversation.json);
       return absl::IsCancelled(started.status()) ? kExitInterrupted : kExitUnreachable;
     }
     services = *std::move(started);
     options.server = services->decoder_address();
   }
   const auto channel = Connect(options.server, interrupts);
-  if (!channel.ok()) return ReportFailure(channel.status(), options.json);
+  if (!channel.ok()) return ReportFailure(channel.status(), options.conversation.json);
 
   if (!options.system.empty()) {
-    v1::Message& system = *options.request.mutable_chat()->add_messages();
+    v1::Message& system = *options.conversation.request.mutable_chat()->add_messages();
     system.set_role(v1::ROLE_SYSTEM);
     system.add_parts()->set_text(options.system);
   }
-  const absl::Duration timeout = options.timeout_seconds > 0
-                                     ? absl::Seconds(options.timeout_seconds)
-                                     : absl::InfiniteDuration();
-  Conversation conversation(*channel, options.request, timeout, options.json, interrupts);
+  // One question needs none.
+  if (!options.interactive) options.conversation.session = false;
+  Conversation conversation(*channel, options.conversation, interrupts);
   if (!options.interactive) {
     return conversation.Ask(UserMessage(std::move(media), options.prompt));
   }
@@ -280,13 +277,21 @@ void AddChat(CLI::App& app, Interrupts& interrupts, int& exit_code) {
   chat->add_option("--system", options->system, "A system turn, before all others")
       ->option_text("TEXT");
   chat->add_flag_callback(
-      "--think", [options] { options->request.mutable_chat()->set_thinking(true); },
+      "--think", [options] { options->conversation.request.mutable_chat()->set_thinking(true); },
       "Let the model think first; thoughts go to stderr");
   AddBudget(*chat, options->budget);
-  chat->add_flag("--json", options->json, "One line of JSON per event on stdout");
-  chat->add_option("--timeout", options->timeout_seconds, "Seconds that one answer may take")
+  ConversationOptions& conversation = options->conversation;
+  chat->add_flag("--json", conversation.json, "One line of JSON per event on stdout");
+  chat->add_option_function<double>(
+          "--timeout",
+          [&conversation](double seconds) { conversation.timeout = absl::Seconds(seconds); },
+          "Seconds that one answer may take")
       ->option_text("SECONDS")
       ->check(CLI::PositiveNumber);
+  conversation.session = true;
+  chat->add_flag_callback(
+      "--no-session", [&conversation] { conversation.session = false; },
+      "Send a conversation whole with each turn, though the decoder could keep it");
   auto* server = AddServer(*chat, options->server);
   auto* model = chat->add_option("--model", options->services.model,
                                  "Without a running server: start one with this text model …")
@@ -299,7 +304,7 @@ void AddChat(CLI::App& app, Interrupts& interrupts, int& exit_code) {
       ->check(CLI::ExistingFile)
       ->needs(model);
   AddBackend(*chat, options->services, model);
-  AddSampling(*chat, options->request);
+  AddSampling(*chat, conversation.request);
   chat->footer(R"(
 Examples:
   softsplice chat "Hello!"

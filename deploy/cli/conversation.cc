@@ -3,6 +3,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "common/media/sound.h"
 #include "deploy/cli/answer.h"
 #include "deploy/cli/client.h"
@@ -24,58 +25,108 @@ std::string Waiting(const v1::Message& message) {
   return sounds ? "listening to the sound" : "waiting for the server";
 }
 
+// Whether the session is what failed: the decoder does not have it, or is not there any more.
+bool IsOfSession(const grpc::Status& status) {
+  return status.error_code() == grpc::StatusCode::UNAVAILABLE ||
+         absl::StartsWith(ReadFailure(status).reason, "SESSION");
+}
+
 }  // namespace
 
 Conversation::Conversation(const std::shared_ptr<grpc::Channel>& channel,
-                           v1::GenerateRequest request, absl::Duration timeout, bool json,
-                           Interrupts& interrupts)
+                           ConversationOptions options, Interrupts& interrupts)
     : stub_(v1::DecoderService::NewStub(channel)),
-      request_(std::move(request)),
-      first_turns_(request_.chat().messages_size()),
-      timeout_(timeout),
-      json_(json),
-      interrupts_(interrupts) {}
+      options_(std::move(options)),
+      turns_(options_.request.chat().messages().begin(), options_.request.chat().messages().end()),
+      first_turns_(turns_.size()),
+      interrupts_(interrupts) {
+  options_.request.mutable_chat()->clear_messages();
+}
 
 int Conversation::Ask(v1::Message message) {
-  auto& turns = *request_.mutable_chat()->mutable_messages();
-  *turns.Add() = std::move(message);
-  std::string answer;
-  const grpc::Status status = Stream(answer);
+  turns_.push_back(std::move(message));
+  Heard heard;
+  const grpc::Status status = Send(heard);
   const bool interrupted = !status.ok() && interrupts_.raised();
-  if (status.ok() || (interrupted && !answer.empty())) {
-    v1::Message& turn = *turns.Add();
+  if (status.ok() || (interrupted && !heard.text.empty())) {
+    v1::Message& turn = turns_.emplace_back();
     turn.set_role(v1::ROLE_MODEL);
-    turn.add_parts()->set_text(std::move(answer));
+    turn.add_parts()->set_text(std::move(heard.text));
   } else {
-    turns.RemoveLast();
+    turns_.pop_back();
   }
+  if (session_) session_->turns = turns_.size();
   if (interrupted) return kExitInterrupted;
-  return status.ok() ? kExitOk : ReportCallFailure(status, json_);
+  return status.ok() ? kExitOk : ReportCallFailure(status, options_.json);
 }
 
 void Conversation::Reset() {
-  auto& turns = *request_.mutable_chat()->mutable_messages();
-  turns.DeleteSubrange(first_turns_, turns.size() - first_turns_);
+  LeaveSession();
+  turns_.resize(first_turns_);
 }
 
-grpc::Status Conversation::Stream(std::string& answer) {
-  const auto& turns = request_.chat().messages();
-  const auto printer =
-      json_ ? MakeJsonPrinter() : MakeTextPrinter(Waiting(turns[turns.size() - 1]));
+// After any failure nobody knows for sure where the session stands. The next one gets all turns.
+grpc::Status Conversation::Send(Heard& heard) {
+  for (;;) {
+    if (options_.session && !session_) OpenSession();
+    const grpc::Status status = Stream(heard);
+    if (status.ok() || !session_) return status;
+    const bool was_new = session_->turns == 0;
+    LeaveSession();
+    if (heard.any || interrupts_.raised() || !IsOfSession(status)) return status;
+    if (was_new) options_.session = false;
+  }
+}
+
+grpc::Status Conversation::Stream(Heard& heard) {
+  const auto printer = options_.json ? MakeJsonPrinter() : MakeTextPrinter(Waiting(turns_.back()));
+  v1::GenerateRequest request = options_.request;
+  for (size_t i = session_ ? session_->turns : 0; i < turns_.size(); ++i) {
+    *request.mutable_chat()->add_messages() = turns_[i];
+  }
+  if (session_) request.set_session_id(session_->id);
   grpc::ClientContext context;
-  if (timeout_ < absl::InfiniteDuration()) SetDeadline(context, timeout_);
+  if (options_.timeout < absl::InfiniteDuration()) SetDeadline(context, options_.timeout);
   interrupts_.OnRaise([&] { context.TryCancel(); });
   if (interrupts_.raised()) context.TryCancel();
-  const auto stream = stub_->Generate(&context, request_);
+  Stub& stub = session_ && session_->stub ? *session_->stub : *stub_;
+  const auto stream = stub.Generate(&context, request);
   v1::GenerateResponse response;
   while (stream->Read(&response)) {
-    if (response.delta().channel() == v1::CHANNEL_ANSWER) answer += response.delta().text();
+    heard.any = true;
+    if (response.delta().channel() == v1::CHANNEL_ANSWER) heard.text += response.delta().text();
     printer->OnEvent(response);
   }
   const grpc::Status status = stream->Finish();
   interrupts_.OnRaise({});
   printer->OnEnd();
   return status;
+}
+
+void Conversation::OpenSession() {
+  grpc::ClientContext context;
+  SetDeadline(context, kConnectLimit);
+  v1::CreateSessionResponse response;
+  if (!stub_->CreateSession(&context, {}, &response).ok()) {
+    options_.session = false;
+    return;
+  }
+  session_.emplace().id = response.session_id();
+  if (response.endpoint().empty()) return;
+  session_->stub = v1::DecoderService::NewStub(OpenChannel(response.endpoint()));
+}
+
+// The decoder forgets it by itself later, if this does not reach it.
+void Conversation::LeaveSession() {
+  if (!session_) return;
+  grpc::ClientContext context;
+  SetDeadline(context, absl::Seconds(1));
+  v1::DeleteSessionRequest request;
+  request.set_session_id(session_->id);
+  v1::DeleteSessionResponse response;
+  Stub& stub = session_->stub ? *session_->stub : *stub_;
+  stub.DeleteSession(&context, request, &response).IgnoreError();
+  session_.reset();
 }
 
 }  // namespace softsplice

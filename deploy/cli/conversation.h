@@ -1,9 +1,13 @@
-// A conversation with the decoder service: the history is kept here and sent whole with each turn.
+// A conversation with the decoder service. The history is kept here: it is sent whole with each
+// turn, or, while the decoder has a session of it, the new turns only.
 #pragma once
 
 #include <grpcpp/channel.h>
 
 #include <memory>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "deploy/cli/signals.h"
@@ -11,15 +15,23 @@
 
 namespace softsplice {
 
+struct ConversationOptions {
+  v1::GenerateRequest request;  // has the sampling, the limits and the system turn, if any
+  absl::Duration timeout = absl::InfiniteDuration();  // for one answer
+  bool json = false;
+  bool session = false;  // use one where the decoder offers them
+};
+
 // Not thread-safe.
 class Conversation {
  public:
-  // `request` has the sampling, the limits and the system turn, if any. `timeout` is for one
-  // answer; infinite: none.
-  Conversation(const std::shared_ptr<grpc::Channel>& channel, v1::GenerateRequest request,
-               absl::Duration timeout, bool json, Interrupts& interrupts);
+  Conversation(const std::shared_ptr<grpc::Channel>& channel, ConversationOptions options,
+               Interrupts& interrupts);
+  Conversation(const Conversation&) = delete;
+  Conversation& operator=(const Conversation&) = delete;
+  ~Conversation() { LeaveSession(); }
 
-  // Sends the history and `message`, shows the answer and adds both to the history. A signal
+  // Sends `message` after the history, shows the answer and adds both to the history. A signal
   // cancels the answer; what came of it until then is kept. Returns an exit code; after a failure,
   // which is reported, the history is as before.
   int Ask(v1::Message message);
@@ -28,13 +40,28 @@ class Conversation {
   void Reset();
 
  private:
-  grpc::Status Stream(std::string& answer);
+  using Stub = v1::DecoderService::Stub;
+  struct Session {
+    std::string id;
+    std::unique_ptr<Stub> stub;  // to the very decoder; null: the conversation's own
+    size_t turns = 0;            // so many of the history's are in it
+  };
+  // What came of an answer.
+  struct Heard {
+    std::string text;
+    bool any = false;  // of anything at all
+  };
 
-  const std::unique_ptr<v1::DecoderService::Stub> stub_;
-  v1::GenerateRequest request_;
-  const int first_turns_;
-  const absl::Duration timeout_;
-  const bool json_;
+  grpc::Status Send(Heard& heard);  // in a session or, where that fails, without it
+  grpc::Status Stream(Heard& heard);
+  void OpenSession();
+  void LeaveSession();
+
+  const std::unique_ptr<Stub> stub_;
+  ConversationOptions options_;
+  std::vector<v1::Message> turns_;
+  const size_t first_turns_;
+  std::optional<Session> session_;
   Interrupts& interrupts_;
 };
 

@@ -124,14 +124,15 @@ COMMANDS = {"image": "/image", "audio": "/audio"}
         *("digits-86", "picture-and-sound", "sound-after-picture"),
     ],
 )
-def test_conversations(runtime, name):
+@pytest.mark.parametrize("flags", [[], ["--no-session"]])
+def test_conversations(runtime, name, flags):
     turns = next(c["turns"] for c in CASES if c["name"] == name)
     lines = [
         f"{COMMANDS[part['type']]} {SAMPLES / part['file']}" if "file" in part else part["text"]
         for turn in turns
         for part in turn["parts"]
     ]
-    done = run_cli(runtime, "chat", *GREEDY, stdin="\n".join(lines))
+    done = run_cli(runtime, "chat", *flags, *GREEDY, stdin="\n".join(lines))
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [turn["expected_text"] for turn in turns]
 

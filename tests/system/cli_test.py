@@ -5,6 +5,7 @@ import os
 import pty
 import signal
 
+import grpc
 import pytest
 import support
 from fake_decoder import STARTED, delta, fake_decoder, finished, refuse
@@ -220,9 +221,94 @@ def test_a_conversation_sends_its_history(tmp_path, decoder):
     assert decoder.requests[1].chat.messages[2].role == decoder_pb2.ROLE_MODEL
 
 
+def sent(decoder):
+    return [(r.session_id, texts(r)) for r in decoder.requests]
+
+
+def test_a_conversation_in_a_session_sends_what_is_new(tmp_path, decoder):
+    decoder.sessions = set()
+    done = chat(tmp_path, decoder, "--system", "S", stdin="one\ntwo\n/reset\nthree\n")
+    assert (done.returncode, done.stdout) == (0, "Yes.\n" * 3)
+    assert sent(decoder) == [
+        ("session 0", [["S"], ["one"]]),
+        ("session 0", [["two"]]),
+        ("session 1", [["S"], ["three"]]),
+    ]
+    assert decoder.deleted == ["session 0", "session 1"]
+
+
+def test_no_session_for_one_question_or_who_wants_none(tmp_path, decoder):
+    decoder.sessions = set()
+    assert chat(tmp_path, decoder, "one").returncode == 0
+    assert chat(tmp_path, decoder, "--no-session", stdin="one\ntwo\n").returncode == 0
+    assert sent(decoder)[-1] == ("", [["one"], ["Yes."], ["two"]])
+    assert decoder.deleted == [] and decoder.sessions == set()
+
+
+def test_a_session_that_is_gone_costs_nothing_but_bytes(tmp_path, decoder):
+    decoder.sessions = set()
+
+    def script(request, context):
+        yield from [STARTED, delta("Yes."), finished()]
+        if texts(request)[-1] == ["one"]:
+            decoder.sessions.clear()  # it was started anew
+
+    decoder.script = script
+    done = chat(tmp_path, decoder, stdin="one\ntwo\nthree\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Yes.\n" * 3, "")
+    (_, *after) = sent(decoder)
+    assert after[0][1] == [["two"]]
+    assert after[1][1] == [["one"], ["Yes."], ["two"]]
+    assert after[2] == (after[1][0], [["three"]])
+
+
+def test_a_session_is_where_its_decoder_says(tmp_path, decoder):
+    (tmp_path / "other").mkdir()
+    with fake_decoder(tmp_path / "other") as other:
+        decoder.sessions, decoder.endpoint = set(), other.address
+        other.sessions = {"session 0"}
+        answer = other.script
+
+        def script(request, context):
+            if texts(request)[-1] == ["three"]:
+                refuse(context, grpc.StatusCode.UNAVAILABLE, "DRAINING")
+            yield from answer(request, context)
+
+        other.script = script
+        done = chat(tmp_path, decoder, stdin="one\ntwo\nthree\n")
+        assert (done.returncode, done.stdout) == (0, "Yes.\n" * 3)
+        assert [turns for _, turns in sent(other)][:2] == [[["one"]], [["two"]]]
+        assert sent(decoder)[-1] == ("", [["one"], ["Yes."], ["two"], ["Yes."], ["three"]])
+
+
+def test_no_session_where_none_is_kept(tmp_path, decoder):
+    decoder.sessions = set()
+    decoder.script = lambda request, context: (
+        refuse(context, reason="SESSIONS_FULL")
+        if request.session_id
+        else [STARTED, delta("Yes."), finished()]
+    )
+    done = chat(tmp_path, decoder, stdin="one\ntwo\n")
+    assert (done.returncode, done.stdout) == (0, "Yes.\n" * 2)
+    assert [bool(session) for session, _ in sent(decoder)] == [True, False, False]
+
+
+def test_a_failed_turn_does_not_count_on_its_session(tmp_path, decoder):
+    decoder.sessions = set()
+    answer = decoder.script
+    decoder.script = lambda request, context: (
+        refuse(context) if "bad" in texts(request)[-1] else answer(request, context)
+    )
+    done = chat(tmp_path, decoder, stdin="one\nbad\ntwo\n")
+    assert done.returncode == 1
+    assert sent(decoder)[-1] == ("session 1", [["one"], ["Yes."], ["two"]])
+
+
 def test_a_conversation_takes_sounds(tmp_path, decoder):
     picture, sound = SAMPLES / "small.png", SAMPLES / "digits-7.wav"
-    lines = f"/audio {sound}\n/image {picture}\nWhat?\n/image {sound}\n/audio -\n/audio {sound}\nAnd?\n"
+    lines = (
+        f"/audio {sound}\n/image {picture}\nWhat?\n/image {sound}\n/audio -\n/audio {sound}\nAnd?\n"
+    )
     done = chat(tmp_path, decoder, "--budget", "70", stdin=lines)
     assert (done.returncode, done.stdout) == (0, "Yes.\n" * 2)
     turns = decoder.requests[1].chat.messages

@@ -32,13 +32,30 @@ class FakeDecoder(decoder_grpc.DecoderServiceServicer):
         self.requests = []
         self.script = lambda request, context: [STARTED, delta("Yes."), finished()]
         self.cancelled = threading.Event()
+        self.sessions = None  # it offers none; or the ids of those that it has
+        self.deleted = []
+        self.endpoint = ""  # of its sessions
 
     def Generate(self, request, context):
         self.requests.append(request)
+        if request.session_id and request.session_id not in self.sessions:
+            refuse(context, grpc.StatusCode.NOT_FOUND, "SESSION_LOST")
         yield from self.script(request, context)
 
     def GetDecoderInfo(self, request, context):
         return decoder_pb2.GetDecoderInfoResponse(model_name="fake", context_length=8192)
+
+    def CreateSession(self, request, context):
+        if self.sessions is None:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "no sessions")
+        session = f"session {len(self.sessions) + len(self.deleted)}"
+        self.sessions.add(session)
+        return decoder_pb2.CreateSessionResponse(session_id=session, endpoint=self.endpoint)
+
+    def DeleteSession(self, request, context):
+        self.sessions.discard(request.session_id)
+        self.deleted.append(request.session_id)
+        return decoder_pb2.DeleteSessionResponse()
 
     def CountTokens(self, request, context):
         (part,) = request.raw.parts
@@ -71,9 +88,9 @@ def fake_decoder(folder):
     server.stop(0).wait()
 
 
-def refuse(context):
-    details = support.status_pb2.Status(code=grpc.StatusCode.RESOURCE_EXHAUSTED.value[0])
-    info = support.error_details_pb2.ErrorInfo(reason="QUEUE_FULL")
+def refuse(context, code=grpc.StatusCode.RESOURCE_EXHAUSTED, reason="QUEUE_FULL"):
+    details = support.status_pb2.Status(code=code.value[0])
+    info = support.error_details_pb2.ErrorInfo(reason=reason)
     retry = support.error_details_pb2.RetryInfo()
     retry.retry_delay.seconds = 2
     request = support.error_details_pb2.BadRequest()
@@ -81,4 +98,4 @@ def refuse(context):
     for detail in (info, retry, request):
         details.details.add().Pack(detail)
     context.set_trailing_metadata([("grpc-status-details-bin", details.SerializeToString())])
-    context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "64 requests are waiting")
+    context.abort(code, "64 requests are waiting")

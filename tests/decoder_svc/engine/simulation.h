@@ -33,7 +33,8 @@ struct StepCost {
 class SimBackend final : public NullBackend {
  public:
   // A step ends when it is waited for.
-  SimBackend(const StepCost& cost, absl::Duration& now) : cost_(cost), now_(now) {}
+  SimBackend(const StepCost& cost, absl::Duration& now, int64_t& rows)
+      : cost_(cost), now_(now), all_rows_(rows) {}
   void Embed(Mat y, Mat, const Weight&, float) override {
     rows_ = y.rows;
     logit_rows_ = 0;  // blocks are copied by GatherRows, too, but before
@@ -43,12 +44,14 @@ class SimBackend final : public NullBackend {
     const int logit_rows = std::exchange(logit_rows_, 0);
     const int rows = std::exchange(rows_, 0);
     if (rows > 0) now_ += cost_.Of(logit_rows, rows - logit_rows);
+    all_rows_ += rows;
     return absl::OkStatus();
   }
 
  private:
   const StepCost cost_;
   absl::Duration& now_;
+  int64_t& all_rows_;
   int rows_ = 0;
   int logit_rows_ = 0;
 };
@@ -60,7 +63,8 @@ class Simulation {
     std::string client;
     int prompt = 1;  // tokens
     int answer = 1;
-    bool shared = false;  // all prompts begin alike: it takes what others have read
+    bool shared = false;  // it takes what others have read
+    int first = 1;        // its first token: prompts begin alike, or part there
     Priority priority = Priority::kNormal;
     absl::Duration time_limit = absl::InfiniteDuration();
     // Whether it reads its answer at a time; null: always.
@@ -71,7 +75,11 @@ class Simulation {
   // And what became of it.
   struct Stream final : TokenSink {
     Stream(const absl::Duration& clock, Ask what) : now(clock), ask(std::move(what)) {}
-    void OnAdmitted(int cached_tokens) override { cached = cached_tokens; }
+    void OnAdmitted(int cached_tokens) override {
+      admitted = now;
+      cached = cached_tokens;
+    }
+    void OnPaused() override { pauses.push_back(now); }
     bool HasRoom() override { return ask.reads == nullptr || ask.reads(now); }
     bool OnToken(const SampledToken&) override {
       tokens.push_back(now);
@@ -87,7 +95,9 @@ class Simulation {
     const absl::Duration& now;
     const Ask ask;
     absl::Duration asked = now;
+    std::optional<absl::Duration> admitted;
     std::vector<absl::Duration> tokens;  // when each came
+    std::vector<absl::Duration> pauses;  // when each began
     absl::Status status = absl::UnknownError("not done");
     std::optional<absl::Duration> ended;
     int cached = 0;  // of its prompt
@@ -97,15 +107,9 @@ class Simulation {
   explicit Simulation(EngineOptions options, const StepCost& cost = {}) {
     options.clock = [this] { return now_; };
     std::vector<std::unique_ptr<Backend>> backends;
-    backends.push_back(std::make_unique<SimBackend>(cost, now_));
-    auto ranks = *Ranks::Load(*file_, std::move(backends),
-                              {.context_length = options.context_length,
-                               .chunk = options.ChunkOn({}),
-                               .max_sequences = options.max_sequences,
-                               .max_rows = options.ChunkOn({}) + options.max_sequences - 1,
-                               .max_logit_rows = options.max_sequences,
-                               .kv_memory = options.kv_memory},
-                              options.step_limit);
+    backends.push_back(std::make_unique<SimBackend>(cost, now_, rows_));
+    auto ranks =
+        *Ranks::Load(*file_, std::move(backends), OptionsOfRunner(options), options.step_limit);
     const TextConfig& config = ranks->runner().model().config();
     const ModelInfo info{.dim = config.dim,
                          .vocabulary_size = config.vocab,
@@ -113,7 +117,18 @@ class Simulation {
     engine_ = std::make_unique<EngineImpl>(std::move(ranks), info, options, SpecialTokens{});
   }
 
+  // The least that EngineOptions::kv_memory may be: one sequence of the whole context fits.
+  static uint64_t LeastMemory(const EngineOptions& options) {
+    NullBackend backend;
+    const auto file = *gguf::File::Open(kModel);
+    const auto runner = *Runner::Make(*file, backend, OptionsOfRunner(options));
+    const KvShape least = KvShape::Least(options.max_sequences, options.context_length,
+                                         runner->model().config().window, options.ChunkOn({}));
+    return runner->KvBytes(least.full_blocks, least.sliding_blocks);
+  }
+
   absl::Duration now() const { return now_; }
+  int64_t rows() const { return rows_; }  // that were read and written
   EngineImpl& engine() { return *engine_; }
 
   // Does something at a time from now on.
@@ -128,6 +143,7 @@ class Simulation {
     request.client = stream->ask.client;
     request.share_cache = stream->ask.shared;
     request.prompt.tokens.assign(stream->ask.prompt, 1);
+    request.prompt.tokens[0] = stream->ask.first;
     request.sampling.temperature = 0;
     request.max_tokens = stream->ask.answer;
     request.time_limit = stream->ask.time_limit;
@@ -148,7 +164,7 @@ class Simulation {
         events_.extract(events_.begin()).mapped()();
       }
       if (engine_->Round()) continue;
-      if (engine_->load().running > 0) {
+      if (const EngineLoad load = engine_->load(); load.running + load.paused > 0) {
         now_ += kBeat;
       } else if (!events_.empty()) {
         now_ = events_.begin()->first;
@@ -161,8 +177,19 @@ class Simulation {
   const std::vector<std::shared_ptr<Stream>>& streams() const { return streams_; }
 
  private:
+  static constexpr char kModel[] = "tests/data/models/tiny-F16.gguf";
+  static RunnerOptions OptionsOfRunner(const EngineOptions& options) {
+    return {.context_length = options.context_length,
+            .chunk = options.ChunkOn({}),
+            .max_sequences = options.max_sequences,
+            .max_rows = options.ChunkOn({}) + options.max_sequences - 1,
+            .max_logit_rows = options.max_sequences,
+            .kv_memory = options.kv_memory};
+  }
+
   absl::Duration now_ = absl::Hours(1);
-  std::unique_ptr<gguf::File> file_ = *gguf::File::Open("tests/data/models/tiny-F16.gguf");
+  int64_t rows_ = 0;
+  std::unique_ptr<gguf::File> file_ = *gguf::File::Open(kModel);
   std::multimap<absl::Duration, std::function<void()>> events_;
   std::vector<std::shared_ptr<Stream>> streams_;
   std::unique_ptr<EngineImpl> engine_;

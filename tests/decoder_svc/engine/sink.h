@@ -20,6 +20,7 @@ class Sink : public TokenSink {
     prefill.push_back(read);
     if (on_prefill) on_prefill(read);
   }
+  void OnPaused() override { ++pauses; }
   bool HasRoom() override { return has_room; }
   bool OnToken(const SampledToken& token) override {
     tokens.push_back(token.chosen.token);
@@ -36,6 +37,7 @@ class Sink : public TokenSink {
   }
 
   std::vector<int> prefill;
+  std::atomic<int> pauses = 0;
   std::vector<int32_t> tokens;
   std::vector<SampledToken> sampled;
   absl::StatusOr<EngineResult> result = absl::UnknownError("not done");

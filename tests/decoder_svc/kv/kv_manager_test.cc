@@ -261,6 +261,43 @@ TEST(KvManagerTest, SequencesArePromisedAllThatTheyMayNeed) {
   EXPECT_EQ(server.manager().full_used(), 0);
 }
 
+// What goes on past its promise takes what nobody was promised.
+TEST(KvManagerTest, APromiseGrowsAsFarAsNobodyElseIsPromised) {
+  Server server({.sequences = 4, .context = 2048, .full_blocks = 20});
+  server.Serve(Text(9, 600), {});
+  auto a = *server.Begin(Text(1, 100), 400);
+  auto b = *server.Begin(Text(2, 100), 800);
+  EXPECT_TRUE(server.manager().Promise(a.kv, 500)) << "as it was";
+  server.ReadPrompt(a);
+  server.Write(a, Text(3, 400));
+  EXPECT_TRUE(server.manager().Promise(a.kv, 12 * kBlock)) << "of what only the cache keeps";
+  EXPECT_FALSE(server.manager().Promise(a.kv, 12 * kBlock + 1)) << "8 blocks are the other one's";
+  server.Write(a, Text(4, 12 * kBlock - 500));
+  server.ReadPrompt(b);
+  server.Write(b, Text(5, 800));
+  server.Cancel(b);
+  EXPECT_TRUE(server.manager().Promise(a.kv, 2048));
+  server.Cancel(a);
+  EXPECT_TRUE(server.Begin(Text(6, 1), 20 * kBlock - 1).has_value()) << "no promise is left";
+}
+
+TEST(KvManagerTest, APausedSequenceGoesOnWhereItStopped) {
+  for (const int written : {0, 1, 127, 128, 600}) {
+    Server server({.sequences = 2});
+    auto running = *server.Begin(Text(1, 1000), 2000);
+    server.ReadPrompt(running);
+    server.Write(running, Text(2, written));
+    server.Finish(running);
+    auto back = *server.Begin(running.contents + Text(3, 1), 1000);
+    EXPECT_EQ(back.kv.cached, 1000 + written);
+    server.Cancel(back);
+  }
+  Server server;
+  auto untouched = *server.Begin(Text(1, 1000), 10);
+  server.Finish(untouched);
+  EXPECT_EQ(server.manager().tree().nodes(), 0);
+}
+
 // What an answer may need does not take the place of what is there.
 TEST(KvManagerTest, APromiseWashesNothingOut) {
   Server server({.sequences = 2, .context = 2048, .full_blocks = 24});
@@ -351,6 +388,8 @@ TEST(KvManagerTest, RandomHistoriesAreReadAsIfAfresh) {
       } else if (!running.empty()) {
         const size_t i = static_cast<size_t>(any(static_cast<int>(running.size())));
         Server::Running& r = running[i];
+        const int wanted = std::min(r.read + 1 + any(200), sizes.context);
+        if (any(4) == 0) server.manager().Promise(r.kv, wanted);
         const int room =
             (static_cast<int>(r.kv.blocks.full.size()) + r.kv.promised) * kBlock - r.read;
         if (what == 9 || (what == 8 && (r.read < r.prompt || room == 0))) {

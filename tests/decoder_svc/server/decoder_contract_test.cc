@@ -1,5 +1,6 @@
 // What the contract promises of refusals, progress and seeds, and of clients that go too far.
 #include <string>
+#include <utility>
 
 #include "absl/time/clock.h"
 #include "common/server/call.h"
@@ -145,6 +146,25 @@ TEST_F(DecoderContract, TellsProgressWhileItsMediaAreEncoded) {
   EXPECT_EQ(message.progress().media(), 1u);
   while (reader->Read(&message)) continue;
   EXPECT_TRUE(reader->Finish().ok());
+}
+
+TEST_F(DecoderContract, TellsThatItIsPaused) {
+  Event go_on;
+  engine_.script = {10, 11, 12};
+  engine_.pause = &go_on;
+  grpc::ClientContext context;
+  auto reader = stub_->Generate(&context, Hello());
+  Answer answer;
+  bool told = false;
+  for (v1::GenerateResponse message; reader->Read(&message);) {
+    answer.messages.push_back(message);
+    if (!message.has_progress() || std::exchange(told, true)) continue;
+    EXPECT_EQ(message.progress().stage(), v1::STAGE_QUEUED);
+    go_on.Notify();
+  }
+  EXPECT_TRUE(told);
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(answer.tokens(), (std::vector<uint32_t>{10, 11, 12}));
 }
 
 // Clients that take no more than they read, of an answer whose tokens are about 360 bytes each on

@@ -16,6 +16,7 @@
 #include "common/status/reasons.h"
 #include "common/time/steady.h"
 #include "decoder_svc/engine/engine.h"
+#include "tests/support/event.h"
 
 namespace softsplice {
 
@@ -34,6 +35,7 @@ class FakeEngine final : public Engine {
   absl::Status reserve_error;
   absl::Status submit_error;
   absl::Status result_error;
+  Event* pause = nullptr;      // before the second token, until it is notified
   std::atomic<int> holds = 0;  // how often it waited for room
   EngineFinish finish = EngineFinish::kStopToken;
   int32_t stop_token = 1;
@@ -104,6 +106,11 @@ class FakeEngine final : public Engine {
                       .time_to_first_token = absl::Milliseconds(25),
                       .total = absl::Milliseconds(100)};
     for (size_t i = 0; endless || i < script.size(); ++i) {
+      if (i == 1 && pause != nullptr) {
+        sink.OnPaused();
+        pause->WaitForNotification();
+        sink.OnPrefill(1, 1);
+      }
       const absl::Status status = WaitForRoom(handle, sink);
       if (!status.ok()) return status;
       SampledToken token{.chosen = {script[i % script.size()], -0.5f}};
