@@ -247,7 +247,7 @@ void EngineImpl::CountQueue() {
 }
 
 void EngineImpl::CountKv() {
-  load_.kv_bytes_used = ranks_->runner().KvBytes(kv_.full_used(), kv_.sliding_used());
+  load_.kv_bytes_used = ranks_->runner().KvBytes(kv_.full().used(), kv_.sliding().used());
 }
 
 }  // namespace softsplice

@@ -18,6 +18,7 @@ class BlockPool {
   // Held by sequences.
   int used() const { return used_; }
   int holders(int32_t block) const { return blocks_[block].holders; }
+  int keepers(int32_t block) const { return blocks_[block].keepers; }
 
   // A free block, for one sequence; there is one.
   int32_t Take() {
@@ -33,19 +34,19 @@ class BlockPool {
   void Drop(int32_t block) {
     if (--blocks_[block].holders > 0) return;
     --used_;
-    if (!blocks_[block].kept) free_.push_back(block);
+    if (blocks_[block].keepers == 0) free_.push_back(block);
   }
-  // The tree's.
-  void Keep(int32_t block) { blocks_[block].kept = true; }
+  // The tree's: one node more that keeps it, or less. Prompts that part inside a block may both
+  // have its beginning from the one that wrote it.
+  void Keep(int32_t block) { ++blocks_[block].keepers; }
   void LetGo(int32_t block) {
-    blocks_[block].kept = false;
-    if (blocks_[block].holders == 0) free_.push_back(block);
+    if (--blocks_[block].keepers == 0 && blocks_[block].holders == 0) free_.push_back(block);
   }
 
  private:
   struct Block {
     int holders = 0;
-    bool kept = false;
+    int keepers = 0;
   };
   std::vector<Block> blocks_;
   std::vector<int32_t> free_;

@@ -82,8 +82,8 @@ class KvManager {
   void EndTurn(SequenceKv& kv, absl::Span<const Content> contents);
   void Release(SequenceKv& kv);
 
-  int full_used() const { return full_.used(); }
-  int sliding_used() const { return sliding_.used(); }
+  const BlockPool& full() const { return full_; }
+  const BlockPool& sliding() const { return sliding_; }
   int slots_used() const { return shape_.slots - static_cast<int>(free_slots_.size()); }
   const PrefixTree& tree() const { return tree_; }
 

@@ -195,6 +195,7 @@ void PrefixTree::LeaveTheNewest(const Node& last) {
 }
 
 void PrefixTree::SetSliding(Node& node, int32_t block, int rows) {
+  windows_ += (block >= 0 ? 1 : 0) - (node.sliding >= 0 ? 1 : 0);
   if (node.sliding >= 0) sliding_.LetGo(node.sliding);
   if (block >= 0) sliding_.Keep(block);
   node.sliding = block;

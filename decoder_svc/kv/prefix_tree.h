@@ -91,6 +91,7 @@ class PrefixTree {
 
   int nodes() const { return static_cast<int>(once_.size() + again_.size()); }
   int resume_points() const { return static_cast<int>(points_.size()); }
+  int windows() const { return windows_; }  // sliding blocks that are kept
 
  private:
   struct Point {
@@ -123,6 +124,7 @@ class PrefixTree {
   // Segmented LRU, the most recently used first: what was used once, and what was used again.
   std::list<Node*> once_, again_;
   std::vector<Point> points_;
+  int windows_ = 0;
   uint64_t clock_ = 0;
 };
 

@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -42,7 +44,7 @@ KvShape ShapeOf(const Sizes& sizes) {
   return shape;
 }
 
-// A device whose keys and values are a hash of all that is before them.
+// A device whose keys and values are a hash of all that is before them, and of whose they are.
 class Server {
  public:
   struct Running {
@@ -125,11 +127,34 @@ class Server {
 
   KvManager& manager() { return manager_; }
 
+  // Each block is free, held by those that run or kept by the tree, and nothing else is held.
+  void ExpectAllBlocksAccountedFor(const std::vector<Running>& running) const {
+    std::set<int32_t> full, sliding;
+    for (const Running& r : running) {
+      full.insert(r.kv.blocks.full.begin(), r.kv.blocks.full.end());
+      for (int i = r.kv.first_sliding; i < r.kv.end_sliding; ++i) {
+        sliding.insert(r.kv.blocks.sliding[i % r.kv.blocks.sliding.size()]);
+      }
+    }
+    ExpectAccountedFor(manager_.full(), full, manager_.tree().nodes());
+    ExpectAccountedFor(manager_.sliding(), sliding, manager_.tree().windows());
+  }
+
  private:
+  static void ExpectAccountedFor(const BlockPool& pool, const std::set<int32_t>& held, int kept) {
+    int idle = 0;
+    for (int32_t block = 0; block < pool.size(); ++block) {
+      ASSERT_EQ(pool.holders(block) > 0, held.contains(block)) << block;
+      kept -= pool.keepers(block);
+      if (pool.keepers(block) == 0 && pool.holders(block) == 0) ++idle;
+    }
+    ASSERT_EQ(kept, 0);
+    ASSERT_EQ(pool.free(), idle);
+  }
   // Of positions 0 ... p.
   static Content Hash(Running& r, int p) {
     for (size_t i = r.hashes.size(); i < r.contents.size(); ++i) {
-      const Content before = i == 0 ? 1469598103934665603u : r.hashes[i - 1];
+      const Content before = i == 0 ? std::hash<std::string>()(r.kv.scope) : r.hashes[i - 1];
       r.hashes.push_back((before ^ r.contents[i]) * 1099511628211u);
     }
     return r.hashes[p];
@@ -239,10 +264,53 @@ TEST(KvManagerTest, ACancelledRequestLeavesWhatItHasRead) {
   auto running = *server.Begin(Text(1, 4000), 100);
   server.ReadPrompt(running);
   server.Cancel(running);
-  EXPECT_EQ(server.manager().full_used(), 0);
-  EXPECT_EQ(server.manager().sliding_used(), 0);
+  EXPECT_EQ(server.manager().full().used(), 0);
+  EXPECT_EQ(server.manager().sliding().used(), 0);
   EXPECT_EQ(server.manager().slots_used(), 0);
   EXPECT_EQ(server.Serve(Text(1, 4000), {}), 3999);
+}
+
+// Nobody's failed turn costs the turns before it.
+TEST(KvManagerTest, ATurnThatIsCancelledLeavesTheConversationAsItWas) {
+  Server server;
+  const auto history = Text(1, 1500) + Text(2, 100);
+  server.Serve(Text(1, 1500), Text(2, 100));
+  auto turn = *server.Begin(history + Text(3, 3000), 100);
+  server.Step(turn, 512);
+  server.Cancel(turn);
+  EXPECT_EQ(server.Serve(history + Text(4, 10), {}), 1600);
+}
+
+// A sequence that reads on from the beginning of another's block gives its window to both.
+TEST(KvManagerTest, AWindowThatTwoPromptsHaveStaysForTheSecond) {
+  Server server({.resume_points = 3});
+  const auto begin = Text(1, 20), prompt = begin + Text(3, 600);
+  server.Serve(begin + Text(2, 1000), {});
+  auto running = *server.Begin(prompt);
+  server.manager().AddDeparture(running.kv, 20);
+  server.Step(running, 20);
+  server.ReadPrompt(running);
+  server.Finish(running);
+  server.Serve(Text(4, 100), {});
+  server.Serve(Text(5, 100), {});  // the first prompt's resume points are gone
+  auto other = *server.Begin(Text(6, 1000));
+  server.Step(other, 500);
+  EXPECT_EQ(server.Serve(prompt + Text(7, 10), {}), 620);
+  server.Cancel(other);
+}
+
+// What waits for room holds none, not even what it would begin with.
+TEST(KvManagerTest, APromptThatDoesNotFitHoldsNothing) {
+  Server server({.sequences = 3, .context = 2560, .full_blocks = 20});
+  server.Serve(Text(1, 1000), {});
+  std::vector<Server::Running> running;
+  running.push_back(*server.Begin(Text(2, 100), 1900));
+  for (int i = 0; i < 10; ++i) EXPECT_FALSE(server.Begin(Text(1, 1000) + Text(3, 10), 1500));
+  server.ExpectAllBlocksAccountedFor(running);
+  server.ReadPrompt(running[0]);
+  server.Write(running[0], Text(4, 1900));
+  server.ExpectAllBlocksAccountedFor(running);
+  server.Finish(running[0]);
 }
 
 TEST(KvManagerTest, SequencesArePromisedAllThatTheyMayNeed) {
@@ -250,15 +318,15 @@ TEST(KvManagerTest, SequencesArePromisedAllThatTheyMayNeed) {
   auto a = *server.Begin(Text(1, 100), 1500);
   EXPECT_FALSE(server.Begin(Text(2, 100), 800).has_value()) << "13 blocks are promised";
   auto b = *server.Begin(Text(2, 100), 700);
-  EXPECT_EQ(server.manager().full_used(), 0);
+  EXPECT_EQ(server.manager().full().used(), 0);
   for (auto* running : {&a, &b}) server.ReadPrompt(*running);
-  EXPECT_EQ(server.manager().full_used(), 2);
+  EXPECT_EQ(server.manager().full().used(), 2);
   server.Write(b, Text(3, 700));
   server.Write(a, Text(3, 1500));
-  EXPECT_EQ(server.manager().full_used(), 20);
+  EXPECT_EQ(server.manager().full().used(), 20);
   server.Cancel(a);
   server.Cancel(b);
-  EXPECT_EQ(server.manager().full_used(), 0);
+  EXPECT_EQ(server.manager().full().used(), 0);
 }
 
 // What goes on past its promise takes what nobody was promised.
@@ -318,7 +386,7 @@ TEST(KvManagerTest, RunningSequencesShareWhatTheyBeginWith) {
   auto b = *server.Begin(prompt + Text(3, 10), 100);
   auto c = *server.Begin(prompt + Text(4, 10), 100);
   for (auto* running : {&a, &b, &c}) server.ReadPrompt(*running);
-  EXPECT_EQ(server.manager().full_used(), 10 + 3) << "ten blocks for all, and one for each";
+  EXPECT_EQ(server.manager().full().used(), 10 + 3) << "ten blocks for all, and one for each";
   for (auto* running : {&a, &b, &c}) {
     server.Write(*running, Text(9, 60));
     server.Finish(*running);
@@ -333,7 +401,7 @@ TEST(KvManagerTest, EqualBlocksBecomeOne) {
   server.ReadPrompt(a);
   server.ReadPrompt(b);
   EXPECT_EQ(server.manager().tree().nodes(), 10);
-  EXPECT_EQ(server.manager().full_used(), 10);
+  EXPECT_EQ(server.manager().full().used(), 10);
   server.Write(a, Text(2, 200));
   server.Write(b, Text(2, 200));
   server.Finish(a);
@@ -407,19 +475,20 @@ TEST(KvManagerTest, RandomHistoriesAreReadAsIfAfresh) {
         }
       }
       const KvManager& manager = server.manager();
+      server.ExpectAllBlocksAccountedFor(running);
       ASSERT_EQ(manager.slots_used(), static_cast<int>(running.size()));
-      ASSERT_LE(manager.full_used(), sizes.full_blocks);
+      ASSERT_LE(manager.full().used(), sizes.full_blocks);
       ASSERT_LE(manager.tree().resume_points(), sizes.resume_points);
     }
     for (auto& r : running) server.Cancel(r);
-    EXPECT_EQ(server.manager().full_used(), 0);
-    EXPECT_EQ(server.manager().sliding_used(), 0);
+    EXPECT_EQ(server.manager().full().used(), 0);
+    EXPECT_EQ(server.manager().sliding().used(), 0);
     // Nothing was lost: all blocks can be had at once.
     auto all = server.Begin(Text(9999, 1), sizes.full_blocks * kBlock - 1, "", false);
     ASSERT_TRUE(all.has_value());
     server.ReadPrompt(*all);
     server.Write(*all, Text(9999, sizes.full_blocks * kBlock - 1));
-    EXPECT_EQ(server.manager().full_used(), sizes.full_blocks);
+    EXPECT_EQ(server.manager().full().used(), sizes.full_blocks);
     if (testing::Test::HasFatalFailure()) FAIL() << "seed " << seed;
   }
 }
