@@ -2,10 +2,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
+#include <map>
 #include <memory>
+#include <random>
 #include <string>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "decoder_svc/engine/engine.h"
 #include "tests/decoder_svc/engine/simulation.h"
@@ -110,6 +114,40 @@ TEST_P(PrefixCacheTest, AnswersDoNotDependOnCompany) {
   }
 }
 
+// Callers that begin alike and go their own ways, in any order and company: nobody gets a token
+// that is not its own, or a count that its own scope does not explain.
+TEST_P(PrefixCacheTest, NobodyFindsWhatOthersSaid) {
+  constexpr int kConversations = 6, kScopes = 3;  // those of a round are of different scopes
+  std::mt19937 random(1);
+  std::vector<std::vector<int32_t>> conversations(kConversations, Text(1, 300));
+  std::map<int, std::vector<std::vector<int32_t>>> read;  // of each scope
+  int cached = 0;
+  for (int round = 0; round < 10; ++round) {
+    std::map<int, std::shared_ptr<Sink>> asked;
+    for (int i = static_cast<int>(random() % kConversations), n = 1 + round % 3; n > 0; --n, ++i) {
+      const int who = i % kConversations;
+      conversations[who] = conversations[who] + Text(100 * round + who, 40);
+      EngineRequest request = Request(conversations[who], false, who % 2 == 0 ? 0.0f : 1.0f);
+      request.cache_scope = absl::StrCat("scope ", who % kScopes);
+      asked[who] = Submit(std::move(request));
+    }
+    for (const auto& [who, sink] : asked) {
+      std::vector<int32_t>& history = conversations[who];
+      const Answered answer = Get(sink);
+      EXPECT_EQ(answer, Ask(Request(history, true, who % 2 == 0 ? 0.0f : 1.0f))) << who;
+      size_t most = 0;
+      for (const std::vector<int32_t>& other : read[who % kScopes]) {
+        most = std::max<size_t>(most, absl::c_mismatch(history, other).first - history.begin());
+      }
+      EXPECT_LE(static_cast<size_t>(answer.cached), most) << "round " << round << ", " << who;
+      cached += answer.cached;
+      history = history + answer.tokens;
+      read[who % kScopes].push_back(history);
+    }
+  }
+  EXPECT_GT(cached, 1000);
+}
+
 TEST_P(PrefixCacheTest, SoftRowsAreKnownByTheirName) {
   const auto rows = [&](float value, const std::string& name) {
     EngineRequest request = Request(Text(1, 300));
@@ -164,6 +202,71 @@ TEST(PrefixCacheSimulationTest, FollowersWaitForTheirLeader) {
     read += stream->ask.prompt - stream->cached;
   }
   EXPECT_LT(read, 4000 + 30 * 30);
+}
+
+// What is told as cached is what the backend was not given, however often a prompt had to wait for
+// memory while what it would have found came and went.
+TEST(PrefixCacheSimulationTest, CachedTokensAreTheRowsThatWereNotRun) {
+  EngineOptions options{.context_length = 4096,
+                        .chunk = 256,
+                        .max_queue = 1 << 20,
+                        .max_wait = absl::InfiniteDuration(),
+                        .max_sequences = 6};
+  options.kv_memory = 2 * Simulation::LeastMemory(options);
+  Simulation simulation(options);
+  std::mt19937 random(1);
+  for (int i = 0; i < 200; ++i) {
+    const Simulation::Ask ask{.client = absl::StrCat(i % 3),
+                              .prompt = 1 + static_cast<int>(random() % 3000),
+                              .answer = 1 + static_cast<int>(random() % 200),
+                              .shared = i % 5 > 0,
+                              .first = 1 + static_cast<int>(random() % 4)};
+    simulation.At(simulation.now() + absl::Seconds(random() % 1000),
+                  [&simulation, ask] { simulation.Start(ask); });
+  }
+  simulation.Run(absl::Hours(10));
+  int64_t rows = 0, cached = 0, waited = 0;
+  for (const auto& stream : simulation.streams()) {
+    ASSERT_TRUE(stream->status.ok()) << stream->status;
+    rows += stream->ask.prompt - stream->cached + stream->ask.answer - 1;
+    cached += stream->cached;
+    waited += *stream->admitted - stream->asked > absl::Seconds(5) ? 1 : 0;
+  }
+  EXPECT_EQ(simulation.rows(), rows);
+  EXPECT_GT(cached, 10000);
+  EXPECT_GT(waited, 50);
+}
+
+// A conversation is never a pin: ten times as many as fit wait for each other, and all go on.
+TEST(PrefixCacheSimulationTest, ConversationsOfTenTimesTheMemoryAllEnd) {
+  EngineOptions options{.context_length = 4096,
+                        .max_queue = 1 << 20,
+                        .max_wait = absl::InfiniteDuration(),
+                        .max_sequences = 4};
+  options.kv_memory = 2 * Simulation::LeastMemory(options);
+  Simulation simulation(options);
+  constexpr int kConversations = 32, kTurns = 6, kRows = 450, kAnswer = 100;
+  ASSERT_GT(kConversations * kTurns * kRows, 10 * 2 * options.context_length);
+  const std::function<void(int, int)> ask = [&](int conversation, int turn) {
+    simulation.Start({.client = absl::StrCat(conversation),
+                      .prompt = kRows * turn,
+                      .answer = kAnswer,
+                      .shared = true,
+                      .first = conversation,
+                      .then = [&ask, conversation, turn] {
+                        if (turn < kTurns) ask(conversation, turn + 1);
+                      }});
+  };
+  for (int i = 0; i < kConversations; ++i) ask(i, 1);
+  simulation.Run(absl::Hours(10));
+  ASSERT_EQ(simulation.streams().size(), size_t{kConversations * kTurns});
+  int forgotten = 0;
+  for (const auto& stream : simulation.streams()) {
+    ASSERT_TRUE(stream->status.ok()) << stream->status;
+    if (stream->ask.prompt > kRows && stream->cached == 0) ++forgotten;
+  }
+  EXPECT_GT(forgotten, 0) << "they do not fit";
+  EXPECT_EQ(simulation.engine().load().kv_bytes_used, 0u);
 }
 
 // The next of them takes over.

@@ -389,6 +389,14 @@ TEST_F(DecoderOfManyMedia, CanBeCancelledAtAnyTime) {
     reader->Finish();
   }
   EXPECT_TRUE(Generate(Hello()).status.ok());
+  // Wherever it was between encoder and engine, nothing of it is left.
+  const auto left = [&] {
+    const EngineLoad load = engine_.load();
+    return border_.live_bytes() + static_cast<uint64_t>(border_.live_calls() + counts_.encoding +
+                                                        load.reserved + load.running);
+  };
+  for (int i = 0; i < 2000 && left() > 0; ++i) absl::SleepFor(absl::Milliseconds(5));
+  EXPECT_EQ(left(), 0u);
 }
 
 TEST_F(DecoderService, NeverAnswersWithoutItsMedia) {

@@ -96,6 +96,9 @@ TEST_F(DecoderSessions, AreAsTheyWereAfterAFailure) {
   engine_.result_error = MakeError(absl::StatusCode::kInternal, "no", {.reason = "INTERNAL"});
   EXPECT_TRUE(absl::IsInternal(Generate(In(id, "Two.")).status));
   engine_.result_error = absl::OkStatus();
+  std::string words;
+  for (int i = 0; i < kContext; ++i) words += "word ";
+  EXPECT_EQ(GetErrorDetail(Generate(In(id, words)).status).reason, "PROMPT_TOO_LONG");
   encoder_.encode = [](auto*, auto*, auto*) { return grpc::Status(grpc::INTERNAL, "no"); };
   v1::GenerateRequest picture = WithPicture();
   picture.set_session_id(id);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <malloc.h>
 
+#include <set>
 #include <string>
 
 #include "absl/strings/str_format.h"
@@ -29,6 +30,27 @@ EncodedMedium Sound(int segments) {
     segment->mutable_duration()->set_seconds(30);
   }
   return medium;
+}
+
+// Each part of a key counts, and none is taken for another, whatever callers write into theirs.
+TEST(KnownMedia, PartsOfKeysAreNotTakenForEachOther) {
+  const auto key = [](const std::string& scope, const std::string& fingerprint,
+                      const std::string& mime_type, const std::string& data,
+                      uint32_t max_soft_tokens = 0, v1::Modality modality = v1::MODALITY_IMAGE) {
+    v1::Media media;
+    media.set_mime_type(mime_type);
+    media.set_data(data);
+    media.set_max_soft_tokens(max_soft_tokens);
+    return KnownMedia::KeyOf(scope, fingerprint, modality, media);
+  };
+  const std::set<std::string> keys = {
+      key("x", "", "", ""),    key("", "x", "", ""),   key("", "", "x", ""),
+      key("", "", "", "x"),    key("", "", "", "", 7), key("", "", "", "", 0, v1::MODALITY_AUDIO),
+      key("", "", "", "7:"),   key("", "", "", ""),    key("xy", "", "", ""),
+      key("x", "y", "", ""),   key("0:x", "", "", ""), key("", "0:x", "", ""),
+      key("x1:y", "", "", ""), key("x", "1:y", "", "")};
+  EXPECT_EQ(keys.size(), 14u);
+  EXPECT_EQ(key("x", "y", "z", "data"), key("x", "y", "z", "data"));
 }
 
 // However many come, and however long their layouts are.

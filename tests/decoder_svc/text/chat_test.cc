@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "common/status/error.h"
+#include "decoder_svc/kv/kv_shape.h"
 #include "tests/decoder_svc/text/vocab_file.h"
 
 namespace softsplice {
@@ -134,6 +135,51 @@ TEST(ChatTemplate, MoreConversationsThroughEveryTemplate) {
     Compare(FirstRelease(), golden, golden["text_first_release"]);
   }
   EXPECT_EQ(compared, static_cast<int>(goldens.size()) - 2);
+}
+
+// Ids, and for each medium a number that no id has.
+Ids WithMedia(const Pieces& pieces) {
+  Ids all;
+  for (const PromptPiece& piece : pieces) {
+    if (const auto* ids = std::get_if<Ids>(&piece)) {
+      all.insert(all.end(), ids->begin(), ids->end());
+    } else {
+      all.push_back(-1 - std::get<MediaRef>(piece).index);
+    }
+  }
+  return all;
+}
+
+// History reads as it was first read: the prompt of a user's turn begins with that of the turn
+// before, but for what the template writes behind the turn's opening, so it can go on from there.
+TEST(ChatTemplate, PromptsBeginWithThoseOfTheTurnBefore) {
+  std::vector<Json> goldens = Goldens()["conversations"];
+  const Json more = ReadJson("tests/data/text/chat_more.json")["conversations"];
+  goldens.insert(goldens.end(), more.begin(), more.end());
+  int compared = 0;
+  for (const Json& golden : goldens) {
+    Conversation conversation = Parse(golden);
+    if (!conversation.supported) continue;
+    conversation.options.add_generation_prompt = true;
+    for (const ChatTemplate& chat : {E4b(), Large(), FirstRelease()}) {
+      Ids before;
+      std::vector<ChatMessage> messages;
+      for (const ChatMessage& message : conversation.messages) {
+        messages.push_back(message);
+        if (message.role != Role::kUser) continue;
+        const auto pieces = chat.Render(messages, conversation.options);
+        ASSERT_TRUE(pieces.ok()) << pieces.status();
+        Ids prompt = WithMedia(*pieces);
+        const auto parts =
+            std::mismatch(before.begin(), before.end(), prompt.begin(), prompt.end());
+        EXPECT_LE(before.end() - parts.first, KvShape::kTemplateTail)
+            << chat.name() << golden["messages"].dump();
+        compared += before.empty() ? 0 : 1;
+        before = std::move(prompt);
+      }
+    }
+  }
+  EXPECT_GT(compared, 30);
 }
 
 TEST(ChatTemplate, Recognition) {
