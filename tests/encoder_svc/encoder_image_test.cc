@@ -158,7 +158,12 @@ TEST(Encoder, LetsACancelledJobGoAtOnce) {
   ASSERT_TRUE(IsReady(first));
   EXPECT_EQ(first.get().status().code(), absl::StatusCode::kCancelled);
   AwaitQueued(*encoder, 1);
-  auto third = Submit(*encoder, Sample());  // in its place
+  auto third = Submit(*encoder, Sample());  // in its place, once whoever was at it has let go
+  for (int i = 0; i < 10'000 && IsReady(third); ++i, third = Submit(*encoder, Sample())) {
+    const absl::Status refused = third.get().status();
+    ASSERT_EQ(GetErrorDetail(refused).reason, "QUEUE_FULL") << refused;
+    absl::SleepFor(absl::Milliseconds(1));
+  }
   holder.go_on.Notify();
   EXPECT_TRUE(second.get().ok());
   EXPECT_TRUE(third.get().ok());
