@@ -27,9 +27,7 @@ struct DecodeShape {
   static constexpr int kSliceKeys = 32;                                               // of values
   static constexpr int kKeySteps = kDim / kSliceDims;
   static constexpr int kSteps = kKeySteps + kSplit / kSliceKeys;
-  // Copies that are begun before the first is waited for: all, where there is memory for them.
-  static constexpr int kAhead = kSplit == kFullSplit ? (kDim > 256 ? 1 : 2) : kSteps;
-  static constexpr int kStages = std::min(kAhead + 1, kSteps);
+  static constexpr int kStages = kDim > 256 ? 2 : 3;
   static constexpr int kStageNumbers =
       std::max(kSplit * kPitchOf<kSliceDims>, kSliceKeys* kPitchOf<kDim>);
 };
@@ -81,7 +79,7 @@ class DecodeBlock {
 
   __device__ void Run() {
     __syncthreads();  // the keys are found; and nobody is at the item before any more
-    for (int step = 0; step < Shape::kAhead; ++step) Copy(step);
+    for (int step = 0; step < Shape::kStages - 1; ++step) Copy(step);
     LoadQuery();  // for all threads once the first step is there
     float scores[Shape::kKeyTiles][4] = {};
     AddScores(scores);
@@ -127,9 +125,9 @@ class DecodeBlock {
   }
   // What a step works on, when it is there.
   __device__ const uint16_t* Await(int step) {
-    WaitForCopies<Shape::kAhead - 1>();
+    WaitForCopies<Shape::kStages - 2>();
     __syncthreads();  // for all threads; and the stage of the step before is free
-    Copy(step + Shape::kAhead);
+    Copy(step + Shape::kStages - 1);
     return tile_.stages[step % Shape::kStages];
   }
 

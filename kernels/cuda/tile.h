@@ -21,7 +21,6 @@ struct Layout {
   static constexpr bool kHasScale = kScales != Scales::kNone;
   static constexpr bool kHasMin = kSpec.HasMin();
   static constexpr bool kHasSuper = kSpec.HasSuper();
-  static constexpr int kWords = kCodeWords + kScaleWords + (kHasSuper ? 2 : 0);  // of a lane
   static constexpr size_t kTileBytes = kSpec.TileBytes();
 };
 
