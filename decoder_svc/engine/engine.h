@@ -105,6 +105,13 @@ class Engine {
   // Never QUEUE_FULL.
   virtual absl::StatusOr<Handle> Submit(Place place, EngineRequest request,
                                         std::shared_ptr<TokenSink> sink) = 0;
+  // Reads the beginning of a prompt, for a request that has a place and is submitted when the rest
+  // is there, to find it in the cache. It takes what all others leave of steps, slots and memory:
+  // it ends with ABORTED as soon as one of them needs what it holds. What was read until then, or
+  // until it is cancelled, stays in the cache like any prompt. The result has no tokens. Errors as
+  // Submit's; INVALID_ARGUMENT where nothing may be shared.
+  virtual absl::StatusOr<Handle> ReadAhead(Priority priority, EngineRequest beginning,
+                                           std::shared_ptr<TokenSink> sink) = 0;
   // The request ends with CANCELLED within one step; unknown or finished handles are ignored.
   virtual void Cancel(Handle handle) = 0;
   // How many requests are before this one as things stand, those that run included; 0 once its own

@@ -40,6 +40,7 @@ absl::Status DrainDeadline() {
 absl::Status RowsMissing() {
   return absl::AbortedError("rows that came without values are not in the cache");
 }
+absl::Status GaveWay() { return absl::AbortedError("there is no room for reading ahead"); }
 
 }  // namespace
 
@@ -85,11 +86,13 @@ void EngineImpl::EndUnwanted() {
     cancelled.swap(cancelled_);
     stopping = stopping_;
     refusal = Refusal();
-    for (auto& sequence : queue_) {
-      absl::Status status = verdict(*sequence);
-      if (!status.ok()) unwanted.emplace_back(std::move(sequence), std::move(status));
+    for (Queue* queue : {&queue_, &ahead_}) {
+      for (auto& sequence : *queue) {
+        absl::Status status = verdict(*sequence);
+        if (!status.ok()) unwanted.emplace_back(std::move(sequence), std::move(status));
+      }
+      std::erase(*queue, nullptr);
     }
-    std::erase(queue_, nullptr);
     CountQueue();
   }
   for (auto& [sequence, status] : unwanted) End(*sequence, std::move(status));
@@ -108,6 +111,7 @@ void EngineImpl::Grow() {
   for (auto& sequence : running_) {
     while (sequence != nullptr && !sequence->held_since &&
            !kv_.Promise(*sequence->kv, sequence->read + 1)) {
+      if (EndAhead()) continue;
       std::unique_ptr<Sequence>* const next = WhoGivesWay();
       if (next == nullptr) {
         short_ = sequence.get();
@@ -148,11 +152,15 @@ void EngineImpl::Pause(std::unique_ptr<Sequence>& sequence) {
 }
 
 void EngineImpl::LetGo(Sequence& sequence) {
+  if (sequence.ahead) {
+    kv_.EndPart(*sequence.kv, sequence.contents_read());
+  } else {
+    --load_.running;
+    if (sequence.priority == Priority::kBatch) --batch_running_;
+    if (sequence.held_since) --load_.held;
+  }
   kv_.Release(*sequence.kv);
   sequence.kv.reset();
-  --load_.running;
-  if (sequence.priority == Priority::kBatch) --batch_running_;
-  if (sequence.held_since) --load_.held;
   CountKv();
 }
 
@@ -160,7 +168,7 @@ void EngineImpl::LetGo(Sequence& sequence) {
 // reads. Batch requests leave one sequence of several to normal ones.
 void EngineImpl::Admit() {
   std::vector<BlockCopy> copies;
-  std::vector<std::unique_ptr<Sequence>> rowless;
+  std::vector<std::unique_ptr<Sequence>> rowless, gave_way;
   std::vector<Sequence*> newcomers;
   {
     const std::lock_guard lock(mutex_);
@@ -172,7 +180,11 @@ void EngineImpl::Admit() {
       const bool batch = sequence.priority == Priority::kBatch;
       if (batch && batch_running_ > 0 && batch_running_ + 1 >= options_.max_sequences) break;
       sequence.kv = kv_.Admit(sequence.kv_request(Promised(sequence)), copies);
-      if (!sequence.kv) break;
+      if (!sequence.kv) {
+        gave_way.push_back(TakeOutAhead());
+        if (gave_way.back() == nullptr) break;
+        continue;
+      }
       ++load_.running;
       if (batch) ++batch_running_;
       sequence.read = sequence.kv->cached;
@@ -192,7 +204,61 @@ void EngineImpl::Admit() {
   }
   ranks_->Copy(copies);
   for (const auto& sequence : rowless) End(*sequence, RowsMissing());
+  for (const auto& sequence : gave_way) {
+    if (sequence != nullptr) End(*sequence, GaveWay());
+  }
   for (Sequence* sequence : newcomers) sequence->sink->OnAdmitted(*sequence->cached);
+}
+
+// Only where nobody waits who would need it back at once.
+void EngineImpl::AdmitAhead() {
+  std::vector<BlockCopy> copies;
+  std::vector<std::unique_ptr<Sequence>> needless;
+  std::vector<Sequence*> newcomers;
+  {
+    const std::lock_guard lock(mutex_);
+    if (NextOfQueue() != queue_.end()) return;
+    for (auto& sequence : ahead_) {
+      if (sequence->kv || Follows(*sequence)) continue;
+      const KvRequest wanted = sequence->kv_request(sequence->given);
+      const int cached = kv_.Cached(wanted);
+      const int unread = sequence->given - cached;
+      if (cached < sequence->values_missing_to || unread < kv_.shape().block_rows) {
+        needless.push_back(std::move(sequence));
+        continue;
+      }
+      sequence->kv = kv_.Admit(wanted, copies);
+      if (!sequence->kv) break;
+      sequence->read = *(sequence->cached = sequence->kv->cached);
+      newcomers.push_back(sequence.get());
+    }
+    std::erase(ahead_, nullptr);
+    CountKv();
+  }
+  ranks_->Copy(copies);
+  for (const auto& sequence : needless) End(*sequence, GaveWay());
+  for (Sequence* sequence : newcomers) sequence->sink->OnAdmitted(*sequence->cached);
+}
+
+std::unique_ptr<Sequence> EngineImpl::TakeOutAhead() {
+  const auto youngest =
+      std::find_if(ahead_.rbegin(), ahead_.rend(), [](const auto& s) { return s->kv.has_value(); });
+  if (youngest == ahead_.rend()) return nullptr;
+  std::unique_ptr<Sequence> sequence = std::move(*youngest);
+  std::erase(ahead_, nullptr);
+  LetGo(*sequence);
+  return sequence;
+}
+
+bool EngineImpl::EndAhead() {
+  std::unique_ptr<Sequence> sequence;
+  {
+    const std::lock_guard lock(mutex_);
+    sequence = TakeOutAhead();
+  }
+  if (sequence == nullptr) return false;
+  End(*sequence, GaveWay());
+  return true;
 }
 
 // Those that rely on rows of before, which are not there any more.
@@ -218,26 +284,27 @@ EngineImpl::Queue::iterator EngineImpl::NextOfQueue() {
 
 // Of prompts that begin alike and come together one is read, and the others go on from there.
 bool EngineImpl::Follows(Sequence& sequence) {
-  const auto contents = absl::MakeConstSpan(sequence.contents).first(sequence.given - 1);
-  for (const auto& other : running_) {
-    if (!other->reads() || other->priority > sequence.priority || !other->kv->shared ||
-        !sequence.request.share_cache || other->kv->scope != sequence.request.cache_scope) {
-      continue;
-    }
-    if (sequence.leader == other->handle) {
-      if (other->read < sequence.leader_reads) return true;
-      continue;
-    }
-    const auto parts = absl::c_mismatch(contents, other->contents).first;
-    const int alike = static_cast<int>(parts - contents.begin());
-    const int cached = kv_.Cached(sequence.kv_request(0));
-    if (other->read >= alike || alike - cached < kv_.shape().block_rows) continue;
-    kv_.AddDeparture(*other->kv, alike);
-    sequence.leader = other->handle;
-    sequence.leader_reads = alike;
-    return true;
+  const auto leads = [&](const auto& other) {
+    return other != nullptr && Follows(sequence, *other);
+  };
+  return absl::c_any_of(running_, leads) || (sequence.ahead && absl::c_any_of(ahead_, leads));
+}
+
+bool EngineImpl::Follows(Sequence& sequence, Sequence& other) {
+  if (!other.kv || !other.reads() || other.priority > sequence.priority || !other.kv->shared ||
+      !sequence.request.share_cache || other.kv->scope != sequence.request.cache_scope) {
+    return false;
   }
-  return false;
+  if (sequence.leader == other.handle) return other.read < sequence.leader_reads;
+  const auto contents = absl::MakeConstSpan(sequence.contents).first(sequence.given - 1);
+  const auto parts = absl::c_mismatch(contents, other.contents).first;
+  const int alike = static_cast<int>(parts - contents.begin());
+  const int cached = kv_.Cached(sequence.kv_request(0));
+  if (other.read >= alike || alike - cached < kv_.shape().block_rows) return false;
+  kv_.AddDeparture(*other.kv, alike);
+  sequence.leader = other.handle;
+  sequence.leader_reads = alike;
+  return true;
 }
 
 void EngineImpl::CountQueue() {

@@ -110,26 +110,43 @@ absl::Duration EngineImpl::ExpectedWait(Priority priority) const {
 
 absl::StatusOr<Engine::Handle> EngineImpl::Submit(Place place, EngineRequest request,
                                                   std::shared_ptr<TokenSink> sink) {
-  RETURN_IF_ERROR(ValidateRequest(request, {.vocabulary_size = info_.vocabulary_size,
-                                            .dim = info_.dim,
-                                            .context_length = info_.context_length,
-                                            .banned_tokens = special_.banned}));
-  std::unique_ptr<Sequence> sequence =
-      MakeSequence(place.priority(), std::move(request), std::move(sink));
+  ASSIGN_OR_RETURN(std::unique_ptr<Sequence> sequence,
+                   MakeSequence(place.priority(), std::move(request), std::move(sink)));
+  return Enqueue(std::move(sequence), queue_);
+}
+
+absl::StatusOr<Engine::Handle> EngineImpl::ReadAhead(Priority priority, EngineRequest beginning,
+                                                     std::shared_ptr<TokenSink> sink) {
+  if (!beginning.share_cache) {
+    return absl::InvalidArgumentError("what is read ahead is for the cache");
+  }
+  beginning.max_tokens = 1;  // there is no answer to have room for
+  ASSIGN_OR_RETURN(std::unique_ptr<Sequence> sequence,
+                   MakeSequence(priority, std::move(beginning), std::move(sink)));
+  sequence->ahead = true;
+  return Enqueue(std::move(sequence), ahead_);
+}
+
+absl::StatusOr<Engine::Handle> EngineImpl::Enqueue(std::unique_ptr<Sequence> sequence,
+                                                   Queue& queue) {
   const std::lock_guard lock(mutex_);
   RETURN_IF_ERROR(Refusal());
   const Handle handle = next_handle_++;
   sequence->handle = handle;
   live_.insert(handle);
   shares_.Enter(sequence->request.client);
-  queue_.push_back(std::move(sequence));
+  queue.push_back(std::move(sequence));
   CountQueue();
   Wake();
   return handle;
 }
 
-std::unique_ptr<Sequence> EngineImpl::MakeSequence(Priority priority, EngineRequest request,
-                                                   std::shared_ptr<TokenSink> sink) {
+absl::StatusOr<std::unique_ptr<Sequence>> EngineImpl::MakeSequence(
+    Priority priority, EngineRequest request, std::shared_ptr<TokenSink> sink) {
+  RETURN_IF_ERROR(ValidateRequest(request, {.vocabulary_size = info_.vocabulary_size,
+                                            .dim = info_.dim,
+                                            .context_length = info_.context_length,
+                                            .banned_tokens = special_.banned}));
   std::vector<int32_t> tokens = std::move(request.prompt.tokens);
   for (const SoftRun& run : request.prompt.soft) {
     std::fill_n(tokens.begin() + run.first, run.rows, special_.pad);

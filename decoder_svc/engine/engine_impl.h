@@ -35,6 +35,8 @@ class EngineImpl final : public Engine {
   absl::StatusOr<Place> Reserve(Priority priority, absl::Duration patience) override;
   absl::StatusOr<Handle> Submit(Place place, EngineRequest request,
                                 std::shared_ptr<TokenSink> sink) override;
+  absl::StatusOr<Handle> ReadAhead(Priority priority, EngineRequest beginning,
+                                   std::shared_ptr<TokenSink> sink) override;
   void Cancel(Handle handle) override;
   int Position(Handle handle) const override;
   const ModelInfo& info() const override { return info_; }
@@ -48,8 +50,10 @@ class EngineImpl final : public Engine {
 
   void GiveBack(Priority priority) override;
 
-  std::unique_ptr<Sequence> MakeSequence(Priority priority, EngineRequest request,
-                                         std::shared_ptr<TokenSink> sink);
+  // Of a request that is all right.
+  absl::StatusOr<std::unique_ptr<Sequence>> MakeSequence(Priority priority, EngineRequest request,
+                                                         std::shared_ptr<TokenSink> sink);
+  absl::StatusOr<Handle> Enqueue(std::unique_ptr<Sequence> sequence, Queue& queue);
   std::vector<Content> ContentsOf(const Sequence& sequence);
   int32_t InputId(int32_t token) const;
   int MostPositions(const Sequence& sequence) const;
@@ -64,6 +68,8 @@ class EngineImpl final : public Engine {
   void TakeOutRowless(std::vector<std::unique_ptr<Sequence>>& rowless);
   Queue::iterator NextOfQueue();     // who is to be admitted next; its end: nobody
   bool Follows(Sequence& sequence);  // it waits for another one that reads what it would read
+  bool Follows(Sequence& sequence, Sequence& other);
+  std::unique_ptr<Sequence> TakeOutAhead();  // that holds memory, which is free then; null: none
   void CountQueue();
   void CountKv();
   void LetGo(Sequence& sequence);  // of its memory and its place among those that run
@@ -76,9 +82,11 @@ class EngineImpl final : public Engine {
   void Hold();        // those whose sinks have no room, and no others
   void EndUnwanted();
   void Grow();
+  bool EndAhead();  // of one that reads ahead and holds memory; false: none does
   std::unique_ptr<Sequence>* WhoGivesWay();  // of those that run; null: nobody can
   void Pause(std::unique_ptr<Sequence>& sequence);
   void Admit();
+  void AdmitAhead();
   bool Step();  // false: nobody can go on
   void WaitForNews();
   void Plan();  // fills able_, turns_, work_ and parts_
@@ -117,6 +125,7 @@ class EngineImpl final : public Engine {
   std::condition_variable wake_;
   bool news_ = false;  // since the round began
   Queue queue_;        // oldest first, but for those that are paused
+  Queue ahead_;        // oldest first: those that read ahead, now or when there is room
   FairShare shares_;   // of those that wait or run
   absl::flat_hash_set<Handle> live_;
   absl::flat_hash_set<Handle> cancelled_;  // of those alive

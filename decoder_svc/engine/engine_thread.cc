@@ -37,7 +37,7 @@ void EngineImpl::Loop() {
 
 bool EngineImpl::Over() const {
   const std::lock_guard lock(mutex_);
-  return stopping_ && running_.empty() && queue_.empty();
+  return stopping_ && running_.empty() && queue_.empty() && ahead_.empty();
 }
 
 bool EngineImpl::Round() {
@@ -50,6 +50,7 @@ bool EngineImpl::Round() {
   EndUnwanted();
   Grow();
   Admit();
+  AdmitAhead();
   return Step();
 }
 
@@ -98,10 +99,14 @@ void EngineImpl::Plan() {
   }
   {
     const std::lock_guard lock(mutex_);
+    for (const auto& sequence : ahead_) {
+      if (sequence->kv) able_.push_back(sequence.get());
+    }
     for (const Sequence* sequence : able_) {
       turns_.push_back({.prompt_left = std::max(sequence->given - sequence->read, 0),
                         .spent = shares_.Spent(sequence->request.client),
-                        .batch = sequence->priority == Priority::kBatch});
+                        .batch = sequence->priority == Priority::kBatch,
+                        .ahead = sequence->ahead});
     }
   }
   PlanStep(absl::MakeSpan(turns_),
@@ -118,7 +123,7 @@ void EngineImpl::Plan() {
                       .first = s.read,
                       .tokens = absl::MakeConstSpan(s.tokens).subspan(s.read, rows),
                       .soft = s.request.prompt.soft,
-                      .logit_rows = rows == s.unread() ? 1 : 0,
+                      .logit_rows = rows == s.unread() && !s.ahead ? 1 : 0,
                       .all_logits = s.sampler.needs_all(),
                       .blocks = &s.kv->blocks});
   }
@@ -176,11 +181,16 @@ void EngineImpl::Advance(Sequence& sequence, int rows) {
   sequence.read += rows;
   kv_.Commit(*sequence.kv, sequence.contents_read(), rows);
   if (!reads) return;
-  if (sequence.unread() == 0 && sequence.completion_tokens() == 0) {
+  const bool whole = sequence.unread() == 0 && sequence.completion_tokens() == 0;
+  if (whole && !sequence.ahead) {
     kv_.EndTurn(*sequence.kv, sequence.contents_read());
     sequence.timings.prefill = Now() - sequence.admitted;
   }
   sequence.sink->OnPrefill(std::min(sequence.read, sequence.prompt_tokens), sequence.prompt_tokens);
+  if (whole && sequence.ahead) {
+    End(sequence,
+        EngineResult{.finish = EngineFinish::kMaxTokens, .cached_tokens = *sequence.cached});
+  }
 }
 
 // Takes the next token from `logits` and tells the sink.
@@ -226,7 +236,7 @@ void EngineImpl::End(Sequence& sequence, absl::StatusOr<EngineResult> result) {
     const std::lock_guard lock(mutex_);
     shares_.Leave(sequence.request.client);
     if (sequence.kv) LetGo(sequence);
-    if (sequence.cached) {
+    if (sequence.cached && !sequence.ahead) {
       pace_.OnEnd(sequence.prompt_tokens - *sequence.cached, sequence.completion_tokens());
     }
     live_.erase(sequence.handle);
@@ -236,7 +246,10 @@ void EngineImpl::End(Sequence& sequence, absl::StatusOr<EngineResult> result) {
 }
 
 void EngineImpl::Sweep() {
-  std::erase_if(running_, [](const auto& sequence) { return sequence->sink == nullptr; });
+  const auto ended = [](const auto& sequence) { return sequence->sink == nullptr; };
+  std::erase_if(running_, ended);
+  const std::lock_guard lock(mutex_);
+  std::erase_if(ahead_, ended);
 }
 
 }  // namespace softsplice

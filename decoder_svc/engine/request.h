@@ -41,6 +41,9 @@ struct Prompt {
   std::vector<int32_t> tokens;
   std::vector<SoftRun> soft;
 };
+// What a token of one takes while its request waits and runs: its number here and in the sequence,
+// its content, and the room that vectors have left to grow.
+inline constexpr uint64_t kBytesPerPromptToken = 40;
 
 struct TokenLogprob {
   int32_t token = 0;
@@ -93,7 +96,8 @@ class TokenSink {
   // Returns whether to go on.
   virtual bool OnToken(const SampledToken& token) = 0;
   // The last call: a result, or why there is none (CANCELLED, DEADLINE_EXCEEDED, INTERNAL,
-  // UNAVAILABLE, ABORTED where a run without values is not in the cache, or RESOURCE_EXHAUSTED
+  // UNAVAILABLE, ABORTED where a run without values is not in the cache or what was read ahead gave
+  // way to others, or RESOURCE_EXHAUSTED
   // (CLIENT_TOO_SLOW) after max_hold without room).
   virtual void OnDone(absl::StatusOr<EngineResult> result) = 0;
 };

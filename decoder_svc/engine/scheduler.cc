@@ -20,23 +20,31 @@ void Give(Turn& turn, int most, int& budget) {
   budget -= rows;
 }
 
+// Who shares what is left, one class after the other.
+enum class Class : uint8_t { kNormal, kBatch, kAhead };
+
+Class ClassOf(const Turn& turn) {
+  if (turn.ahead) return Class::kAhead;
+  return turn.batch ? Class::kBatch : Class::kNormal;
+}
+
 // The one of a class with something left that comes first by `key`, the older one of equals; null:
 // none.
 template <class Key>
-Turn* First(absl::Span<Turn> turns, bool batch, Key key) {
+Turn* First(absl::Span<Turn> turns, Class those, Key key) {
   Turn* first = nullptr;
   for (Turn& turn : turns) {
-    if (turn.batch != batch || LeftAfter(turn) <= 0) continue;
+    if (ClassOf(turn) != those || LeftAfter(turn) <= 0) continue;
     if (first == nullptr || key(turn) < key(*first)) first = &turn;
   }
   return first;
 }
 
-void SharePrompts(absl::Span<Turn> turns, bool batch, int& budget) {
-  Turn* const next = First(turns, batch, [](const Turn& turn) { return turn.spent; });
+void SharePrompts(absl::Span<Turn> turns, Class those, int& budget) {
+  Turn* const next = First(turns, those, [](const Turn& turn) { return turn.spent; });
   if (next != nullptr) Give(*next, (budget + 1) / 2, budget);
   while (budget > 0) {
-    Turn* const shortest = First(turns, batch, LeftAfter);
+    Turn* const shortest = First(turns, those, LeftAfter);
     if (shortest == nullptr) break;
     Give(*shortest, budget, budget);
   }
@@ -56,26 +64,27 @@ void PlanStep(absl::Span<Turn> turns, const StepLimits& limits, double best_rows
   for (Turn& turn : turns) {
     turn.rows = turn.prompt_left == 0 && !turn.batch ? 1 : 0;
     writing += turn.rows;
-    if (turn.batch) batch_most += Most(turn);
+    if (ClassOf(turn) == Class::kBatch) batch_most += Most(turn);
   }
   int budget = PromptBudget(writing, limits, best_rows_per_second);
   const int for_batch = std::min({batch_due, batch_most, budget});
   budget -= for_batch;
-  SharePrompts(turns, /*batch=*/false, budget);
+  SharePrompts(turns, Class::kNormal, budget);
   budget += for_batch;
   for (Turn& turn : turns) {
     if (turn.prompt_left > 0 || !turn.batch || budget == 0) continue;
     turn.rows = 1;
     --budget;
   }
-  SharePrompts(turns, /*batch=*/true, budget);
+  SharePrompts(turns, Class::kBatch, budget);
+  SharePrompts(turns, Class::kAhead, budget);
 }
 
 void BatchShare::OnPlan(absl::Span<const Turn> turns) {
   bool more = false;
   for (const Turn& turn : turns) {
     owed_ += turn.rows;
-    if (!turn.batch) continue;
+    if (ClassOf(turn) != Class::kBatch) continue;
     owed_ -= kOneIn * turn.rows;
     more = more || turn.rows < Most(turn);
   }

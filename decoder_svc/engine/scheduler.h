@@ -13,6 +13,7 @@ struct Turn {
   int prompt_left = 0;  // rows of its prompt that are not read; 0: it writes
   int64_t spent = 0;    // FairShare: of its client, so the same for all of a client's sequences
   bool batch = false;   // its priority
+  bool ahead = false;   // it only reads, for a request that is not all there yet
   int rows = 0;         // the plan
 };
 
@@ -31,7 +32,8 @@ int PromptBudget(int writing, const StepLimits& limits, double best_rows_per_sec
 // one row. Half of the prompts' budget goes to the client that had least, and there to its oldest
 // prompt, so that a long one gets on; the rest goes to the prompts with the fewest rows left, so
 // that it delays short ones little. Batch requests share what is left of the budget then, but at
-// least `batch_due` of it, their answers first. If there is any turn, at least one row is given.
+// least `batch_due` of it, their answers first; what is read ahead gets the rest. If there is any
+// turn, at least one row is given.
 void PlanStep(absl::Span<Turn> turns, const StepLimits& limits, double best_rows_per_second,
               int batch_due);
 

@@ -18,6 +18,7 @@ struct Sequence {
   Engine::Handle handle = 0;
   EngineRequest request;
   Priority priority = Priority::kNormal;
+  bool ahead = false;  // it reads a prompt's beginning, and that is all
   std::shared_ptr<TokenSink> sink;
   Sampler sampler;
   // The prompt as the trunk reads it, then the answer.

@@ -129,6 +129,13 @@ void KvManager::EndTurn(SequenceKv& kv, absl::Span<const Content> contents) {
   KeepWindow(kv, contents, static_cast<int>(contents.size()), PrefixTree::Resume::kTurn);
 }
 
+// What goes on from a turn's end, and by way of this one, is still that conversation.
+void KvManager::EndPart(SequenceKv& kv, absl::Span<const Content> contents) {
+  if (!kv.shared || contents.empty()) return;
+  KeepWindow(kv, contents, static_cast<int>(contents.size()),
+             kv.goes_on ? PrefixTree::Resume::kTurn : PrefixTree::Resume::kOther);
+}
+
 // Where another sequence has read the same meanwhile, its block serves both.
 void KvManager::AddWholeBlocks(SequenceKv& kv, absl::Span<const Content> contents) {
   for (; (kv.added + 1) * shape_.block_rows <= static_cast<int>(contents.size()); ++kv.added) {

@@ -80,6 +80,8 @@ class KvManager {
   // A later prompt, or this sequence itself when it comes back, may go on from the end of
   // `contents`, which is all that is read.
   void EndTurn(SequenceKv& kv, absl::Span<const Content> contents);
+  // The rest of the prompt comes later, from whoever goes on from here.
+  void EndPart(SequenceKv& kv, absl::Span<const Content> contents);
   void Release(SequenceKv& kv);
 
   const BlockPool& full() const { return full_; }

@@ -15,9 +15,6 @@ namespace {
 
 // What one message holds about, where several deltas wait.
 constexpr uint64_t kMergedBytes = 64 << 10;
-// What a token of a prompt takes while its request waits and runs: its number here, in the prompt
-// and in the sequence, its content, and the room that vectors have left to grow.
-constexpr uint64_t kBytesPerToken = 40;
 
 // Adds `from` to the end of `to`, as if they had been one.
 void Merge(v1::Delta from, v1::Delta* to) {
@@ -62,15 +59,24 @@ void GenerateCall::Begin(const v1::GenerateRequest& request) {
 }
 
 void GenerateCall::BringMedia(bool take_known) {
-  auto media =
-      std::make_shared<MediaBatch>(decoder_, sources_,
-                                   MediaOptions{.take_known = take_known,
-                                                .remember = engine_request_.share_cache,
-                                                .scope = engine_request_.cache_scope,
-                                                .max_rows = decoder_.engine.info().context_length,
-                                                .deadline = call().deadline(),
-                                                .request_id = call().request_id(),
-                                                .traceparent = call().traceparent()});
+  MediaOptions options{.take_known = take_known,
+                       .remember = engine_request_.share_cache,
+                       .scope = engine_request_.cache_scope,
+                       .max_rows = decoder_.engine.info().context_length,
+                       .deadline = call().deadline(),
+                       .request_id = call().request_id(),
+                       .traceparent = call().traceparent()};
+  if (engine_request_.share_cache) {
+    // The call holds the batch, and not the other way round.
+    options.on_beginning = [weak = std::weak_ptr(Self())](std::vector<EncodedMedium> beginning) {
+      const std::shared_ptr<GenerateCall> self = weak.lock();
+      if (self == nullptr) return;
+      self->calls().workers.Add([self, beginning = std::move(beginning)] {
+        self->Guard([&] { self->OnBeginning(beginning); });
+      });
+    };
+  }
+  auto media = std::make_shared<MediaBatch>(decoder_, sources_, std::move(options));
   {
     const std::lock_guard lock(mutex_);
     if (ended()) return;
@@ -163,6 +169,19 @@ void GenerateCall::CommitTurn() {
   turn_ = {};
 }
 
+void GenerateCall::OnBeginning(const std::vector<EncodedMedium>& media) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (ended()) return;
+  }
+  std::vector<MediumRows> rows;
+  for (const EncodedMedium& medium : media) rows.push_back(RowsOf(medium));
+  EngineRequest beginning = engine_request_;
+  beginning.prompt = BuildPrompt(pieces_, rows, decoder_.tokenizer);
+  beginning.time_limit = call().time_left();
+  ahead_->Read(priority_, std::move(beginning));
+}
+
 void GenerateCall::OnMedia(absl::StatusOr<std::vector<EncodedMedium>> media) {
   if (!media.ok()) return Refuse(media.status());
   {
@@ -174,6 +193,7 @@ void GenerateCall::OnMedia(absl::StatusOr<std::vector<EncodedMedium>> media) {
 }
 
 absl::Status GenerateCall::Submit(const std::vector<EncodedMedium>& media) {
+  ahead_->Stop();
   std::vector<MediumRows> rows;
   for (const EncodedMedium& medium : media) rows.push_back(RowsOf(medium));
   EngineRequest request = engine_request_;
@@ -188,7 +208,7 @@ absl::Status GenerateCall::Submit(const std::vector<EncodedMedium>& media) {
   }
   {
     const std::lock_guard lock(mutex_);
-    RETURN_IF_ERROR(lease().Grow(request.prompt.tokens.size() * kBytesPerToken));
+    RETURN_IF_ERROR(lease().Grow(request.prompt.tokens.size() * kBytesPerPromptToken));
     Note({"prompt_tokens", prompt_tokens_});
     counted_.MoveTo(nullptr);
     progress_.set_stage(v1::STAGE_QUEUED);
@@ -230,11 +250,13 @@ void GenerateCall::Begun() {
 
 void GenerateCall::OnAdmitted(int cached) {
   const std::lock_guard lock(mutex_);
-  Note({"cached_tokens", cached});
+  cached_ = ahead_->CachedBefore(cached);
+  Note({"cached_tokens", cached_});
+  if (cached > cached_) Note({"read_ahead", cached - cached_});
   if (!started_) return;
-  started_->set_cached_tokens(cached);
+  started_->set_cached_tokens(cached_);
   for (const MediumPlace& place : places_) {
-    const int rows = std::clamp(cached - place.first, 0, place.rows);
+    const int rows = std::clamp(cached_ - place.first, 0, place.rows);
     v1::MediaUse* use = started_->mutable_media(place.medium);
     use->set_rows_cached(use->rows_cached() + rows);
   }
@@ -284,8 +306,9 @@ void GenerateCall::OnResult(absl::StatusOr<EngineResult> result) {
     return reads ? Refuse(result.status()) : Abandon(result.status());
   }
   std::vector<v1::Delta> deltas = answer_->Finish();
-  v1::Finished finished = MakeFinished(*result);
   std::unique_lock lock(mutex_);
+  result->cached_tokens = cached_;
+  v1::Finished finished = MakeFinished(*result);
   Begun();
   counted_.MoveTo(&decoder_.counts.unread);
   if (const absl::Status status = Queue(std::move(deltas)); !status.ok()) {
@@ -372,6 +395,7 @@ void GenerateCall::Stop() {
     }
   }
   if (media != nullptr) media->Cancel();
+  ahead_->Stop();
   if (handle.has_value()) decoder_.engine.Cancel(*handle);
 }
 

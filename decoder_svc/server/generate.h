@@ -14,6 +14,7 @@
 #include "decoder_svc/server/load.h"
 #include "decoder_svc/server/media.h"
 #include "decoder_svc/server/prompt.h"
+#include "decoder_svc/server/read_ahead.h"
 #include "softsplice/v1/decoder.pb.h"
 
 namespace softsplice {
@@ -29,7 +30,9 @@ class GenerateCall final : public StreamCall<v1::GenerateRequest, v1::GenerateRe
 
   // `decoder` outlives the call and its work.
   GenerateCall(Call call, const Calls& calls, const DecoderContext& decoder)
-      : StreamCall(std::move(call), calls, CallWeight::kHeavy), decoder_(decoder) {}
+      : StreamCall(std::move(call), calls, CallWeight::kHeavy),
+        decoder_(decoder),
+        ahead_(std::make_shared<ReadAhead>(decoder.engine, decoder.calls.border)) {}
 
  private:
   class Sink;
@@ -51,7 +54,8 @@ class GenerateCall final : public StreamCall<v1::GenerateRequest, v1::GenerateRe
   void Refuse(const absl::Status& status);
   // Those that are known need no rows if their keys and values are in the engine's cache.
   void BringMedia(bool take_known);
-  void BringAllMedia();  // as they were not
+  void BringAllMedia();                                       // as they were not
+  void OnBeginning(const std::vector<EncodedMedium>& media);  // that are there
   void OnMedia(absl::StatusOr<std::vector<EncodedMedium>> media);
   absl::Status Submit(const std::vector<EncodedMedium>& media);
   v1::Started MakeStarted(const std::vector<EncodedMedium>& media) const;
@@ -75,6 +79,7 @@ class GenerateCall final : public StreamCall<v1::GenerateRequest, v1::GenerateRe
   }
 
   const DecoderContext& decoder_;
+  const std::shared_ptr<ReadAhead> ahead_;
   std::unique_ptr<Answer> answer_;  // the engine's thread's, once submitted
   EngineRequest engine_request_;
   Priority priority_ = Priority::kNormal;
@@ -94,6 +99,7 @@ class GenerateCall final : public StreamCall<v1::GenerateRequest, v1::GenerateRe
   std::shared_ptr<MediaBatch> media_;
   std::optional<Engine::Handle> handle_;
   v1::Progress progress_;  // told while it has a stage and there is nothing else to say
+  int cached_ = 0;         // of the prompt, before anything of it was read
   bool begun_ = false;     // the engine reads: `started` may go
   std::optional<v1::Started> started_;
   std::deque<v1::Delta> deltas_;

@@ -40,6 +40,7 @@ void MediaBatch::Start(Done done) {
     pending_ += there_[i] ? 0 : 1;
   }
   if (pending_ == 0) return Tell(std::move(media_));
+  TellBeginning();
   // Encode() may end the batch.
   const std::shared_ptr<MediaBatch> self = shared_from_this();
   for (int i = 0; i < kAtOnce; ++i) {
@@ -160,6 +161,7 @@ void MediaBatch::OnMedium(size_t index, absl::StatusOr<EncodedMedium> medium) {
       context_.known_media.Put(keys_[index], *medium);
     }
     media_[index] = *std::move(medium);
+    there_[index] = true;
   } else if (status_.ok()) {
     status_ = Annotate(medium.status(), sources_[index].field, sources_[index].field);
     CancelLocked();  // the answer is clear: the others need not be encoded
@@ -169,8 +171,8 @@ void MediaBatch::OnMedium(size_t index, absl::StatusOr<EncodedMedium> medium) {
     const bool complete = pending_ == 0;
     lock.unlock();
     if (next.has_value()) Encode(*next);
-    if (complete) Tell(std::move(media_));
-    return;
+    if (complete) return Tell(std::move(media_));
+    return TellBeginning();
   }
   if (in_work_ > 0) return;
   // Cancelled between two media, it is no answer without the rest.
@@ -178,6 +180,18 @@ void MediaBatch::OnMedium(size_t index, absl::StatusOr<EncodedMedium> medium) {
   lock.unlock();
   if (!status_.ok()) return Tell(status_);
   Tell(std::move(media_));
+}
+
+void MediaBatch::TellBeginning() {
+  if (options_.on_beginning == nullptr) return;
+  std::vector<EncodedMedium> beginning;
+  {
+    const std::lock_guard lock(mutex_);
+    while (first_missing_ < there_.size() && there_[first_missing_]) ++first_missing_;
+    if (pending_ == 0) return;
+    beginning.assign(media_.begin(), media_.begin() + static_cast<std::ptrdiff_t>(first_missing_));
+  }
+  options_.on_beginning(std::move(beginning));
 }
 
 size_t MediaBatch::encoded() const {

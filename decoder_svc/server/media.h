@@ -25,6 +25,9 @@ struct MediaOptions {
   bool take_known = false;
   bool remember = false;  // what is encoded now
   std::string scope;
+  // Called, from any thread, with all media before the first one that is not there yet: at the
+  // start and whenever there may be more of them; not with all. May be empty.
+  std::function<void(std::vector<EncodedMedium>)> on_beginning;
   int max_rows = 0;  // of all together; more are refused before they are encoded; 0: no limit
   absl::Duration deadline = absl::InfiniteDuration();  // of SteadyNow
   std::string request_id;
@@ -66,6 +69,7 @@ class MediaBatch : public std::enable_shared_from_this<MediaBatch> {
   absl::Status HoldValues(uint64_t values);
   void OnMedium(size_t index, absl::StatusOr<EncodedMedium> medium);
   void CancelLocked();
+  void TellBeginning();
   // Calls done_ and lets go of it: it may hold what holds this.
   void Tell(absl::StatusOr<std::vector<EncodedMedium>> media) {
     std::exchange(done_, nullptr)(std::move(media));
@@ -79,7 +83,8 @@ class MediaBatch : public std::enable_shared_from_this<MediaBatch> {
   mutable std::mutex mutex_;
   std::vector<EncodedMedium> media_;
   std::vector<std::string> keys_;  // of KnownMedia, by medium; empty: it is not to be known
-  std::vector<bool> there_;        // by medium: nothing is to be encoded
+  std::vector<bool> there_;        // by medium
+  size_t first_missing_ = 0;
   std::vector<std::shared_ptr<EncoderPool::Call>> calls_;  // by medium, while it is in work
   // By medium, while it is in work: its file on the way to an encoder, its rows on the way back.
   std::vector<Border::Lease> copies_;

@@ -232,6 +232,7 @@ Prompt BuildPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const Medi
       continue;
     }
     const MediaRef& ref = std::get<MediaRef>(piece);
+    if (static_cast<size_t>(ref.index) >= media.size()) break;
     const MediumRows& medium = media[ref.index];
     const MediaMarkers markers = MarkersOf(ref.kind);
     int first_row = 0;

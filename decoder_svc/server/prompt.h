@@ -62,7 +62,8 @@ struct MediumRows {
 MediumRows RowsOf(const EncodedMedium& medium);
 
 // The prompt with `media[i]` at the place of the i-th medium; its tokens there are the padding's.
-// The markers around a medium are among the pieces; those between its runs are added.
+// The markers around a medium are among the pieces; those between its runs are added. It ends
+// before the first medium that is not among `media`.
 Prompt BuildPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const MediumRows> media,
                    const Tokenizer& tokenizer);
 

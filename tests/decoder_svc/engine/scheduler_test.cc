@@ -106,6 +106,22 @@ TEST(BatchShareTest, IsOneRowInTwenty) {
   EXPECT_EQ(share.due(), 0) << "nobody is there";
 }
 
+TEST(PlanStepTest, WhatIsReadAheadGetsWhatAllOthersLeave) {
+  const auto ahead = [](Turn turn) {
+    turn.ahead = true;
+    return turn;
+  };
+  const Turn batch{.prompt_left = 30, .batch = true};
+  EXPECT_THAT(Rows({ahead(Prompt(1000))}, 200), ElementsAre(512));
+  EXPECT_THAT(Rows({ahead(Prompt(1000)), Writes()}, 200), ElementsAre(60, 1));
+  EXPECT_THAT(Rows({ahead(Prompt(1000)), Prompt(500)}, 200), ElementsAre(12, 500));
+  EXPECT_THAT(Rows({ahead(Prompt(1000)), Prompt(2000)}, 200), ElementsAre(0, 512));
+  EXPECT_THAT(Rows({ahead(Prompt(1000)), batch, Writes()}, 200), ElementsAre(30, 30, 1));
+  // Also that of a batch request: nothing is due to it.
+  const Turn both{.prompt_left = 1000, .batch = true, .ahead = true};
+  EXPECT_THAT(Rows({both, Prompt(512)}, 200, kLimits, 26), ElementsAre(0, 512));
+}
+
 // The engine in numbers: sequences come, are read and written, and each step takes what its rows
 // cost (the shape of a CPU: the weights are read once a step, a prompt row costs less than a
 // written one).

@@ -139,21 +139,20 @@ class Simulation {
   std::shared_ptr<Stream> Start(Ask ask) {
     auto stream = std::make_shared<Stream>(now_, std::move(ask));
     streams_.push_back(stream);
-    EngineRequest request;
-    request.client = stream->ask.client;
-    request.share_cache = stream->ask.shared;
-    request.prompt.tokens.assign(stream->ask.prompt, 1);
-    request.prompt.tokens[0] = stream->ask.first;
-    request.sampling.temperature = 0;
-    request.max_tokens = stream->ask.answer;
-    request.time_limit = stream->ask.time_limit;
     absl::StatusOr<Engine::Place> place =
         engine_->Reserve(stream->ask.priority, stream->ask.time_limit);
     if (!place.ok()) {
       stream->OnDone(place.status());
       return stream;
     }
-    stream->handle = *engine_->Submit(*std::move(place), std::move(request), stream);
+    stream->handle = *engine_->Submit(*std::move(place), RequestOf(stream->ask), stream);
+    return stream;
+  }
+  // Reads the beginning of a prompt, now or when there is room. Not among the streams.
+  std::shared_ptr<Stream> ReadAhead(Ask ask) {
+    ask.shared = true;
+    auto stream = std::make_shared<Stream>(now_, std::move(ask));
+    stream->handle = *engine_->ReadAhead(stream->ask.priority, RequestOf(stream->ask), stream);
     return stream;
   }
   // Until all has happened and all streams have ended, or for `most`.
@@ -177,6 +176,17 @@ class Simulation {
   const std::vector<std::shared_ptr<Stream>>& streams() const { return streams_; }
 
  private:
+  static EngineRequest RequestOf(const Ask& ask) {
+    EngineRequest request;
+    request.client = ask.client;
+    request.share_cache = ask.shared;
+    request.prompt.tokens.assign(ask.prompt, 1);
+    request.prompt.tokens[0] = ask.first;
+    request.sampling.temperature = 0;
+    request.max_tokens = ask.answer;
+    request.time_limit = ask.time_limit;
+    return request;
+  }
   static constexpr char kModel[] = "tests/data/models/tiny-F16.gguf";
   static RunnerOptions OptionsOfRunner(const EngineOptions& options) {
     return {.context_length = options.context_length,

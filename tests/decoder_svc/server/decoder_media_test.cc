@@ -58,6 +58,73 @@ TEST_F(DecoderService, KeepsTheOrderOfSeveralMedia) {
   EXPECT_EQ(answer.started().media(2).encode().nanos(), 0);
 }
 
+// What it reads ahead is seen through the engine, which holds its sinks.
+class DecoderThatReadsAhead : public DecoderService {
+ protected:
+  DecoderThatReadsAhead() {
+    engine_.script = {10};
+    encoder_.encode = [this](grpc::ServerContext*, const v1::EncodeImageRequest* request,
+                             FakeEncoderService::Writer* writer) {
+      gate_.WaitForNotification();
+      FakeEncoderService other;
+      return other.Good(*request, writer);
+    };
+  }
+  // So many tokens, a picture, one more.
+  static v1::GenerateRequest Request(int tokens) {
+    v1::GenerateRequest request = Parse("raw { parts {} parts { media { data: 'x' } } parts {} }");
+    auto* parts = request.mutable_raw()->mutable_parts();
+    for (int i = 0; i < tokens; ++i) parts->at(0).mutable_token_ids()->add_ids(20 + i % 10);
+    parts->at(2).mutable_token_ids()->add_ids(3);
+    return request;
+  }
+  FakeEngine::Ahead WaitForAhead() {
+    while (engine_.ahead().empty()) absl::SleepFor(absl::Milliseconds(1));
+    return engine_.ahead()[0];
+  }
+
+  Event gate_;
+};
+
+TEST_F(DecoderThatReadsAhead, ReadsWhatStandsBeforeAMediumAndCountsItAsRead) {
+  Answer answer;
+  std::thread client([&] { answer = Generate(Request(140)); });
+  const FakeEngine::Ahead ahead = WaitForAhead();
+  ahead.sink->OnAdmitted(17);
+  ahead.sink->OnPrefill(100, 142);
+  ahead.sink->OnPrefill(142, 142);
+  engine_.cached = 145;  // somebody else read some more
+  gate_.Notify();
+  client.join();
+  ASSERT_TRUE(answer.status.ok()) << answer.status;
+  EXPECT_TRUE(engine_.IsCancelled(ahead.handle)) << "before the whole is submitted";
+  const Prompt whole = engine_.last().prompt, beginning = ahead.beginning.prompt;
+  EXPECT_EQ(beginning.tokens.size(), static_cast<size_t>(whole.soft.at(0).first));
+  EXPECT_TRUE(std::equal(beginning.tokens.begin(), beginning.tokens.end(), whole.tokens.begin()));
+  EXPECT_TRUE(beginning.soft.empty());
+  EXPECT_EQ(answer.started().cached_tokens(), 17u + 3u);
+  EXPECT_EQ(answer.finished().usage().cached_tokens(), 17u + 3u);
+}
+
+TEST_F(DecoderThatReadsAhead, ReadsNothingAheadOfLittleOrForNobody) {
+  gate_.Notify();
+  ASSERT_TRUE(Generate(Request(100)).status.ok());
+  v1::GenerateRequest alone = Request(140);
+  alone.set_no_prefix_cache(true);
+  ASSERT_TRUE(Generate(alone).status.ok());
+  EXPECT_TRUE(engine_.ahead().empty());
+}
+
+TEST_F(DecoderThatReadsAhead, StopsWhenTheClientLeaves) {
+  grpc::ClientContext context;
+  auto reader = stub_->Generate(&context, Request(140));
+  const FakeEngine::Ahead ahead = WaitForAhead();
+  context.TryCancel();
+  while (!engine_.IsCancelled(ahead.handle)) absl::SleepFor(absl::Milliseconds(1));
+  gate_.Notify();
+  reader->Finish();
+}
+
 class DecoderOfKnownMedia : public DecoderService {
  protected:
   DecoderOfKnownMedia() {

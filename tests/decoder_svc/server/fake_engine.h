@@ -30,6 +30,7 @@ class FakeEngine final : public Engine {
   // Tokens of every answer; then the stop token, or CANCELLED once `endless` and cancelled.
   std::vector<int32_t> script;
   bool endless = false;
+  int cached = 0;  // of each prompt
   absl::Duration max_hold = absl::InfiniteDuration();
   std::atomic<bool> forgets_rows = false;  // of which only the name comes
   absl::Status reserve_error;
@@ -43,6 +44,21 @@ class FakeEngine final : public Engine {
   EngineRequest last() const {
     const std::lock_guard lock(mutex_);
     return last_;
+  }
+
+  // What was to be read ahead, and who hears of it, which is up to the test.
+  struct Ahead {
+    Handle handle = 0;
+    EngineRequest beginning;
+    std::shared_ptr<TokenSink> sink;
+  };
+  std::vector<Ahead> ahead() const {
+    const std::lock_guard lock(mutex_);
+    return ahead_;
+  }
+  bool IsCancelled(Handle handle) const {
+    const std::lock_guard lock(mutex_);
+    return cancelled_.at(handle);
   }
 
   Priority last_priority() const {
@@ -80,6 +96,14 @@ class FakeEngine final : public Engine {
         });
     return handle;
   }
+  absl::StatusOr<Handle> ReadAhead(Priority /*priority*/, EngineRequest beginning,
+                                   std::shared_ptr<TokenSink> sink) override {
+    const std::lock_guard lock(mutex_);
+    const Handle handle = ++handles_;
+    ahead_.push_back({handle, std::move(beginning), std::move(sink)});
+    cancelled_[handle] = false;
+    return handle;
+  }
   void Cancel(Handle handle) override {
     const std::lock_guard lock(mutex_);
     cancelled_[handle] = true;
@@ -105,6 +129,8 @@ class FakeEngine final : public Engine {
                       .prefill = absl::Milliseconds(20),
                       .time_to_first_token = absl::Milliseconds(25),
                       .total = absl::Milliseconds(100)};
+    result.cached_tokens = cached;
+    sink.OnAdmitted(cached);
     for (size_t i = 0; endless || i < script.size(); ++i) {
       if (i == 1 && pause != nullptr) {
         sink.OnPaused();
@@ -137,14 +163,11 @@ class FakeEngine final : public Engine {
     return MakeError(absl::StatusCode::kResourceExhausted, "held",
                      {.reason = reason::kClientTooSlow});
   }
-  bool IsCancelled(Handle handle) const {
-    const std::lock_guard lock(mutex_);
-    return cancelled_.at(handle);
-  }
 
   const ModelInfo info_;
   mutable std::mutex mutex_;
   EngineRequest last_;
+  std::vector<Ahead> ahead_;
   Priority last_priority_ = Priority::kNormal;
   EngineLoad load_;
   Handle handles_ = 0;
