@@ -238,13 +238,14 @@ void CopyAsync(void* to, const void* from, bool live = true) {
   emulation::BeginCopy({to, live ? from : nullptr, kBytes});
 }
 inline void CommitCopies() { emulation::CommitCopies(); }
+// Word by word: a race detector that passes over other people's libraries sees no memcpy.
 template <int N>
 void WaitForCopies() {
+  using Word [[gnu::may_alias]] = volatile uint32_t;
   for (emulation::Copy copy; emulation::NextCopy(N, copy);) {
-    if (copy.from == nullptr) {
-      std::memset(copy.to, 0, copy.bytes);
-    } else {
-      std::memcpy(copy.to, copy.from, copy.bytes);
+    for (size_t i = 0; i < copy.bytes / sizeof(Word); ++i) {
+      static_cast<Word*>(copy.to)[i] =
+          copy.from == nullptr ? 0 : static_cast<const Word*>(copy.from)[i];
     }
   }
 }
