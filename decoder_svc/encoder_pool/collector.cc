@@ -60,7 +60,8 @@ absl::Status Collector::AddHeader(const v1::SoftTokensHeader& header) {
     return BadAnswer(absl::StrCat("modality ", v1::Modality_Name(header.modality()), " where ",
                                   v1::Modality_Name(wanted_.modality), " was asked for"));
   }
-  header_ = header;
+  medium_.header = header;
+  counted_ = RunsOf(header);
   has_header_ = true;
   row_bytes_ = static_cast<uint64_t>(header.dim()) * DataTypeBytes(header.data_type());
   return absl::OkStatus();
@@ -68,46 +69,54 @@ absl::Status Collector::AddHeader(const v1::SoftTokensHeader& header) {
 
 absl::Status Collector::AddRows(const v1::SoftTokenRows& rows) {
   if (wanted_.header_only) return BadAnswer("rows, though only the header was asked for");
-  const uint64_t next = data_.size() / row_bytes_;
-  if (rows.first_row() != next) {
-    return BadAnswer(absl::StrCat("row ", rows.first_row(), " where row ", next, " was due"));
+  if (rows.first_row() != rows_) {
+    return BadAnswer(absl::StrCat("row ", rows.first_row(), " where row ", rows_, " was due"));
   }
   if (rows.data().empty() || rows.data().size() % row_bytes_ != 0) {
     return BadAnswer(absl::StrCat("a chunk of ", rows.data().size(), " bytes for rows of ",
                                   row_bytes_, " bytes"));
   }
-  if (next + rows.data().size() / row_bytes_ > header_.rows()) {
-    return BadAnswer(absl::StrCat("more than the ", header_.rows(), " rows of the header"));
+  rows_ += rows.data().size() / row_bytes_;
+  if (rows_ > medium_.header.rows()) {
+    return BadAnswer(absl::StrCat("more than the ", medium_.header.rows(), " rows of the header"));
   }
+  crc_ = Crc32c(rows.data(), crc_);
   data_ += rows.data();
+  return CompleteRuns();
+}
+
+absl::Status Collector::CompleteRuns() {
+  while (complete() < counted_.size()) {
+    RowRun run = counted_[complete()];
+    const size_t bytes = static_cast<size_t>(run.rows) * row_bytes_;
+    if (data_.size() < bytes) break;
+    const absl::Status status =
+        FillRun(medium_.header.data_type(), absl::string_view(data_).substr(0, bytes), &run);
+    if (!status.ok()) return BadAnswer(status.message());
+    data_.erase(0, bytes);
+    medium_.runs.push_back(std::move(run));
+  }
   return absl::OkStatus();
 }
 
 absl::Status Collector::AddSummary(const v1::EncodeSummary& summary) {
   has_summary_ = true;
-  cache_hit_ = summary.cache_hit();
+  medium_.cache_hit = summary.cache_hit();
   if (wanted_.header_only) return absl::OkStatus();
-  const uint64_t rows = data_.size() / row_bytes_;
-  if (rows != header_.rows()) {
-    return BadAnswer(absl::StrCat(rows, " rows; the header promised ", header_.rows()));
+  if (rows_ != medium_.header.rows()) {
+    return BadAnswer(absl::StrCat(rows_, " rows; the header promised ", medium_.header.rows()));
   }
-  const uint32_t crc = Crc32c(data_);
-  if (crc != summary.crc32c()) {
+  if (crc_ != summary.crc32c()) {
     return BadAnswer(
-        absl::StrCat("the checksum is ", summary.crc32c(), "; that of the rows is ", crc));
+        absl::StrCat("the checksum is ", summary.crc32c(), "; that of the rows is ", crc_));
   }
   return absl::OkStatus();
 }
 
 absl::StatusOr<EncodedMedium> Collector::Finish() {
   if (!has_summary_) return BadAnswer("it ended before the summary");
-  EncodedMedium medium{.header = std::move(header_), .cache_hit = cache_hit_};
-  if (wanted_.header_only) return medium;
-  auto values = UnpackValues(data_, medium.header.data_type());
-  if (!values.ok()) return BadAnswer(values.status().message());
-  medium.values = std::make_shared<const std::vector<float>>(*std::move(values));
-  medium.name = NameOfRows(medium.header.data_type(), data_);
-  return medium;
+  if (wanted_.header_only) medium_.runs = std::move(counted_);
+  return std::move(medium_);
 }
 
 }  // namespace softsplice

@@ -18,9 +18,8 @@ namespace softsplice {
 // A medium as the decoder reads it.
 struct EncodedMedium {
   v1::SoftTokensHeader header;
-  std::shared_ptr<const std::vector<float>> values;  // rows * dim; none if only headers were wanted
-  std::string name;                                  // NameOfRows
-  absl::Duration encode;                             // from asking to having all rows
+  std::vector<RowRun> runs;  // all that the header names; fewer while the rest is still to come
+  absl::Duration encode;     // from asking to having all rows
   bool cache_hit = false;
 };
 
@@ -39,6 +38,10 @@ class Collector {
   // what the contract says.
   absl::Status Add(const v1::EncodeImageResponse& message) { return AddEvent(message); }
   absl::Status Add(const v1::EncodeAudioResponse& message) { return AddEvent(message); }
+  // How many runs are complete; their rows may still turn out to be damaged.
+  size_t complete() const { return medium_.runs.size(); }
+  // Those, and the header.
+  const EncodedMedium& so_far() const { return medium_; }
   // After the last message: all of it, but for the time. The same errors.
   absl::StatusOr<EncodedMedium> Finish();
 
@@ -47,16 +50,19 @@ class Collector {
   absl::Status AddEvent(const Response& message);
   absl::Status AddHeader(const v1::SoftTokensHeader& header);
   absl::Status AddRows(const v1::SoftTokenRows& rows);
+  absl::Status CompleteRuns();
   absl::Status AddSummary(const v1::EncodeSummary& summary);
 
   const SoftTokensRules rules_;
   const Wanted wanted_;
   bool has_header_ = false;
   bool has_summary_ = false;
-  v1::SoftTokensHeader header_;
+  EncodedMedium medium_;
+  std::vector<RowRun> counted_;  // all runs
   uint64_t row_bytes_ = 0;
-  std::string data_;
-  bool cache_hit_ = false;
+  uint64_t rows_ = 0;  // that came
+  uint32_t crc_ = 0;   // of them
+  std::string data_;   // of the first run that is not complete
 };
 
 }  // namespace softsplice

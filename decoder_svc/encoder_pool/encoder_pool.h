@@ -50,6 +50,10 @@ struct EncodeJob {
   // Called at most once, from any thread, with the checked header before any row: an error ends
   // the encoding with it. May be empty.
   std::function<absl::Status(const v1::SoftTokensHeader&)> on_header;
+  // Called, from any thread, whenever more runs of the medium are complete and others are not:
+  // their checksum is still to come, and where another encoder has to begin anew, so do they. May
+  // be empty.
+  std::function<void(const EncodedMedium& so_far)> on_runs;
 };
 
 struct EncoderTargetInfo {

@@ -67,8 +67,11 @@ class PoolCall::Attempt {
   // The next message; an error ends the stream.
   template <class Response>
   absl::Status Take(const Response& message) {
+    const size_t complete = collector_.complete();
     status_ = collector_.Add(message);
-    if (!status_.ok() || !message.has_header()) return status_;
+    if (!status_.ok()) return status_;
+    if (collector_.complete() > complete) call_->TellRuns(collector_.so_far());
+    if (!message.has_header()) return status_;
     status_ = call_->CheckRows(message.header());
     if (!status_.ok()) return status_;
     status_ = call_->TellHeader(message.header());
@@ -188,6 +191,11 @@ absl::Status PoolCall::TellHeader(const v1::SoftTokensHeader& header) {
   return job_.on_header == nullptr ? absl::OkStatus() : job_.on_header(header);
 }
 
+void PoolCall::TellRuns(const EncodedMedium& so_far) {
+  const bool all = so_far.runs.size() == RunsOf(so_far.header).size();
+  if (!all && job_.on_runs != nullptr) job_.on_runs(so_far);
+}
+
 void PoolCall::OnAttempt(const std::shared_ptr<Target>& target, Outcome outcome) {
   std::unique_ptr<Attempt> ended;
   {
@@ -200,6 +208,7 @@ void PoolCall::OnAttempt(const std::shared_ptr<Target>& target, Outcome outcome)
 
 void PoolCall::End(absl::StatusOr<EncodedMedium> medium) {
   job_.on_header = nullptr;
+  job_.on_runs = nullptr;
   std::exchange(done_, nullptr)(std::move(medium));
 }
 

@@ -54,6 +54,7 @@ class PoolCall final : public EncoderPool::Call, public std::enable_shared_from_
   // Whether it is what the job's owner was told, if that was told anything.
   absl::Status CheckRows(const v1::SoftTokensHeader& header) const;
   absl::Status TellHeader(const v1::SoftTokensHeader& header);
+  void TellRuns(const EncodedMedium& so_far);
   void OnAttempt(const std::shared_ptr<Target>& target, Outcome outcome);
 
   EncoderPool* const pool_;

@@ -122,8 +122,25 @@ absl::Status CheckHeader(const v1::SoftTokensHeader& header, const SoftTokensRul
   return CheckLayout(header);
 }
 
-absl::StatusOr<std::vector<float>> ReadSoftTokens(const v1::SoftTokens& soft_tokens,
-                                                  const SoftTokensRules& rules) {
+std::vector<RowRun> RunsOf(const v1::SoftTokensHeader& header) {
+  std::vector<RowRun> runs;
+  for (const v1::AudioSegment& segment : header.audio().segments()) {
+    runs.push_back({.rows = static_cast<int>(segment.rows())});
+  }
+  if (runs.empty()) runs.push_back({.rows = static_cast<int>(header.rows())});
+  return runs;
+}
+
+absl::Status FillRun(v1::DataType type, absl::string_view data, RowRun* run) {
+  ASSIGN_OR_RETURN(std::vector<float> values, UnpackValues(data, type));
+  run->values = std::make_shared<const std::vector<float>>(std::move(values));
+  const Sha256Digest digest = Sha256Of(data);
+  run->name = absl::StrCat(static_cast<int>(type), ":", std::string(digest.begin(), digest.end()));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<RowRun>> ReadSoftTokens(const v1::SoftTokens& soft_tokens,
+                                                   const SoftTokensRules& rules) {
   const v1::SoftTokensHeader& header = soft_tokens.header();
   RETURN_IF_ERROR(CheckHeader(header, rules));
   const uint64_t width = static_cast<uint64_t>(DataTypeBytes(header.data_type()));
@@ -141,12 +158,14 @@ absl::StatusOr<std::vector<float>> ReadSoftTokens(const v1::SoftTokens& soft_tok
                      absl::StrCat("crc32c is ", soft_tokens.crc32c(), "; that of data is ", crc),
                      {.reason = reason::kBadChecksum, .field = "crc32c"});
   }
-  return UnpackValues(soft_tokens.data(), header.data_type());
-}
-
-std::string NameOfRows(v1::DataType type, absl::string_view data) {
-  const Sha256Digest digest = Sha256Of(data);
-  return absl::StrCat(static_cast<int>(type), ":", std::string(digest.begin(), digest.end()));
+  std::vector<RowRun> runs = RunsOf(header);
+  absl::string_view left = soft_tokens.data();
+  for (RowRun& run : runs) {
+    const size_t bytes = static_cast<size_t>(run.rows) * row_bytes;
+    RETURN_IF_ERROR(FillRun(header.data_type(), left.substr(0, bytes), &run));
+    left.remove_prefix(bytes);
+  }
+  return runs;
 }
 
 }  // namespace softsplice

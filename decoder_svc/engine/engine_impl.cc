@@ -173,15 +173,9 @@ absl::StatusOr<std::unique_ptr<Sequence>> EngineImpl::MakeSequence(
 std::vector<Content> EngineImpl::ContentsOf(const Sequence& sequence) {
   std::vector<Content> contents(sequence.tokens.size());
   absl::c_transform(sequence.tokens, contents.begin(), ContentOfToken);
-  const SoftRun* last = nullptr;
-  uint64_t number = 0;
   for (const SoftRun& run : sequence.request.prompt.soft) {
-    const bool same = last != nullptr && run.values == last->values && run.name == last->name;
-    if (!same) number = names_.NumberOf(run.name);
-    last = &run;
-    for (int i = 0; i < run.rows; ++i) {
-      contents[run.first + i] = ContentOfRow(number, run.first_row + i);
-    }
+    const uint64_t number = names_.NumberOf(run.name);
+    for (int i = 0; i < run.rows; ++i) contents[run.first + i] = ContentOfRow(number, i);
   }
   return contents;
 }

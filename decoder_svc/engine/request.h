@@ -30,9 +30,9 @@ struct SamplingOptions {
 struct SoftRun {
   int first = 0;
   int rows = 0;
-  std::shared_ptr<const std::vector<float>> values;  // null: those of its name are in the cache
-  int first_row = 0;  // of `values`, which may hold the rows of several runs
-  std::string name;   // says all that `values` depends on; empty: nobody else's equal them
+  // rows * dim numbers; null: those of its name are in the cache.
+  std::shared_ptr<const std::vector<float>> values;
+  std::string name;  // says all that `values` depends on; empty: nobody else's equal them
 };
 
 // A prompt as the trunk reads it. Soft runs are in order and do not overlap; `tokens` at their

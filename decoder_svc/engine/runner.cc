@@ -238,7 +238,7 @@ int Runner::UploadSoft(absl::Span<const StepPart> parts) {
     for (const SoftRun& run : part.soft) {
       const Overlap overlap = OverlapOf(run, part);
       if (overlap.rows <= 0) continue;
-      const size_t row = static_cast<size_t>(run.first_row + overlap.first - run.first);
+      const size_t row = static_cast<size_t>(overlap.first - run.first);
       backend_.Upload(soft_.Rows(sent, overlap.rows), run.values->data() + row * soft_.cols);
       sent += overlap.rows;
     }

@@ -22,16 +22,14 @@ absl::Status CheckSoftRun(const SoftRun& run, int begin, int prompt_tokens, int 
                                                prompt_tokens, ", the end of the prompt"));
   }
   if (run.values == nullptr && !run.name.empty() && cached) return absl::OkStatus();
-  const size_t width = static_cast<size_t>(dim);
   const size_t size = run.values == nullptr ? 0 : run.values->size();
-  const int64_t end_row = int64_t{run.first_row} + run.rows;
-  if (run.first_row < 0 || size % width != 0 || size / width < static_cast<size_t>(end_row)) {
+  const size_t needed = static_cast<size_t>(run.rows) * static_cast<size_t>(dim);
+  if (size != needed) {
     return InvalidField(
         "prompt", absl::StrCat("soft tokens at ", run.first, ": ", size, " values; ", run.rows,
-                               " rows of width ", dim, " from row ", run.first_row, " on need ",
-                               end_row * dim));
+                               " rows of width ", dim, " have ", needed));
   }
-  for (size_t i = run.first_row * width; i < end_row * width; ++i) {
+  for (size_t i = 0; i < size; ++i) {
     if (std::isfinite((*run.values)[i])) continue;
     return InvalidField("prompt", absl::StrCat("soft tokens at ", run.first, ": value ", i, " is ",
                                                (*run.values)[i], ", not a finite number"));

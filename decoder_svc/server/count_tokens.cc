@@ -45,20 +45,18 @@ absl::Status CountTokensCall::Prepare(const v1::CountTokensRequest& request) {
 
 absl::StatusOr<v1::CountTokensResponse> CountTokensCall::Count(
     const std::vector<EncodedMedium>& media) const {
-  std::vector<MediumRows> rows;
-  for (const EncodedMedium& medium : media) rows.push_back(RowsOf(medium));
   v1::CountTokensResponse response;
-  const int64_t tokens = CountPrompt(pieces_, rows);
+  const int64_t tokens = CountPrompt(pieces_, media);
   response.set_tokens(static_cast<uint32_t>(std::min<int64_t>(tokens, UINT32_MAX)));
   if (request().include_token_ids() || request().include_rendered()) {
     RETURN_IF_ERROR(CheckFits(tokens, decoder_.engine.info().context_length));
   }
   if (request().include_token_ids()) {
-    const Prompt prompt = BuildPrompt(pieces_, rows, decoder_.tokenizer);
+    const Prompt prompt = BuildPrompt(pieces_, media, decoder_.tokenizer);
     response.mutable_token_ids()->Add(prompt.tokens.begin(), prompt.tokens.end());
   }
   if (request().include_rendered()) {
-    response.set_rendered(ToUtf8(SpellPrompt(pieces_, rows, decoder_.tokenizer)));
+    response.set_rendered(ToUtf8(SpellPrompt(pieces_, media, decoder_.tokenizer)));
   }
   return response;
 }

@@ -174,10 +174,8 @@ void GenerateCall::OnBeginning(const std::vector<EncodedMedium>& media) {
     const std::lock_guard lock(mutex_);
     if (ended()) return;
   }
-  std::vector<MediumRows> rows;
-  for (const EncodedMedium& medium : media) rows.push_back(RowsOf(medium));
   EngineRequest beginning = engine_request_;
-  beginning.prompt = BuildPrompt(pieces_, rows, decoder_.tokenizer);
+  beginning.prompt = BuildPrompt(pieces_, media, decoder_.tokenizer);
   beginning.time_limit = call().time_left();
   ahead_->Read(priority_, std::move(beginning));
 }
@@ -194,15 +192,13 @@ void GenerateCall::OnMedia(absl::StatusOr<std::vector<EncodedMedium>> media) {
 
 absl::Status GenerateCall::Submit(const std::vector<EncodedMedium>& media) {
   ahead_->Stop();
-  std::vector<MediumRows> rows;
-  for (const EncodedMedium& medium : media) rows.push_back(RowsOf(medium));
   EngineRequest request = engine_request_;
-  request.prompt = BuildPrompt(pieces_, rows, decoder_.tokenizer);
+  request.prompt = BuildPrompt(pieces_, media, decoder_.tokenizer);
   request.time_limit = call().time_left();
   prompt_tokens_ = static_cast<int>(request.prompt.tokens.size());
   auto run = request.prompt.soft.begin();
-  for (size_t i = 0; i < rows.size(); ++i) {
-    for (size_t n = 0; n < rows[i].runs.size(); ++n, ++run) {
+  for (size_t i = 0; i < media.size(); ++i) {
+    for (size_t n = 0; n < media[i].runs.size(); ++n, ++run) {
       places_.push_back({static_cast<int>(i), run->first, run->rows});
     }
   }

@@ -22,7 +22,7 @@ std::optional<EncodedMedium> KnownMedia::Find(absl::string_view key) {
   const std::lock_guard lock(mutex_);
   const Known* const known = media_.Find(key);
   if (known == nullptr) return std::nullopt;
-  return EncodedMedium{.header = known->header, .name = known->name};
+  return EncodedMedium{.header = known->header, .runs = known->runs};
 }
 
 void KnownMedia::Put(const std::string& key, const EncodedMedium& medium) {
@@ -30,11 +30,15 @@ void KnownMedia::Put(const std::string& key, const EncodedMedium& medium) {
   // heap: its own, and three for each segment.
   constexpr uint64_t kPlaces = 3 * (sizeof(Known) + sizeof(std::string));
   const auto blocks = static_cast<uint64_t>(8 + 3 * medium.header.audio().segments_size());
-  const uint64_t bytes =
-      key.size() + medium.name.size() + medium.header.SpaceUsedLong() + kPlaces + 16 * blocks;
+  Known known{.header = medium.header};
+  uint64_t bytes = key.size() + medium.header.SpaceUsedLong() + kPlaces + 16 * blocks;
+  for (const RowRun& run : medium.runs) {
+    known.runs.push_back({.rows = run.rows, .name = run.name});
+    bytes += sizeof(RowRun) + run.name.size() + 16;
+  }
   if (bytes > kMaxBytes / 2) return;
   const std::lock_guard lock(mutex_);
-  media_.Put(key, {medium.header, medium.name}, bytes);
+  media_.Put(key, std::move(known), bytes);
 }
 
 }  // namespace softsplice

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/strings/string_view.h"
 #include "decoder_svc/encoder_pool/collector.h"
@@ -31,7 +32,7 @@ class KnownMedia {
  private:
   struct Known {
     v1::SoftTokensHeader header;
-    std::string name;
+    std::vector<RowRun> runs;
   };
   std::mutex mutex_;
   RecentMap<Known> media_{kMaxBytes};

@@ -85,10 +85,8 @@ absl::StatusOr<EncodedMedium> MediaBatch::ReadSoft(const v1::SoftTokens& soft_to
       .fingerprint = context_.encoders == nullptr ? "" : context_.encoders->fingerprint(),
       .has_encoders = context_.encoders != nullptr,
       .allow_foreign = context_.allow_foreign_soft_tokens};
-  ASSIGN_OR_RETURN(std::vector<float> values, ReadSoftTokens(soft_tokens, rules));
-  return EncodedMedium{.header = soft_tokens.header(),
-                       .values = std::make_shared<const std::vector<float>>(std::move(values)),
-                       .name = NameOfRows(soft_tokens.header().data_type(), soft_tokens.data())};
+  ASSIGN_OR_RETURN(std::vector<RowRun> runs, ReadSoftTokens(soft_tokens, rules));
+  return EncodedMedium{.header = soft_tokens.header(), .runs = std::move(runs)};
 }
 
 void MediaBatch::Encode(size_t index) {
@@ -113,6 +111,11 @@ void MediaBatch::Encode(size_t index) {
       .on_header = [self = shared_from_this(), index](const v1::SoftTokensHeader& header) {
         return self->OnHeader(index, header);
       }};
+  if (options_.on_beginning != nullptr) {
+    job.on_runs = [self = shared_from_this(), index](const EncodedMedium& so_far) {
+      self->OnRuns(index, so_far);
+    };
+  }
   auto call = context_.encoders->Encode(
       std::move(job), [self = shared_from_this(), index](absl::StatusOr<EncodedMedium> medium) {
         self->OnMedium(index, std::move(medium));
@@ -142,6 +145,14 @@ absl::Status MediaBatch::OnHeader(size_t index, const v1::SoftTokensHeader& head
   RETURN_IF_ERROR(HoldValues(values));
   const std::lock_guard lock(mutex_);
   return copies_[index].Grow(values * static_cast<uint64_t>(DataTypeBytes(header.data_type())));
+}
+
+void MediaBatch::OnRuns(size_t index, const EncodedMedium& so_far) {
+  {
+    const std::lock_guard lock(mutex_);
+    media_[index] = so_far;
+  }
+  TellBeginning();
 }
 
 absl::Status MediaBatch::HoldValues(uint64_t values) {
@@ -189,7 +200,8 @@ void MediaBatch::TellBeginning() {
     const std::lock_guard lock(mutex_);
     while (first_missing_ < there_.size() && there_[first_missing_]) ++first_missing_;
     if (pending_ == 0) return;
-    beginning.assign(media_.begin(), media_.begin() + static_cast<std::ptrdiff_t>(first_missing_));
+    const size_t begun = first_missing_ + (media_[first_missing_].runs.empty() ? 0 : 1);
+    beginning.assign(media_.begin(), media_.begin() + static_cast<std::ptrdiff_t>(begun));
   }
   options_.on_beginning(std::move(beginning));
 }

@@ -25,8 +25,9 @@ struct MediaOptions {
   bool take_known = false;
   bool remember = false;  // what is encoded now
   std::string scope;
-  // Called, from any thread, with all media before the first one that is not there yet: at the
-  // start and whenever there may be more of them; not with all. May be empty.
+  // Called, from any thread, with all media before the first one that is not there yet, and with
+  // that one if some of its runs are: at the start and whenever there may be more; not with all.
+  // May be empty.
   std::function<void(std::vector<EncodedMedium>)> on_beginning;
   int max_rows = 0;  // of all together; more are refused before they are encoded; 0: no limit
   absl::Duration deadline = absl::InfiniteDuration();  // of SteadyNow
@@ -65,6 +66,7 @@ class MediaBatch : public std::enable_shared_from_this<MediaBatch> {
   absl::Status AddRows(const v1::SoftTokensHeader& header);
   // The same of one that is being encoded: its values will come.
   absl::Status OnHeader(size_t index, const v1::SoftTokensHeader& header);
+  void OnRuns(size_t index, const EncodedMedium& so_far);
   // RESOURCE_EXHAUSTED (SERVER_BUSY): calls occupy too much already.
   absl::Status HoldValues(uint64_t values);
   void OnMedium(size_t index, absl::StatusOr<EncodedMedium> medium);
@@ -81,9 +83,9 @@ class MediaBatch : public std::enable_shared_from_this<MediaBatch> {
   Done done_;
 
   mutable std::mutex mutex_;
-  std::vector<EncodedMedium> media_;
-  std::vector<std::string> keys_;  // of KnownMedia, by medium; empty: it is not to be known
-  std::vector<bool> there_;        // by medium
+  std::vector<EncodedMedium> media_;  // as far as they are there
+  std::vector<std::string> keys_;     // of KnownMedia, by medium; empty: it is not to be known
+  std::vector<bool> there_;           // by medium
   size_t first_missing_ = 0;
   std::vector<std::shared_ptr<EncoderPool::Call>> calls_;  // by medium, while it is in work
   // By medium, while it is in work: its file on the way to an encoder, its rows on the way back.

@@ -1,7 +1,6 @@
 #include "decoder_svc/server/prompt.h"
 
 #include <algorithm>
-#include <numeric>
 #include <optional>
 #include <utility>
 
@@ -214,16 +213,7 @@ absl::StatusOr<PromptPlan> PlanPrompt(const PromptSource& source, const DecoderC
   return plan;
 }
 
-MediumRows RowsOf(const EncodedMedium& medium) {
-  MediumRows rows{.values = medium.values, .name = medium.name};
-  for (const v1::AudioSegment& segment : medium.header.audio().segments()) {
-    rows.runs.push_back(static_cast<int>(segment.rows()));
-  }
-  if (rows.runs.empty()) rows.runs.push_back(static_cast<int>(medium.header.rows()));
-  return rows;
-}
-
-Prompt BuildPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const MediumRows> media,
+Prompt BuildPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const EncodedMedium> media,
                    const Tokenizer& tokenizer) {
   Prompt prompt;
   for (const PromptPiece& piece : pieces) {
@@ -233,47 +223,48 @@ Prompt BuildPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const Medi
     }
     const MediaRef& ref = std::get<MediaRef>(piece);
     if (static_cast<size_t>(ref.index) >= media.size()) break;
-    const MediumRows& medium = media[ref.index];
+    const EncodedMedium& medium = media[ref.index];
     const MediaMarkers markers = MarkersOf(ref.kind);
-    int first_row = 0;
-    for (const int rows : medium.runs) {
-      if (first_row > 0) {
+    for (const RowRun& run : medium.runs) {
+      if (&run != &medium.runs.front()) {
         prompt.tokens.push_back(tokenizer.Find(markers.end));
         prompt.tokens.push_back(tokenizer.Find(markers.begin));
       }
       const int position = static_cast<int>(prompt.tokens.size());
-      prompt.soft.push_back({position, rows, medium.values, first_row, medium.name});
-      prompt.tokens.insert(prompt.tokens.end(), rows, tokenizer.pad());
-      first_row += rows;
+      prompt.soft.push_back({position, run.rows, run.values, run.name});
+      prompt.tokens.insert(prompt.tokens.end(), run.rows, tokenizer.pad());
     }
+    if (medium.runs.size() < RunsOf(medium.header).size()) break;
   }
   return prompt;
 }
 
-int64_t CountPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const MediumRows> media) {
+int64_t CountPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const EncodedMedium> media) {
   int64_t tokens = 0;
   for (const PromptPiece& piece : pieces) {
     if (const auto* ids = std::get_if<std::vector<int32_t>>(&piece)) {
       tokens += static_cast<int64_t>(ids->size());
       continue;
     }
-    const std::vector<int>& runs = media[std::get<MediaRef>(piece).index].runs;
-    tokens = std::accumulate(runs.begin(), runs.end(), tokens);
+    const std::vector<RowRun>& runs = media[std::get<MediaRef>(piece).index].runs;
+    for (const RowRun& run : runs) tokens += run.rows;
     tokens += 2 * (static_cast<int64_t>(runs.size()) - 1);
   }
   return tokens;
 }
 
-std::string SpellPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const MediumRows> media,
-                        const Tokenizer& tokenizer) {
+std::string SpellPrompt(const std::vector<PromptPiece>& pieces,
+                        absl::Span<const EncodedMedium> media, const Tokenizer& tokenizer) {
   std::vector<std::string> spelled;
   for (const PromptPiece& piece : pieces) {
     const auto* ref = std::get_if<MediaRef>(&piece);
     if (ref == nullptr) continue;
     const MediaMarkers markers = MarkersOf(ref->kind);
-    spelled.push_back(absl::StrJoin(
-        media[ref->index].runs, absl::StrCat(markers.end, markers.begin),
-        [](std::string* out, int rows) { absl::StrAppend(out, "… ", rows, " soft tokens …"); }));
+    spelled.push_back(absl::StrJoin(media[ref->index].runs,
+                                    absl::StrCat(markers.end, markers.begin),
+                                    [](std::string* out, const RowRun& run) {
+                                      absl::StrAppend(out, "… ", run.rows, " soft tokens …");
+                                    }));
   }
   return Spell(tokenizer, pieces, spelled);
 }

@@ -52,26 +52,17 @@ absl::Status CheckFits(int64_t tokens, int context_length);
 // row: then none need be encoded.
 absl::Status CheckMayFit(const PromptPlan& plan, int context_length);
 
-// A medium's rows, as runs that each stand between their own markers: one run for a picture, one
-// per segment for a sound. `values` may be null where only the counts matter.
-struct MediumRows {
-  std::vector<int> runs;  // rows of each
-  std::shared_ptr<const std::vector<float>> values;
-  std::string name;  // NameOfRows
-};
-MediumRows RowsOf(const EncodedMedium& medium);
-
 // The prompt with `media[i]` at the place of the i-th medium; its tokens there are the padding's.
-// The markers around a medium are among the pieces; those between its runs are added. It ends
-// before the first medium that is not among `media`.
-Prompt BuildPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const MediumRows> media,
+// The markers around a medium are among the pieces; those between its runs are added. It ends where
+// the first run is missing.
+Prompt BuildPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const EncodedMedium> media,
                    const Tokenizer& tokenizer);
 
 // How many tokens that prompt has.
-int64_t CountPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const MediumRows> media);
+int64_t CountPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const EncodedMedium> media);
 
 // How it reads to the model, for people: rows as their number.
-std::string SpellPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const MediumRows> media,
-                        const Tokenizer& tokenizer);
+std::string SpellPrompt(const std::vector<PromptPiece>& pieces,
+                        absl::Span<const EncodedMedium> media, const Tokenizer& tokenizer);
 
 }  // namespace softsplice

@@ -14,11 +14,16 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   // Chance finds no checksum: every other input gets the right one.
   if (size % 2 == 0) soft_tokens.set_crc32c(softsplice::Crc32c(soft_tokens.data()));
   rules.allow_foreign = size % 4 < 2;
-  const auto values = softsplice::ReadSoftTokens(soft_tokens, rules);
-  if (!values.ok()) return 0;
-  if (values->size() != size_t{soft_tokens.header().rows()} * 3) abort();
-  for (const float value : *values) {
-    if (!std::isfinite(value)) abort();
+  const auto runs = softsplice::ReadSoftTokens(soft_tokens, rules);
+  if (!runs.ok()) return 0;
+  size_t rows = 0;
+  for (const softsplice::RowRun& run : *runs) {
+    if (run.values->size() != static_cast<size_t>(run.rows) * 3) abort();
+    for (const float value : *run.values) {
+      if (!std::isfinite(value)) abort();
+    }
+    rows += static_cast<size_t>(run.rows);
   }
+  if (rows != soft_tokens.header().rows()) abort();
   return 0;
 }

@@ -77,7 +77,7 @@ TEST_F(Pair, TakesAnotherAfterADeathMidStream) {
                   }};
     const auto medium = Start(*pool, std::move(job)).result.get();
     ASSERT_TRUE(medium.ok()) << medium.status();
-    EXPECT_EQ(medium->values->size(), 20u);
+    EXPECT_EQ(medium->runs.at(0).values->size(), 20u);
     EXPECT_EQ(headers, 1);
   }
   EXPECT_GE(encoder_.calls, 1);

@@ -18,8 +18,9 @@ TEST_F(Pool, BringsAllRows) {
   const auto medium = Encode(*pool);
   ASSERT_TRUE(medium.ok()) << medium.status();
   EXPECT_EQ(medium->header.rows(), 5u);
-  ASSERT_EQ(medium->values->size(), 20u);
-  for (int i = 0; i < 20; ++i) EXPECT_EQ((*medium->values)[i], i / 4);
+  ASSERT_EQ(medium->runs.size(), 1u);
+  ASSERT_EQ(medium->runs[0].values->size(), 20u);
+  for (int i = 0; i < 20; ++i) EXPECT_EQ((*medium->runs[0].values)[i], i / 4);
   EXPECT_GT(medium->encode, absl::ZeroDuration());
   EXPECT_EQ(pool->fingerprint(), encoder_.fingerprint);
 }
@@ -51,7 +52,9 @@ TEST_F(Pool, PassesTheJobOn) {
                                     .traceparent = "trace"})
                           .result.get();
   ASSERT_TRUE(medium.ok()) << medium.status();
-  EXPECT_EQ(medium->values, nullptr);
+  ASSERT_EQ(medium->runs.size(), 1u);
+  EXPECT_EQ(medium->runs[0].rows, 5);
+  EXPECT_EQ(medium->runs[0].values, nullptr);
   EXPECT_EQ(seen, "bytes image/png 140 id-1 trace in time");
 }
 
@@ -65,19 +68,30 @@ TEST_F(Pool, BringsTheRowsOfASoundWithItsSegments) {
     return encoder_.Good(*request, writer);
   };
   const auto pool = MakePool({address_});
-  EncodeJob job{
-      .wanted = {.modality = v1::MODALITY_AUDIO}, .data = "bytes", .mime_type = "audio/wav"};
+  std::vector<EncodedMedium> so_far;
+  EncodeJob job{.wanted = {.modality = v1::MODALITY_AUDIO},
+                .data = "bytes",
+                .mime_type = "audio/wav",
+                .on_runs = [&](const EncodedMedium& medium) { so_far.push_back(medium); }};
   auto medium = Start(*pool, job).result.get();
   ASSERT_TRUE(medium.ok()) << medium.status();
   EXPECT_EQ(medium->header.modality(), v1::MODALITY_AUDIO);
   ASSERT_EQ(medium->header.audio().segments_size(), 2);
   EXPECT_EQ(medium->header.audio().segments(1).first_row(), 2u);
-  ASSERT_EQ(medium->values->size(), 20u);
-  for (int i = 0; i < 20; ++i) EXPECT_EQ((*medium->values)[i], i / 4);
+  ASSERT_EQ(medium->runs.size(), 2u);
+  EXPECT_EQ(*medium->runs[0].values, (std::vector<float>{0, 0, 0, 0, 1, 1, 1, 1}));
+  EXPECT_EQ(*medium->runs[1].values, (std::vector<float>{2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4}));
+  EXPECT_NE(medium->runs[0].name, medium->runs[1].name);
+  ASSERT_EQ(so_far.size(), 1u) << "not with the last one, whose checksum comes";
+  ASSERT_EQ(so_far[0].runs.size(), 1u);
+  EXPECT_EQ(so_far[0].runs[0].name, medium->runs[0].name);
+  EXPECT_EQ(so_far[0].header.rows(), 5u);
   job.wanted.header_only = true;
   medium = Start(*pool, job).result.get();
   ASSERT_TRUE(medium.ok()) << medium.status();
-  EXPECT_EQ(medium->values, nullptr);
+  ASSERT_EQ(medium->runs.size(), 2u);
+  EXPECT_EQ(medium->runs[1].rows, 3);
+  EXPECT_EQ(medium->runs[1].values, nullptr);
   EXPECT_EQ(medium->header.rows(), 5u);
 }
 

@@ -49,12 +49,17 @@ void ExpectError(const v1::SoftTokens& soft, absl::StatusCode code, const std::s
 }
 
 TEST(SoftTokens, ReadsEveryType) {
-  EXPECT_THAT(*ReadSoftTokens(Good(), kRules), ElementsAre(1, -2, 3.5, 0, 1e30f, -0.0f));
+  EXPECT_THAT(*ReadSoftTokens(Good(), kRules)->at(0).values,
+              ElementsAre(1, -2, 3.5, 0, 1e30f, -0.0f));
   EXPECT_THAT(
-      *ReadSoftTokens(Make(1, v1::DATA_TYPE_F16, Bytes<uint16_t>({0x3c00, 0xc000, 1})), kRules),
+      *ReadSoftTokens(Make(1, v1::DATA_TYPE_F16, Bytes<uint16_t>({0x3c00, 0xc000, 1})), kRules)
+           ->at(0)
+           .values,
       ElementsAre(1, -2, std::ldexp(1.f, -24)));
   EXPECT_THAT(*ReadSoftTokens(
-                  Make(1, v1::DATA_TYPE_BF16, Bytes<uint16_t>({0x3f80, 0xc000, 0x7f7f})), kRules),
+                   Make(1, v1::DATA_TYPE_BF16, Bytes<uint16_t>({0x3f80, 0xc000, 0x7f7f})), kRules)
+                   ->at(0)
+                   .values,
               ElementsAre(1, -2, BF16ToFloat(0x7f7f)));
 }
 

@@ -67,11 +67,14 @@ TEST_F(EngineTest, SplicesSoftTokens) {
     const auto sink = Submit(std::move(request));
     ASSERT_TRUE(sink->Wait().ok()) << sink->Wait().status();
     EXPECT_EQ(sink->tokens, image.Ints("image.greedy")) << chunk;
-    // The same rows as two runs that share their values.
+    // The same rows as two runs.
     request = Greedy(tokens, 24);
     std::fill_n(request.prompt.tokens.begin() + first, rows, -1);
-    const auto values = std::make_shared<const std::vector<float>>(image.Floats("image.soft"));
-    request.prompt.soft = {{first, 5, values}, {first + 5, rows - 5, values, 5}};
+    const std::vector<float> values = image.Floats("image.soft");
+    const auto part = values.begin() + 5 * engine_->info().dim;
+    request.prompt.soft = {
+        {first, 5, std::make_shared<const std::vector<float>>(values.begin(), part)},
+        {first + 5, rows - 5, std::make_shared<const std::vector<float>>(part, values.end())}};
     const auto split = Submit(std::move(request));
     ASSERT_TRUE(split->Wait().ok()) << split->Wait().status();
     EXPECT_EQ(split->tokens, image.Ints("image.greedy")) << chunk;

@@ -34,8 +34,8 @@ TEST(ValidateTest, TakesWhatIsValid) {
   EXPECT_TRUE(ValidateRequest(request, kLimits).ok());
   request.prompt.tokens[1] = request.prompt.tokens[2] = -1;  // under soft tokens
   const auto row = std::make_shared<const std::vector<float>>(kDim, 1.0f);
-  const auto rows = std::make_shared<const std::vector<float>>(3 * kDim, 1.0f);
-  request.prompt.soft = {{0, 1, rows, 2}, {1, 1, row}, {2, 2, rows}};
+  const auto rows = std::make_shared<const std::vector<float>>(2 * kDim, 1.0f);
+  request.prompt.soft = {{0, 1, row}, {1, 1, row}, {2, 2, rows}};
   request.sampling = {.temperature = 0, .top_k = 0, .top_p = 0, .min_p = 1};
   request.sampling.logit_bias = {{3, -std::numeric_limits<float>::infinity()}, {799, 5}};
   request.alternatives = 20;
@@ -102,13 +102,9 @@ TEST(ValidateTest, NamesTheFieldTheValueAndTheLimit) {
        },
        "160 values; 2 rows of width 160"},
       {[&](auto& r) {
-         r.prompt.soft = {{0, 2, values(3), 2}};
+         r.prompt.soft = {{0, 2, values(3)}};
        },
-       "480 values; 2 rows of width 160 from row 2 on need 640"},
-      {[&](auto& r) {
-         r.prompt.soft = {{0, 1, values(1), -1}};
-       },
-       "from row -1"},
+       "480 values; 2 rows of width 160 have 320"},
       {[&](auto& r) {
          r.prompt.soft = {{0, 1, std::make_shared<const std::vector<float>>(kDim + 1)}};
        },

@@ -106,6 +106,38 @@ TEST_F(DecoderThatReadsAhead, ReadsWhatStandsBeforeAMediumAndCountsItAsRead) {
   EXPECT_EQ(answer.finished().usage().cached_tokens(), 17u + 3u);
 }
 
+TEST_F(DecoderThatReadsAhead, ReadsTheSegmentsOfASoundAsTheyCome) {
+  encoder_.rows = 135;
+  encoder_.segments = {130, 5};
+  encoder_.encode_audio = [this](grpc::ServerContext*, const v1::EncodeAudioRequest*,
+                                 FakeEncoderService::AudioWriter* writer) {
+    using Response = v1::EncodeAudioResponse;
+    writer->Write(encoder_.Header<Response>());
+    writer->Write(encoder_.Rows<Response>(0, 132));
+    gate_.WaitForNotification();
+    writer->Write(encoder_.Rows<Response>(132, 3));
+    writer->Write(encoder_.Summary<Response>(135));
+    return grpc::Status::OK;
+  };
+  Answer answer;
+  std::thread client([&] {
+    answer = Generate(Parse("raw { parts { media { data: 'fLaC' } } parts { text: 'Hi' } }"));
+  });
+  const Prompt beginning = WaitForAhead().beginning.prompt;
+  gate_.Notify();
+  client.join();
+  ASSERT_TRUE(answer.status.ok()) << answer.status;
+  const Prompt whole = engine_.last().prompt;
+  ASSERT_THAT(whole.soft, SizeIs(2));
+  ASSERT_THAT(beginning.soft, SizeIs(1));
+  EXPECT_EQ(beginning.soft[0].rows, 130);
+  EXPECT_EQ(beginning.soft[0].name, whole.soft[0].name);
+  ASSERT_THAT(*beginning.soft[0].values, SizeIs(130 * 4));
+  EXPECT_EQ(beginning.soft[0].values->back(), 129);
+  EXPECT_EQ(static_cast<int>(beginning.tokens.size()), beginning.soft[0].first + 130);
+  EXPECT_TRUE(std::equal(beginning.tokens.begin(), beginning.tokens.end(), whole.tokens.begin()));
+}
+
 TEST_F(DecoderThatReadsAhead, ReadsNothingAheadOfLittleOrForNobody) {
   gate_.Notify();
   ASSERT_TRUE(Generate(Request(100)).status.ok());
@@ -232,8 +264,8 @@ TEST_F(DecoderService, PutsMarkersBetweenTheSegmentsOfASound) {
     const SoftRun& run = prompt.soft[i];
     EXPECT_EQ(run.first, first + 4 * i);
     EXPECT_EQ(run.rows, i < 2 ? 2 : 1);
-    EXPECT_EQ(run.first_row, 2 * i);
-    EXPECT_EQ((*run.values)[run.first_row * 4], 2 * i);
+    ASSERT_THAT(*run.values, SizeIs(4 * run.rows));
+    EXPECT_EQ((*run.values)[0], 2 * i);
   }
   v1::CountTokensRequest count;
   count.set_include_token_ids(true);

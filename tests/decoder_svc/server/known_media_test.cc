@@ -14,7 +14,7 @@ namespace {
 std::string Key(int number) { return absl::StrFormat("%032d", number); }
 
 EncodedMedium Picture() {
-  EncodedMedium medium{.name = std::string(32, 'n')};
+  EncodedMedium medium{.runs = {{.rows = 256, .name = std::string(34, 'n')}}};
   medium.header.set_modality(v1::MODALITY_IMAGE);
   medium.header.set_encoder_fingerprint(std::string(32, 'f'));
   medium.header.set_content_digest(std::string(32, 'd'));
@@ -24,6 +24,7 @@ EncodedMedium Picture() {
 
 EncodedMedium Sound(int segments) {
   EncodedMedium medium = Picture();
+  medium.runs.assign(static_cast<size_t>(segments), medium.runs[0]);
   for (int i = 0; i < segments; ++i) {
     v1::AudioSegment* segment = medium.header.mutable_audio()->add_segments();
     segment->mutable_start()->set_seconds(i);
