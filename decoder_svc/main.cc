@@ -324,6 +324,7 @@ absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const
   const Calls calls{logger, border, workers};
   KnownMedia known_media;
   Sessions sessions(flags.sessions);
+  const DeviceWatch devices(engine.info().devices, engine.info().footprint);
   const DecoderContext context = {.engine = engine,
                                   .tokenizer = *model.tokenizer,
                                   .chat_template = *model.chat_template,
@@ -333,6 +334,7 @@ absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const
                                   .known_media = known_media,
                                   .sessions = sessions,
                                   .limits = flags.media,
+                                  .devices = &devices,
                                   .allow_foreign_soft_tokens = flags.allow_foreign_soft_tokens};
   ASSIGN_OR_RETURN(const std::unique_ptr<Server> server,
                    Server::Start(service.server, border, {MakeDecoderService(context)}));

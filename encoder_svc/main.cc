@@ -115,7 +115,9 @@ absl::Status Serve(const ServiceFlags& flags, const EncoderOptions& options, con
               DurationField("load", SteadyNow() - start)});
   Workers workers(kWorkers);
   const Calls calls{logger, border, workers};
-  const EncoderContext context = {.encoder = *encoder, .options = options, .calls = calls};
+  const DeviceWatch devices(encoder->info().devices, encoder->info().footprint);
+  const EncoderContext context = {
+      .encoder = *encoder, .options = options, .calls = calls, .devices = &devices};
   ASSIGN_OR_RETURN(const std::unique_ptr<Server> server,
                    Server::Start(flags.server, border, {MakeEncoderService(context)}));
   absl::Status status = ServeUntilStopped(*server, stop, flags.serve, logger, [&] {

@@ -12,6 +12,7 @@
 #include "decoder_svc/server/sessions.h"
 #include "decoder_svc/text/chat.h"
 #include "decoder_svc/text/tokenizer.h"
+#include "kernels/device_watch.h"
 
 namespace softsplice {
 
@@ -31,6 +32,7 @@ struct DecoderContext {
   KnownMedia& known_media;
   Sessions& sessions;
   MediaLimits limits;
+  const DeviceWatch* devices = nullptr;  // null: there is none to tell of
   bool allow_foreign_soft_tokens = false;
 };
 

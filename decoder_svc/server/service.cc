@@ -34,7 +34,7 @@ class GetInfoCall final : public AnswerCall<v1::GetDecoderInfoRequest, v1::GetDe
     response.set_backend(model.backend);
     FillLoad(response.mutable_load());
     FillEncoders(&response);
-    FillDevices(UseOf(model.devices, model.footprint), &response);
+    if (decoder_.devices != nullptr) FillDevices(decoder_.devices->last(), &response);
     Answer(std::move(response));
   }
 

@@ -47,7 +47,7 @@ class GetInfoCall final : public AnswerCall<v1::GetEncoderInfoRequest, v1::GetEn
     out->set_cache_hits(load.cache_hits);
     out->set_cache_misses(load.cache_misses);
     SetDuration(load.expected_wait, out->mutable_expected_wait());
-    FillDevices(UseOf(info.devices, info.footprint), &response);
+    if (context_.devices != nullptr) FillDevices(context_.devices->last(), &response);
     Answer(std::move(response));
   }
 

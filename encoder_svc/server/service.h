@@ -4,6 +4,7 @@
 #include "common/server/calls.h"
 #include "common/server/server.h"
 #include "encoder_svc/encoder.h"
+#include "kernels/device_watch.h"
 
 namespace softsplice {
 
@@ -12,6 +13,7 @@ struct EncoderContext {
   Encoder& encoder;
   EncoderOptions options;  // that it was made with: what the service tells of its limits
   const Calls& calls;
+  const DeviceWatch* devices = nullptr;  // null: there is none to tell of
 };
 
 // `context` outlives the service.

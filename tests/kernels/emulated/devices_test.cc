@@ -1,9 +1,11 @@
 // Which devices there are, what a model takes of them, and which backend is chosen by that.
 #include "kernels/devices.h"
 
+#include <chrono>
 #include <memory>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "common/status/error.h"
@@ -12,8 +14,11 @@
 #include "gtest/gtest.h"
 #include "kernels/choose_backend.h"
 #include "kernels/cuda/cuda_backend.h"
+#include "kernels/device_watch.h"
+#include "tests/kernels/emulated/cuda_runtime.h"
 #include "tests/kernels/emulated/emulation.h"
 #include "tests/kernels/test_weight.h"
+#include "tests/support/event.h"
 
 namespace softsplice {
 namespace {
@@ -43,6 +48,39 @@ TEST_F(DevicesTest, AreListed) {
     EXPECT_EQ(status.message(), absl::StrCat("there is no device ", wrong,
                                              "; there are 0 (emulation), 1 (emulation)"));
   }
+}
+
+TEST_F(DevicesTest, AreWatched) {
+  emulation::faults.device_count = 2;
+  const DeviceWatch watch({1}, {.weights = 7});
+  ASSERT_EQ(watch.last().size(), 1u);
+  EXPECT_EQ(watch.last()[0].index, 1);
+  EXPECT_EQ(watch.last()[0].device.name, "emulation");
+  EXPECT_EQ(watch.last()[0].footprint.weights, 7u);
+  EXPECT_EQ(watch.last()[0].free_bytes, emulation::faults.memory);
+  const std::unique_ptr<Backend> backend = *MakeCudaBackend({.device = 1});
+  const auto buffer = *backend->Allocate(64 * kMiB);
+  while (watch.last()[0].free_bytes > emulation::faults.memory - 64 * kMiB) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_TRUE(DeviceWatch({}, {}).last().empty());
+}
+
+TEST_F(DevicesTest, AreWatchedByNobodyWhoMustNotHang) {
+  Event hangs, gate;
+  auto watch = std::make_unique<DeviceWatch>(std::vector<int>{0}, Footprint());
+  emulation::EnqueueWaiting(nullptr, [&] {
+    hangs.Notify();
+    gate.WaitForNotification();
+    return true;
+  });
+  std::thread driver([] { cudaStreamSynchronize(nullptr); });
+  hangs.WaitForNotification();
+  std::this_thread::sleep_for(std::chrono::milliseconds(1200));  // it has looked meanwhile
+  EXPECT_EQ(watch->last().size(), 1u);
+  watch = nullptr;
+  gate.Notify();
+  driver.join();
 }
 
 TEST_F(DevicesTest, AreNotThere) {
