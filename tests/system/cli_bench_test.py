@@ -5,6 +5,7 @@ import json
 import pytest
 import support
 from fake_decoder import STARTED, delta, fake_decoder, refuse
+from PIL import Image
 from services import start_decoder, start_encoder
 from support import Running, decoder_pb2, run_cli
 
@@ -137,6 +138,23 @@ def test_a_file_that_cant_be_written_is_told_before_anything_is_sent(tmp_path, d
 def test_wrong_usage(tmp_path, server, arguments, text):
     done = run_cli(tmp_path, "bench", "--server", server.address, *arguments)
     assert done.returncode == 2 and text in done.stderr, done.stderr
+
+
+def test_plots(tmp_path, server):
+    for users in ("2", "1,2,3"):
+        file = tmp_path / f"it's {users}.png"
+        arguments = ("w1", "--scale", "0.05", "--requests", "6", "--users", users, "--plot", file)
+        bench(tmp_path, server.address, *arguments)
+        with Image.open(file) as image:
+            # Lines of several colours on a background.
+            assert image.width == 900 and len(image.convert("RGB").getcolors(1 << 20)) > 5
+
+
+def test_without_gnuplot_nothing_is_sent(tmp_path, decoder):
+    arguments = ("bench", "--server", decoder.address, "--plot", tmp_path / "bench.png")
+    done = run_cli(tmp_path, *arguments, PATH=str(tmp_path))
+    assert (done.returncode, decoder.requests) == (1, [])
+    assert "gnuplot-nox" in done.stderr
 
 
 def test_nobody_there(tmp_path):

@@ -2,6 +2,7 @@
 
 #include <grpc/grpc.h>
 
+#include <algorithm>
 #include <cmath>
 #include <iostream>
 #include <limits>
@@ -16,6 +17,7 @@
 #include "absl/time/clock.h"
 #include "deploy/cli/bench/metrics.h"
 #include "deploy/cli/bench/options.h"
+#include "deploy/cli/bench/plot.h"
 #include "deploy/cli/bench/report.h"
 #include "deploy/cli/bench/runner.h"
 #include "deploy/cli/bench/target.h"
@@ -103,9 +105,53 @@ absl::Status WriteJson(const bench::Options& options, const std::string& lines) 
   return options.json.empty() ? absl::OkStatus() : WriteFile(options.json, lines);
 }
 
+// Whether what is measured can be kept.
+absl::Status CheckOutputs(const bench::Options& options) {
+  absl::Status status = WriteJson(options, "");
+  if (status.ok() && !options.plot.empty()) status = bench::CheckGnuplot();
+  if (status.ok() && !options.plot.empty()) status = WriteFile(options.plot, "");
+  return status;
+}
+
+struct Run {
+  Load load;
+  Metrics metrics;
+};
+
+absl::Status Plot(const bench::Options& options, const std::vector<Run>& runs) {
+  if (options.plot.empty()) return absl::OkStatus();
+  const bool open = runs.front().load.rate > 0;
+  std::vector<bench::PlottedRun> plotted;
+  for (const auto& [load, metrics] : runs) {
+    plotted.push_back({.load = open ? load.rate : load.users, .metrics = metrics});
+  }
+  const std::string axis = open ? "conversations begun each second" : "users";
+  return bench::RunGnuplot(
+      bench::PlotScript(plotted, absl::StrCat(options.workload.name, ": ", axis), options.plot));
+}
+
+// The end of a sweep, however it came.
+int Report(const bench::Options& options, const std::vector<Run>& runs, Interrupts& interrupts) {
+  if (runs.size() > 1) {
+    std::vector<std::pair<std::string, Metrics>> titled;
+    for (const auto& [load, metrics] : runs) titled.emplace_back(Title(options, load), metrics);
+    bench::PrintSweep(titled, std::cout);
+  }
+  const bool any = std::any_of(runs.begin(), runs.end(),
+                               [](const Run& run) { return run.metrics.completed > 0; });
+  if (any) {
+    const absl::Status plotted = Plot(options, runs);
+    if (!plotted.ok()) return ReportFailure(plotted, false);
+  }
+  if (interrupts.raised()) return kExitInterrupted;
+  if (any) return kExitOk;
+  PrintMessage("no request was completed");
+  return kExitFailed;
+}
+
 int RunLoads(const bench::Options& options, const bench::Target& target, bench::Runner& runner,
              const std::vector<Load>& loads, Interrupts& interrupts) {
-  std::vector<std::pair<std::string, Metrics>> runs;
+  std::vector<Run> runs;
   std::string lines;
   for (const Load& load : loads) {
     const std::vector<bench::Record> records = runner.Run(load, options.workload.seed);
@@ -114,21 +160,16 @@ int RunLoads(const bench::Options& options, const bench::Target& target, bench::
                               : bench::SteadyWindow(records, Seconds(options.ramp_seconds),
                                                     Seconds(options.drain_seconds));
     const Metrics metrics = bench::Measure(records, window, options.targets);
-    const std::string& title = runs.emplace_back(Title(options, load), metrics).first;
-    bench::PrintMetrics(title, window, metrics, options.targets, std::cout);
+    runs.push_back({load, metrics});
+    bench::PrintMetrics(Title(options, load), window, metrics, options.targets, std::cout);
     nlohmann::ordered_json json = RunJson(options, target, load, records.size());
     json.update(bench::MetricsJson(window, metrics));
     absl::StrAppend(&lines, json.dump(), "\n");
     const absl::Status written = WriteJson(options, lines);
     if (!written.ok()) return ReportFailure(written, false);
-    if (interrupts.raised()) return kExitInterrupted;
+    if (interrupts.raised()) break;
   }
-  if (runs.size() > 1) bench::PrintSweep(runs, std::cout);
-  for (const auto& [title, metrics] : runs) {
-    if (metrics.completed > 0) return kExitOk;
-  }
-  PrintMessage("no request was completed");
-  return kExitFailed;
+  return Report(options, runs, interrupts);
 }
 
 // `options.workload` is known.
@@ -149,8 +190,8 @@ int RunBench(bench::Options& options, Interrupts& interrupts) {
   const bench::Workload workload = *bench::Workload::Find(options.workload);
   const absl::Status fits = CheckContext(options, target, workload);
   if (!fits.ok()) return ReportFailure(fits, false);
-  // A place that can't be written is told now, and not after an hour of load.
-  const absl::Status writable = WriteJson(options, "");
+  // Told now, and not after an hour of load.
+  const absl::Status writable = CheckOutputs(options);
   if (!writable.ok()) return ReportFailure(writable, false);
   const v1::GenerateRequest base = BaseRequest(options, target);
   bench::Runner runner(*stub, workload, base, interrupts);

@@ -139,6 +139,12 @@ void AddMeasuring(CLI::App& command, const std::shared_ptr<Options>& options) {
                   "Write a line of JSON per run, with the field names of vllm bench serve")
       ->option_text("FILE")
       ->group("Measuring");
+  command
+      .add_option("--plot", options->plot,
+                  "Draw a PNG (with gnuplot): requests per second and latencies over several rates "
+                  "or numbers of users, the distribution of latencies at one")
+      ->option_text("FILE")
+      ->group("Measuring");
 }
 
 }  // namespace
@@ -154,7 +160,7 @@ Workloads (tokens of text a turn; a picture takes --budget more, a second of sou
                               Workload::Help(), R"(
 Examples:
   softsplice bench w1 --rate 2 --duration 120 --goodput ttft:1000,tpot:200
-  softsplice bench w8 --image-share 0.6 --rates 0.5,1,2 --burstiness 0.3 --json w8.json
+  softsplice bench w8 --image-share 0.6 --rates 0.5,1,2 --burstiness 0.3 --json w8.json --plot w8.png
   softsplice bench w6 --users 8 --requests 128
 
 Prompts are random words, pictures and sounds noise, alike for one --seed; requests share no more

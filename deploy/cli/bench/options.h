@@ -27,6 +27,7 @@ struct Options {
   bool no_prefix_cache = false;
   Targets targets;
   std::string json;  // a file; empty: none
+  std::string plot;  // the same
 };
 
 // Adds all of them to `command`, and an end of its help. `options` lives as long as `command`.
