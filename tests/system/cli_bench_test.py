@@ -7,7 +7,7 @@ import support
 from fake_decoder import STARTED, delta, fake_decoder, refuse
 from PIL import Image
 from services import start_decoder, start_encoder
-from support import Running, decoder_pb2, run_cli
+from support import Running, decoder_pb2, run_bench, run_cli
 
 # More tokens than prompts share by chance: <bos>, the beginning of a turn, parts of a word.
 SHARED = 10
@@ -21,11 +21,7 @@ def server(tmp_path_factory):
 
 
 def bench(folder, address, *arguments, code=0):
-    """The runs' JSON, and what was printed."""
-    file = folder / "bench.json"
-    done = run_cli(folder, "bench", "--server", address, "--json", file, *arguments)
-    assert done.returncode == code, done.stderr + done.stdout
-    return [json.loads(line) for line in file.read_text().splitlines()], done.stdout
+    return run_bench(folder, "--server", address, *arguments, code=code)
 
 
 def check(run, requests, tokens):
@@ -133,6 +129,7 @@ def test_a_file_that_cant_be_written_is_told_before_anything_is_sent(tmp_path, d
         (["--burstiness", "2"], "--burstiness requires --rate"),
         (["--rate", "2", "--users", "2"], "excludes"),
         (["--rate", "0"], "--rate"),
+        (["--llama-server", "http://localhost"], "excludes"),
     ],
 )
 def test_wrong_usage(tmp_path, server, arguments, text):

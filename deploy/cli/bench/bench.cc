@@ -1,7 +1,5 @@
 #include "deploy/cli/bench/bench.h"
 
-#include <grpc/grpc.h>
-
 #include <algorithm>
 #include <cmath>
 #include <iostream>
@@ -15,12 +13,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "deploy/cli/bench/decoder_target.h"
+#include "deploy/cli/bench/llama_target.h"
 #include "deploy/cli/bench/metrics.h"
 #include "deploy/cli/bench/options.h"
 #include "deploy/cli/bench/plot.h"
 #include "deploy/cli/bench/report.h"
 #include "deploy/cli/bench/runner.h"
-#include "deploy/cli/bench/target.h"
 #include "deploy/cli/bench/workload.h"
 #include "deploy/cli/client.h"
 #include "deploy/cli/media.h"
@@ -56,15 +55,15 @@ std::string Title(const bench::Options& options, const Load& load) {
   return absl::StrCat(name, " at ", load.rate, "/s");
 }
 
-nlohmann::ordered_json RunJson(const bench::Options& options, const bench::Target& target,
+nlohmann::ordered_json RunJson(const bench::Options& options, const bench::TargetInfo& target,
                                const Load& load, size_t sent) {
   using Json = nlohmann::ordered_json;
   const auto or_null = [](bool known, auto value) { return known ? Json(value) : Json(); };
   return {{"date", absl::FormatTime("%Y%m%d-%H%M%S", absl::Now(), absl::UTCTimeZone())},
-          {"backend", "softsplice"},
-          {"version", target.info.version()},
-          {"model_id", target.info.model_name()},
-          {"runs_on", target.info.backend()},
+          {"backend", target.kind},
+          {"version", target.version},
+          {"model_id", target.model},
+          {"runs_on", target.runs_on},
           {"workload", options.workload.name},
           {"scale", options.workload.scale},
           {"seed", options.workload.seed},
@@ -75,19 +74,18 @@ nlohmann::ordered_json RunJson(const bench::Options& options, const bench::Targe
           {"max_concurrency", or_null(load.users > 0, load.users)}};
 }
 
-// Why the workload can't be what it should be with this decoder; nothing otherwise.
-absl::Status CheckContext(const bench::Options& options, const bench::Target& target,
+// Why the workload can't be what it should be with this server; nothing otherwise.
+absl::Status CheckContext(const bench::Options& options, const bench::TargetInfo& target,
                           const bench::Workload& workload) {
-  const int context = static_cast<int>(target.info.context_length());
-  if (workload.MostTokens() <= context) return absl::OkStatus();
-  return absl::OutOfRangeError(absl::StrCat(
+  if (workload.MostTokens() <= target.context_length) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
       options.workload.name, " needs about ", workload.MostTokens(),
-      " tokens and this decoder's context holds ", context,
-      "; give a smaller --scale or --budget, or start the decoder with a larger --context"));
+      " tokens and this server's context holds ", target.context_length,
+      "; give a smaller --scale or --budget, or start the server with a larger context"));
 }
 
 // What all requests have in common.
-v1::GenerateRequest BaseRequest(const bench::Options& options, const bench::Target& target) {
+v1::GenerateRequest BaseRequest(const bench::Options& options, const bench::TargetInfo& target) {
   v1::GenerateRequest request;
   request.mutable_sampling()->set_seed(options.workload.seed);
   for (const uint32_t token : target.stop_tokens) {
@@ -149,7 +147,7 @@ int Report(const bench::Options& options, const std::vector<Run>& runs, Interrup
   return kExitFailed;
 }
 
-int RunLoads(const bench::Options& options, const bench::Target& target, bench::Runner& runner,
+int RunLoads(const bench::Options& options, const bench::TargetInfo& target, bench::Runner& runner,
              const std::vector<Load>& loads, Interrupts& interrupts) {
   std::vector<Run> runs;
   std::string lines;
@@ -172,30 +170,28 @@ int RunLoads(const bench::Options& options, const bench::Target& target, bench::
   return Report(options, runs, interrupts);
 }
 
+absl::StatusOr<std::unique_ptr<bench::Target>> Reach(const bench::Options& options,
+                                                     Interrupts& interrupts) {
+  if (options.llama_server.empty()) return bench::ConnectDecoder(options.server, interrupts);
+  return bench::ConnectLlamaServer(options.llama_server, interrupts);
+}
+
 // `options.workload` is known.
 int RunBench(bench::Options& options, Interrupts& interrupts) {
-  // A thread of gRPC's may be asleep in its poller for 10 s, and gRPC's shutdown, which would come
-  // with the channel's end, waits for it. Held, it does not shut down.
-  grpc_init();
-  const auto channel = Connect(options.server, interrupts);
-  if (!channel.ok()) return ReportFailure(channel.status(), false);
-  const auto stub = v1::DecoderService::NewStub(*channel);
-  bench::Target target;
-  const grpc::Status asked = bench::Ask(*stub, interrupts, target);
-  if (interrupts.raised()) return kExitInterrupted;
-  if (!asked.ok()) return ReportCallFailure(asked, false);
-
-  options.workload.tokens_per_word = target.tokens_per_word;
+  const auto target = Reach(options, interrupts);
+  if (!target.ok()) return ReportFailure(target.status(), false);
+  const bench::TargetInfo& info = (*target)->info();
+  options.workload.tokens_per_word = info.tokens_per_word;
   options.workload.tag = std::random_device()();
   const bench::Workload workload = *bench::Workload::Find(options.workload);
-  const absl::Status fits = CheckContext(options, target, workload);
+  const absl::Status fits = CheckContext(options, info, workload);
   if (!fits.ok()) return ReportFailure(fits, false);
   // Told now, and not after an hour of load.
   const absl::Status writable = CheckOutputs(options);
   if (!writable.ok()) return ReportFailure(writable, false);
-  const v1::GenerateRequest base = BaseRequest(options, target);
-  bench::Runner runner(*stub, workload, base, interrupts);
-  return RunLoads(options, target, runner, Loads(options, workload.think()), interrupts);
+  const v1::GenerateRequest base = BaseRequest(options, info);
+  bench::Runner runner(**target, workload, base, interrupts);
+  return RunLoads(options, info, runner, Loads(options, workload.think()), interrupts);
 }
 
 }  // namespace

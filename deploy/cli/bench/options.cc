@@ -150,7 +150,13 @@ void AddMeasuring(CLI::App& command, const std::shared_ptr<Options>& options) {
 }  // namespace
 
 void AddOptions(CLI::App& command, const std::shared_ptr<Options>& options) {
-  AddServer(command, options->server);
+  auto* server = AddServer(command, options->server);
+  command
+      .add_option("--llama-server", options->llama_server,
+                  "Instead: where llama.cpp's server listens, such as http://localhost:8080; "
+                  "--budget is not told to it, but its own option --image-max-tokens")
+      ->option_text("URL")
+      ->excludes(server);
   AddWorkload(command, options);
   AddLoad(command, options);
   AddMeasuring(command, options);

@@ -13,7 +13,8 @@
 namespace softsplice::bench {
 
 struct Options {
-  std::string server;
+  std::string server;        // a decoder's address; or else
+  std::string llama_server;  // a llama-server's URL
   WorkloadOptions workload;
   std::vector<double> rates;  // of an open loop: one run each; or else
   std::vector<int> users;     // of a closed one

@@ -24,9 +24,9 @@ void AddTurn(v1::Role role, std::string text, v1::Chat& chat) {
 
 }  // namespace
 
-Runner::Runner(v1::DecoderService::Stub& stub, const Workload& workload,
-               const v1::GenerateRequest& base, Interrupts& interrupts)
-    : stub_(stub), workload_(workload), base_(base), interrupts_(interrupts) {}
+Runner::Runner(Target& target, const Workload& workload, const v1::GenerateRequest& base,
+               Interrupts& interrupts)
+    : target_(target), workload_(workload), base_(base), interrupts_(interrupts) {}
 
 std::vector<Record> Runner::Run(const Load& load, uint64_t seed) {
   load_ = load;
@@ -103,15 +103,17 @@ void Runner::Send(Due next) {
   }
   const Talk& talk = *next.talk;
   const bool arrival = arrivals_ != nullptr && talk.turn == 0;
-  auto owned = std::make_unique<Call>(
-      next.at, load_.timeout, tokens_,
-      [this](Call* done, CallResult result) { OnDone(done, std::move(result)); });
+  auto owned = target_.NewCall(
+      {.due = next.at,
+       .timeout = load_.timeout,
+       .tokens = &tokens_,
+       .done = [this](Call* done, CallResult result) { OnDone(done, std::move(result)); }});
   Call* const call = owned.get();
   {
     std::lock_guard lock(mutex_);
     in_flight_[call] = {.call = std::move(owned), .talk = std::move(next.talk)};
   }
-  call->Start(stub_, talk.request);
+  call->Start(talk.request);
   if (arrival) ScheduleArrival(next.at);
 }
 

@@ -1,4 +1,4 @@
-// Plays conversations with a decoder, as many as a load asks for at once.
+// Plays conversations with a server, as many as a load asks for at once.
 #pragma once
 
 #include <atomic>
@@ -16,10 +16,11 @@
 #include "deploy/cli/bench/arrivals.h"
 #include "deploy/cli/bench/call.h"
 #include "deploy/cli/bench/record.h"
+#include "deploy/cli/bench/target.h"
 #include "deploy/cli/bench/workload.h"
 #include "deploy/cli/signals.h"
 #include "deploy/cli/terminal.h"
-#include "softsplice/v1/decoder.grpc.pb.h"
+#include "softsplice/v1/decoder.pb.h"
 
 namespace softsplice::bench {
 
@@ -43,7 +44,7 @@ struct Load {
 class Runner {
  public:
   // Requests are `base` with a conversation. All are borrowed.
-  Runner(v1::DecoderService::Stub& stub, const Workload& workload, const v1::GenerateRequest& base,
+  Runner(Target& target, const Workload& workload, const v1::GenerateRequest& base,
          Interrupts& interrupts);
 
   // Returns when every request has ended: by itself, by its timeout or, after a signal, by us.
@@ -74,7 +75,7 @@ class Runner {
   void Send(Due next);
   void OnDone(Call* call, CallResult result);
 
-  v1::DecoderService::Stub& stub_;
+  Target& target_;
   const Workload& workload_;
   const v1::GenerateRequest& base_;
   Interrupts& interrupts_;
