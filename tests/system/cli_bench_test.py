@@ -91,6 +91,17 @@ def test_later_turns_hold_the_earlier_ones(tmp_path, server):
     assert fresh["total_cached_tokens"] == 0
 
 
+def test_sessions_get_new_turns_only(tmp_path, server):
+    arguments = ("w7", "--scale", "0.05", "--requests", "12", "--users", "2", "--whole")
+    (whole,), _ = bench(tmp_path, server.address, *arguments)
+    (run,), _ = bench(tmp_path, server.address, *arguments, "--sessions")
+    check(run, 12, 3)
+    assert (whole["sessions"], run["sessions"]) == (False, True)
+    # What is read is what would be if it were sent whole, to within what a sampled answer's text
+    # makes of its tokens.
+    assert run["total_input_tokens"] == pytest.approx(whole["total_input_tokens"], rel=0.05)
+
+
 def test_a_system_turn_is_shared(tmp_path, server):
     arguments = ("w7", "--scale", "0.125", "--requests", "18", "--users", "1", "--whole")
     (run,), _ = bench(tmp_path, server.address, *arguments)
@@ -186,6 +197,32 @@ def test_stop_tokens_are_banned_and_lengths_are_asked_for(tmp_path, decoder):
     assert (request.max_tokens, request.sampling.seed) == (128, 9)
     assert (run["total_input_tokens"], run["total_cached_tokens"]) == (7, 3)
     assert run["total_output_tokens"] == 3
+
+
+def test_sessions_are_made_once_and_deleted(tmp_path, decoder):
+    decoder.sessions = set()
+    decoder.script = lambda *_: answer(3)
+    arguments = ("w7", "--requests", "12", "--users", "1", "--sessions")
+    bench(tmp_path, decoder.address, *arguments)
+    first, second = decoder.requests[:6], decoder.requests[6:]
+    for turns in (first, second):
+        assert len({request.session_id for request in turns}) == 1
+        assert [len(request.chat.messages) for request in turns] == [2, 1, 1, 1, 1, 1]
+    assert decoder.deleted == [first[0].session_id, second[0].session_id]
+    assert decoder.sessions == set()
+
+
+def test_where_there_are_no_sessions_requests_fail(tmp_path, decoder):
+    arguments = ("--requests", "1", "--sessions")
+    (run,), _ = bench(tmp_path, decoder.address, *arguments, code=1)
+    assert (run["errors"], decoder.requests) == ({"UNIMPLEMENTED": 1}, [])
+
+
+def test_a_session_of_a_failed_turn_is_deleted(tmp_path, decoder):
+    decoder.sessions = set()
+    decoder.script = lambda request, context: refuse(context)
+    bench(tmp_path, decoder.address, "w7", "--requests", "1", "--sessions", code=1)
+    assert (len(decoder.deleted), decoder.sessions) == (1, set())
 
 
 def test_refusals_are_counted_by_reason(tmp_path, decoder):

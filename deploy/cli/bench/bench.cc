@@ -65,6 +65,7 @@ nlohmann::ordered_json RunJson(const bench::Options& options, const bench::Targe
           {"model_id", target.model},
           {"runs_on", target.runs_on},
           {"workload", options.workload.name},
+          {"sessions", options.sessions},
           {"scale", options.workload.scale},
           {"seed", options.workload.seed},
           {"num_prompts", sent},
@@ -172,7 +173,8 @@ int RunLoads(const bench::Options& options, const bench::TargetInfo& target, ben
 
 absl::StatusOr<std::unique_ptr<bench::Target>> Reach(const bench::Options& options,
                                                      Interrupts& interrupts) {
-  if (options.llama_server.empty()) return bench::ConnectDecoder(options.server, interrupts);
+  if (options.llama_server.empty())
+    return bench::ConnectDecoder(options.server, options.sessions, interrupts);
   return bench::ConnectLlamaServer(options.llama_server, interrupts);
 }
 

@@ -16,6 +16,8 @@ namespace softsplice::bench {
 struct CallResult {
   Record record;
   std::string answer;
+  // Where the conversation goes on with its new turns only; empty: it is sent whole.
+  std::string session;
   // After a failure: how long the service asks to wait; zero if it does not say.
   absl::Duration retry;
 };

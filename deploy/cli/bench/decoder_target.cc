@@ -17,11 +17,20 @@ using Stub = v1::DecoderService::Stub;
 
 class DecoderTarget final : public Target {
  public:
-  DecoderTarget(const std::shared_ptr<grpc::Channel>& channel, Interrupts& interrupts)
-      : stub_(v1::DecoderService::NewStub(channel)), interrupts_(interrupts) {}
+  DecoderTarget(const std::shared_ptr<grpc::Channel>& channel, bool sessions,
+                Interrupts& interrupts)
+      : stub_(v1::DecoderService::NewStub(channel)), sessions_(sessions), interrupts_(interrupts) {}
 
   std::unique_ptr<Call> NewCall(Call::Setup setup) override {
-    return std::make_unique<GenerateCall>(*stub_, std::move(setup));
+    return std::make_unique<GenerateCall>(*stub_, sessions_, std::move(setup));
+  }
+
+  // What fails here is deleted by the decoder when it has idled.
+  void EndSession(const std::string& session) override {
+    v1::DeleteSessionRequest request;
+    request.set_session_id(session);
+    v1::DeleteSessionResponse response;
+    Send(&Stub::DeleteSession, request, response).IgnoreError();
   }
 
   absl::Status Ask() {
@@ -82,18 +91,19 @@ class DecoderTarget final : public Target {
   }
 
   const std::unique_ptr<Stub> stub_;
+  const bool sessions_;
   Interrupts& interrupts_;
 };
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Target>> ConnectDecoder(const std::string& address,
+absl::StatusOr<std::unique_ptr<Target>> ConnectDecoder(const std::string& address, bool sessions,
                                                        Interrupts& interrupts) {
   // A thread of gRPC's may be asleep in its poller for 10 s, and gRPC's shutdown, which would come
   // with the channel's end, waits for it. Held, it does not shut down.
   grpc_init();
   ASSIGN_OR_RETURN(const auto channel, Connect(address, interrupts));
-  auto target = std::make_unique<DecoderTarget>(channel, interrupts);
+  auto target = std::make_unique<DecoderTarget>(channel, sessions, interrupts);
   RETURN_IF_ERROR(target->Ask());
   return target;
 }

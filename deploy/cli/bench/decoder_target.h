@@ -11,8 +11,9 @@
 namespace softsplice::bench {
 
 // Connects, and asks what Target::info tells. The error is the first call's that failed:
-// UNAVAILABLE if nothing answers, CANCELLED after a signal. `interrupts` is borrowed.
-absl::StatusOr<std::unique_ptr<Target>> ConnectDecoder(const std::string& address,
+// UNAVAILABLE if nothing answers, CANCELLED after a signal. `interrupts` is borrowed. `sessions`:
+// each conversation gets one.
+absl::StatusOr<std::unique_ptr<Target>> ConnectDecoder(const std::string& address, bool sessions,
                                                        Interrupts& interrupts);
 
 }  // namespace softsplice::bench

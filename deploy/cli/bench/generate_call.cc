@@ -9,13 +9,30 @@
 
 namespace softsplice::bench {
 
-GenerateCall::GenerateCall(v1::DecoderService::Stub& stub, Setup setup)
-    : Call(std::move(setup)), stub_(stub) {
+GenerateCall::GenerateCall(v1::DecoderService::Stub& stub, bool in_session, Setup setup)
+    : Call(std::move(setup)), stub_(stub), in_session_(in_session) {
+  SetDeadline(create_context_, timeout_);
   SetDeadline(context_, timeout_);
 }
 
 void GenerateCall::Start(const v1::GenerateRequest& request) {
   result_.record.sent = SteadyNow();
+  result_.session = request.session_id();
+  if (!in_session_ || !result_.session.empty()) return Generate(request);
+  request_ = request;
+  create_.set_cache_salt(request.cache_salt());
+  stub_.async()->CreateSession(&create_context_, &create_, &created_,
+                               [this](const grpc::Status& status) { OnSession(status); });
+}
+
+void GenerateCall::OnSession(const grpc::Status& status) {
+  if (!status.ok()) return OnDone(status);
+  result_.session = created_.session_id();
+  request_.set_session_id(created_.session_id());
+  Generate(request_);
+}
+
+void GenerateCall::Generate(const v1::GenerateRequest& request) {
   stub_.async()->Generate(&context_, &request, this);
   StartRead(&response_);
   StartCall();
@@ -23,6 +40,7 @@ void GenerateCall::Start(const v1::GenerateRequest& request) {
 
 void GenerateCall::Abandon() {
   abandoned_ = true;
+  create_context_.TryCancel();
   context_.TryCancel();
 }
 

@@ -93,6 +93,8 @@ class LlamaTarget final : public Target {
                                             std::move(setup));
   }
 
+  void EndSession(const std::string&) override {}
+
   absl::Status Ask() {
     ASSIGN_OR_RETURN(const Json props, Send("/props", ""));
     info_.kind = "llama-server";

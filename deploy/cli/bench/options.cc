@@ -105,6 +105,11 @@ void AddLoad(CLI::App& command, const std::shared_ptr<Options>& options) {
       .add_flag("--no-prefix-cache", options->no_prefix_cache,
                 "Have every prompt read afresh, those of later turns too")
       ->group("Load");
+  command
+      .add_flag("--sessions", options->sessions,
+                "Hold each conversation in a session, and send its new turns only")
+      ->excludes("--llama-server")
+      ->group("Load");
 }
 
 void AddMeasuring(CLI::App& command, const std::shared_ptr<Options>& options) {

@@ -26,6 +26,7 @@ struct Options {
   std::optional<double> ramp_seconds, drain_seconds;  // nothing: a tenth
   bool whole = false;                                 // no ramp, no drain
   bool no_prefix_cache = false;
+  bool sessions = false;
   Targets targets;
   std::string json;  // a file; empty: none
   std::string plot;  // the same

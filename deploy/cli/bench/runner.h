@@ -68,6 +68,10 @@ class Runner {
     std::unique_ptr<Talk> talk;
   };
 
+  // These hold mutex_ when they are called.
+  void ClearSchedule();
+  // The sending thread's part in the end of calls. Holds no lock meanwhile.
+  void BuryEnded(std::unique_lock<std::mutex>& lock);
   std::unique_ptr<Talk> Begin();
   void ScheduleArrival(absl::Duration last);
   // What is to be sent now; nothing when all is over.
@@ -93,7 +97,8 @@ class Runner {
   // Guarded by mutex_:
   std::multimap<absl::Duration, std::unique_ptr<Talk>> schedule_;
   std::unordered_map<Call*, Flight> in_flight_;
-  std::vector<std::unique_ptr<Call>> ended_;  // deleted by the sending thread
+  std::vector<std::unique_ptr<Call>> ended_;
+  std::vector<std::string> ended_sessions_;
   std::vector<Record> records_;
   int failed_ = 0;
 };

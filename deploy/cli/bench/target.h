@@ -29,6 +29,8 @@ class Target {
   const TargetInfo& info() const { return info_; }
   // All of them end before the target does.
   virtual std::unique_ptr<Call> NewCall(Call::Setup setup) = 0;
+  // The conversation in this session, a CallResult's, is over.
+  virtual void EndSession(const std::string& session) = 0;
 
  protected:
   TargetInfo info_;
