@@ -18,8 +18,8 @@ class FakeLlamaServer(ThreadingHTTPServer):
     """Answers a chat with what `script` gives for its body: messages of a stream, or an HTTP status
     for an error. Keeps the bodies. Each word is a token."""
 
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, port=0):
+        super().__init__(("127.0.0.1", port), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.bodies = []
         self.script = lambda body: [chunk(1), chunk(1, "Yes"), chunk(3, ".")]
@@ -48,6 +48,8 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def do_GET(self):
+        if self.path == "/health":
+            return self.reply({"status": "ok"})
         assert self.path == "/props"
         settings = {"n_ctx": 8192}
         props = {"default_generation_settings": settings, "model_path": "/models/fake.gguf"}
