@@ -180,7 +180,7 @@ int ReportFailure(const absl::Status& status, bool json) {
   if (absl::IsCancelled(status)) return kExitInterrupted;
   const Failure failure = {.code = CodeName(static_cast<int>(status.code())),
                            .message = std::string(status.message())};
-  if (!absl::IsUnavailable(status)) return Report(failure, "", json, kExitFailed);
+  if (!absl::IsUnavailable(status)) return Report(failure, Hint(failure), json, kExitFailed);
   return Report(failure,
                 "start the services with `softsplice up --model TEXT.gguf --mmproj MMPROJ.gguf`, "
                 "or name a running one with --server or --encoder",

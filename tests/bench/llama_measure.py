@@ -21,37 +21,70 @@ def silence():
     return callback
 
 
+def load(path):
+    llama.llama_backend_init()
+    params = llama.llama_model_default_params()
+    params.n_gpu_layers = 0
+    return llama.llama_model_load_from_file(path.encode(), params)
+
+
 class Context:
-    def __init__(self, path, length, threads):
-        llama.llama_backend_init()
-        params = llama.llama_model_default_params()
-        params.n_gpu_layers = 0
-        self.model = llama.llama_model_load_from_file(path.encode(), params)
-        self.vocabulary = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(self.model))
+    """So many sequences of `length` tokens each; `unified`: one cache for all of them instead of one for each."""
+
+    def __init__(self, model, length, threads, streams=1, unified=False):
+        self.model = model
+        self.vocabulary = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(model))
         settings = llama.llama_context_default_params()
-        settings.n_ctx, settings.n_batch, settings.n_ubatch = length, 2048, 512
+        settings.n_ctx, settings.n_batch, settings.n_ubatch = length * streams, 2048, 512
+        settings.n_seq_max, settings.kv_unified = streams, unified
         settings.n_threads = settings.n_threads_batch = threads
         settings.flash_attn_type = 1
-        self.context = llama.llama_init_from_model(self.model, settings)
+        self.context = llama.llama_init_from_model(model, settings)
+        self.streams = streams
         self.past = 0
+
+    def free(self):
+        llama.llama_free(self.context)
 
     def clear(self):
         llama.llama_memory_clear(llama.llama_get_memory(self.context), True)
         self.past = 0
 
+    def decode(self, rows):
+        """Rows are (token, position, sequence, whether its logits are wanted). Returns the wanted rows of logits."""
+        batch = llama.llama_batch_init(len(rows), 0, 1)
+        batch.n_tokens = len(rows)
+        for i, (token, position, sequence, wanted) in enumerate(rows):
+            batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.seq_id[i][0] = int(token), position, 1, sequence
+            batch.logits[i] = wanted
+        if llama.llama_decode(self.context, batch) != 0:
+            raise RuntimeError("llama_decode failed")
+        llama.llama_batch_free(batch)
+        count = sum(wanted for *_, wanted in rows)
+        return np.ctypeslib.as_array(llama.llama_get_logits(self.context), shape=(count, self.vocabulary)) if count else None
+
     def read(self, tokens):
+        """A prompt, in the first sequence."""
         for i in range(0, len(tokens), 2048):
-            part = [int(t) for t in tokens[i : i + 2048]]
-            batch = llama.llama_batch_init(len(part), 0, 1)
-            batch.n_tokens = len(part)
-            for j, token in enumerate(part):
-                batch.token[j], batch.pos[j], batch.n_seq_id[j], batch.seq_id[j][0] = token, self.past + j, 1, 0
-                batch.logits[j] = i + j + 1 == len(tokens)
-            if llama.llama_decode(self.context, batch) != 0:
-                raise RuntimeError("llama_decode failed")
-            llama.llama_batch_free(batch)
+            part = tokens[i : i + 2048]
+            logits = self.decode([(token, self.past + j, 0, i + j + 1 == len(tokens)) for j, token in enumerate(part)])
             self.past += len(part)
-        return np.ctypeslib.as_array(llama.llama_get_logits(self.context), shape=(self.vocabulary,))
+        return logits
+
+    def copy_first(self):
+        """Gives every sequence keys and values like the first one's, in memory of their own."""
+        size = llama.llama_state_seq_get_size(self.context, 0)
+        state = (ctypes.c_uint8 * size)()
+        llama.llama_state_seq_get_data(self.context, state, size, 0)
+        for sequence in range(1, self.streams):
+            if llama.llama_state_seq_set_data(self.context, state, size, sequence) != size:
+                raise RuntimeError("llama_state_seq_set_data failed")
+
+    def write(self, tokens):
+        """One token in each sequence."""
+        logits = self.decode([(token, self.past, sequence, True) for sequence, token in enumerate(tokens)])
+        self.past += 1
+        return logits
 
     def random_tokens(self, n):
         return np.random.default_rng(n).integers(300, self.vocabulary - 300, n)
@@ -61,11 +94,34 @@ def peak_mb():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measure_text(args, out):
-    lengths = [int(n) for n in args.prefill.split(",")]
-    depths = [int(n) for n in args.decode.split(",")]
+def decode_speed(context, depth, steps):
+    """Tokens per second of all sequences together."""
+    context.clear()
+    context.read(context.random_tokens(depth))
+    context.copy_first()
+    tokens = context.random_tokens(context.streams)
     start = time.time()
-    context = Context(args.model, max(lengths + depths) + args.steps + 64, args.threads)
+    for _ in range(steps):
+        tokens = context.write(tokens).argmax(axis=1)
+    return context.streams * steps / (time.time() - start)
+
+
+def measure_streams(model, depth, streams, args):
+    """The same with the kind of cache that is faster."""
+    best = 0
+    for unified in (False, True):
+        context = Context(model, depth + args.steps, args.threads, streams, unified)
+        best = max(best, decode_speed(context, depth, args.steps))
+        context.free()
+    return best
+
+
+def measure_text(args, out):
+    lengths = [int(n) for n in args.prefill.split(",") if n]
+    decodings = [(int(depth), int(streams or 1)) for depth, _, streams in (text.partition("x") for text in args.decode.split(","))]
+    start = time.time()
+    model = load(args.model)
+    context = Context(model, max(lengths + [depth for depth, _ in decodings]) + args.steps + 64, args.threads)
     out["load_s"] = time.time() - start
     context.read(context.random_tokens(16))
     for n in lengths:
@@ -73,13 +129,11 @@ def measure_text(args, out):
         start = time.time()
         context.read(context.random_tokens(n))
         out[f"prefill_{n}_tok_s"] = n / (time.time() - start)
-    for n in depths:
-        context.clear()
-        logits = context.read(context.random_tokens(n))
-        start = time.time()
-        for _ in range(args.steps):
-            logits = context.read([logits.argmax()])
-        out[f"decode_{n}_tok_s"] = args.steps / (time.time() - start)
+    for depth, streams in decodings:
+        if streams == 1:
+            out[f"decode_{depth}_tok_s"] = decode_speed(context, depth, args.steps)
+        else:
+            out[f"decode_{depth}x{streams}_tok_s"] = measure_streams(model, depth, streams, args)
     out["text_peak_mb"] = peak_mb()
     return context
 
@@ -142,7 +196,7 @@ def main():
     parser.add_argument("--image")
     parser.add_argument("--sound")
     parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--prefill", required=True)
+    parser.add_argument("--prefill", default="")
     parser.add_argument("--decode", required=True)
     parser.add_argument("--steps", type=int, default=16)
     args = parser.parse_args()

@@ -25,6 +25,7 @@ struct Options {
   std::string vocabulary;
   int layers = 0;
   bool small = false;
+  bool medium = false;
 };
 
 // One line on a terminal that tells how far a file is.
@@ -56,7 +57,7 @@ absl::Status WriteFile(const std::string& path, Model model) {
 }
 
 absl::Status WriteText(const Options& options) {
-  TextShape shape = options.small ? kSmallText : TextShape{};
+  TextShape shape = options.small ? kSmallText : options.medium ? kMediumText : TextShape{};
   if (options.layers > 0) shape.layers = options.layers;
   Vocabulary vocabulary;
   if (options.vocabulary.empty()) {
@@ -71,8 +72,10 @@ absl::Status WriteText(const Options& options) {
 }
 
 absl::Status WriteMmproj(const Options& options) {
-  ASSIGN_OR_RETURN(Model model,
-                   MmprojModel(options.small ? kSmallMmproj : MmprojShape{}, options.mmproj_type));
+  const MmprojShape shape = options.small    ? kSmallMmproj
+                            : options.medium ? kMediumMmproj
+                                             : MmprojShape{};
+  ASSIGN_OR_RETURN(Model model, MmprojModel(shape, options.mmproj_type));
   return WriteFile(options.mmproj, std::move(model));
 }
 
@@ -103,7 +106,10 @@ int main(int argc, char** argv) {
       ->check(CLI::ExistingFile);
   app.add_option("--layers", options.layers, "text layers, a multiple of 6 (default: 42)")
       ->check(CLI::PositiveNumber);
-  app.add_flag("--small", options.small, "models of about 2 MB, for tests");
+  auto* small = app.add_flag("--small", options.small, "models of about 2 MB, for tests");
+  app.add_flag("--medium", options.medium,
+               "models of about a twentieth of the work, for what is to be measured in minutes")
+      ->excludes(small);
   CLI11_PARSE(app, argc, argv);
   const absl::Status status = softsplice::random_model::Run(options);
   if (!status.ok()) std::cerr << "softsplice-random-model: " << status.message() << std::endl;

@@ -104,6 +104,9 @@ absl::StatusOr<Model> MmprojModel(const MmprojShape& s, absl::string_view name) 
   out.Bool("clip.has_vision_encoder", true).Bool("clip.has_audio_encoder", true);
   AddTowerMetadata(out, "clip.vision.", "gemma4v", s.image, s.projection_dim);
   out.U32("clip.vision.patch_size", kPatch);
+  // llama.cpp wants them, though the first says nothing and the others change nothing.
+  out.U32("clip.vision.image_size", 224);
+  out.F32s("clip.vision.image_mean", {0, 0, 0}).F32s("clip.vision.image_std", {1, 1, 1});
   AddTowerMetadata(out, "clip.audio.", "gemma4a", s.sound, s.projection_dim);
   out.U32("clip.audio.num_mel_bins", kMelBins);
   AddImageTower(model, s, type);

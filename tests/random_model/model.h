@@ -45,6 +45,9 @@ struct TextShape {
 // Every size is a multiple of 256, as quantised types need it.
 inline constexpr TextShape kSmallText{
     .layers = 6, .dim = 256, .ffn = 512, .heads = 4, .head_dim = 64, .window = 64};
+// About a twentieth of E4B's work, for what is to be measured in minutes.
+inline constexpr TextShape kMediumText{
+    .layers = 18, .dim = 768, .ffn = 3072, .heads = 4, .head_dim = 128};
 
 struct TowerShape {
   int layers, dim, ffn, heads;
@@ -57,6 +60,7 @@ struct MmprojShape {
   int projection_dim = 2560;
 };
 inline constexpr MmprojShape kSmallMmproj{{2, 256, 512, 4}, 256, {2, 256, 1024, 4}, 256, 256};
+inline constexpr MmprojShape kMediumMmproj{{4, 256, 1024, 4}, 256, {4, 256, 1024, 4}, 256, 768};
 
 // `type` names a tensor type, for all linear layers, or the mixture Q4_K_M. As in llama.cpp's files
 // of types with fewer bits the token tables are Q6_K, and norms and scalars F32. INVALID_ARGUMENT:

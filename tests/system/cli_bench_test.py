@@ -5,8 +5,9 @@ import json
 import pytest
 import support
 from fake_decoder import STARTED, delta, fake_decoder, refuse
+from PIL import Image
 from services import start_decoder, start_encoder
-from support import Running, decoder_pb2, run_cli
+from support import Running, decoder_pb2, run_bench, run_cli
 
 # More tokens than prompts share by chance: <bos>, the beginning of a turn, parts of a word.
 SHARED = 10
@@ -20,11 +21,7 @@ def server(tmp_path_factory):
 
 
 def bench(folder, address, *arguments, code=0):
-    """The runs' JSON, and what was printed."""
-    file = folder / "bench.json"
-    done = run_cli(folder, "bench", "--server", address, "--json", file, *arguments)
-    assert done.returncode == code, done.stderr + done.stdout
-    return [json.loads(line) for line in file.read_text().splitlines()], done.stdout
+    return run_bench(folder, "--server", address, *arguments, code=code)
 
 
 def check(run, requests, tokens):
@@ -94,6 +91,17 @@ def test_later_turns_hold_the_earlier_ones(tmp_path, server):
     assert fresh["total_cached_tokens"] == 0
 
 
+def test_sessions_get_new_turns_only(tmp_path, server):
+    arguments = ("w7", "--scale", "0.05", "--requests", "12", "--users", "2", "--whole")
+    (whole,), _ = bench(tmp_path, server.address, *arguments)
+    (run,), _ = bench(tmp_path, server.address, *arguments, "--sessions")
+    check(run, 12, 3)
+    assert (whole["sessions"], run["sessions"]) == (False, True)
+    # What is read is what would be if it were sent whole, to within what a sampled answer's text
+    # makes of its tokens.
+    assert run["total_input_tokens"] == pytest.approx(whole["total_input_tokens"], rel=0.05)
+
+
 def test_a_system_turn_is_shared(tmp_path, server):
     arguments = ("w7", "--scale", "0.125", "--requests", "18", "--users", "1", "--whole")
     (run,), _ = bench(tmp_path, server.address, *arguments)
@@ -132,11 +140,29 @@ def test_a_file_that_cant_be_written_is_told_before_anything_is_sent(tmp_path, d
         (["--burstiness", "2"], "--burstiness requires --rate"),
         (["--rate", "2", "--users", "2"], "excludes"),
         (["--rate", "0"], "--rate"),
+        (["--llama-server", "http://localhost"], "excludes"),
     ],
 )
 def test_wrong_usage(tmp_path, server, arguments, text):
     done = run_cli(tmp_path, "bench", "--server", server.address, *arguments)
     assert done.returncode == 2 and text in done.stderr, done.stderr
+
+
+def test_plots(tmp_path, server):
+    for users in ("2", "1,2,3"):
+        file = tmp_path / f"it's {users}.png"
+        arguments = ("w1", "--scale", "0.05", "--requests", "6", "--users", users, "--plot", file)
+        bench(tmp_path, server.address, *arguments)
+        with Image.open(file) as image:
+            # Lines of several colours on a background.
+            assert image.width == 900 and len(image.convert("RGB").getcolors(1 << 20)) > 5
+
+
+def test_without_gnuplot_nothing_is_sent(tmp_path, decoder):
+    arguments = ("bench", "--server", decoder.address, "--plot", tmp_path / "bench.png")
+    done = run_cli(tmp_path, *arguments, PATH=str(tmp_path))
+    assert (done.returncode, decoder.requests) == (1, [])
+    assert "gnuplot-nox" in done.stderr
 
 
 def test_nobody_there(tmp_path):
@@ -171,6 +197,32 @@ def test_stop_tokens_are_banned_and_lengths_are_asked_for(tmp_path, decoder):
     assert (request.max_tokens, request.sampling.seed) == (128, 9)
     assert (run["total_input_tokens"], run["total_cached_tokens"]) == (7, 3)
     assert run["total_output_tokens"] == 3
+
+
+def test_sessions_are_made_once_and_deleted(tmp_path, decoder):
+    decoder.sessions = set()
+    decoder.script = lambda *_: answer(3)
+    arguments = ("w7", "--requests", "12", "--users", "1", "--sessions")
+    bench(tmp_path, decoder.address, *arguments)
+    first, second = decoder.requests[:6], decoder.requests[6:]
+    for turns in (first, second):
+        assert len({request.session_id for request in turns}) == 1
+        assert [len(request.chat.messages) for request in turns] == [2, 1, 1, 1, 1, 1]
+    assert decoder.deleted == [first[0].session_id, second[0].session_id]
+    assert decoder.sessions == set()
+
+
+def test_where_there_are_no_sessions_requests_fail(tmp_path, decoder):
+    arguments = ("--requests", "1", "--sessions")
+    (run,), _ = bench(tmp_path, decoder.address, *arguments, code=1)
+    assert (run["errors"], decoder.requests) == ({"UNIMPLEMENTED": 1}, [])
+
+
+def test_a_session_of_a_failed_turn_is_deleted(tmp_path, decoder):
+    decoder.sessions = set()
+    decoder.script = lambda request, context: refuse(context)
+    bench(tmp_path, decoder.address, "w7", "--requests", "1", "--sessions", code=1)
+    assert (len(decoder.deleted), decoder.sessions) == (1, set())
 
 
 def test_refusals_are_counted_by_reason(tmp_path, decoder):

@@ -1,5 +1,6 @@
 """What the system tests share: the contract's classes, the built programs, running `softsplice`."""
 
+import json
 import os
 import select
 import signal
@@ -49,6 +50,14 @@ def run_cli(runtime, *arguments, stdin="", **more_environment):
     )
     done.stdout, done.stderr = done.stdout.decode(), done.stderr.decode()
     return done
+
+
+def run_bench(folder, *arguments, code=0):
+    """`softsplice bench`: the runs' JSON, and what was printed."""
+    file = folder / "bench.json"
+    done = run_cli(folder, "bench", "--json", file, *arguments)
+    assert done.returncode == code, done.stderr + done.stdout
+    return [json.loads(line) for line in file.read_text().splitlines()], done.stdout
 
 
 class Running:

@@ -70,9 +70,9 @@ void AddGaps(const Record& record, Values& values) {
 
 void AddCompleted(const Record& record, Values& values) {
   values.e2el.push_back(E2el(record));
-  values.queued.push_back(Milliseconds(record.queued));
-  values.encode.push_back(Milliseconds(record.encode));
-  values.prefill.push_back(Milliseconds(record.prefill));
+  if (record.queued) values.queued.push_back(Milliseconds(*record.queued));
+  if (record.encode) values.encode.push_back(Milliseconds(*record.encode));
+  if (record.prefill) values.prefill.push_back(Milliseconds(*record.prefill));
   if (record.arrivals.empty()) return;
   values.ttft.push_back(Ttft(record));
   AddGaps(record, values);

@@ -1,6 +1,7 @@
 // What a client saw of one request.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,12 +25,12 @@ struct Record {
   std::string failure;
   // Ended by ourselves, because of a signal: neither completed nor failed.
   bool abandoned = false;
-  // As the service tells them at the end of a completed request.
+  // As the service tells them at the end of a completed request; nothing: it does not tell.
   int prompt_tokens = 0;
   int cached_tokens = 0;
-  absl::Duration queued;
-  absl::Duration encode;
-  absl::Duration prefill;
+  std::optional<absl::Duration> queued;
+  std::optional<absl::Duration> encode;
+  std::optional<absl::Duration> prefill;
 
   bool completed() const { return failure.empty() && !abandoned; }
 };

@@ -22,11 +22,21 @@ void AddTurn(v1::Role role, std::string text, v1::Chat& chat) {
   message.add_parts()->set_text(std::move(text));
 }
 
+// What the next turn's request holds of the turns before it.
+void AddAnswer(CallResult result, v1::GenerateRequest& request) {
+  if (result.session.empty()) {
+    AddTurn(v1::ROLE_MODEL, std::move(result.answer), *request.mutable_chat());
+  } else {
+    request.set_session_id(std::move(result.session));
+    request.mutable_chat()->clear_messages();
+  }
+}
+
 }  // namespace
 
-Runner::Runner(v1::DecoderService::Stub& stub, const Workload& workload,
-               const v1::GenerateRequest& base, Interrupts& interrupts)
-    : stub_(stub), workload_(workload), base_(base), interrupts_(interrupts) {}
+Runner::Runner(Target& target, const Workload& workload, const v1::GenerateRequest& base,
+               Interrupts& interrupts)
+    : target_(target), workload_(workload), base_(base), interrupts_(interrupts) {}
 
 std::vector<Record> Runner::Run(const Load& load, uint64_t seed) {
   load_ = load;
@@ -45,6 +55,14 @@ std::vector<Record> Runner::Run(const Load& load, uint64_t seed) {
   Progress progress("sending");
   while (std::optional<Due> next = WaitForNext(progress)) Send(*std::move(next));
   return std::move(records_);
+}
+
+void Runner::ClearSchedule() {
+  for (const auto& [at, talk] : schedule_) {
+    if (talk != nullptr && !talk->request.session_id().empty())
+      ended_sessions_.push_back(talk->request.session_id());
+  }
+  schedule_.clear();
 }
 
 std::unique_ptr<Runner::Talk> Runner::Begin() {
@@ -71,13 +89,14 @@ void Runner::ScheduleArrival(absl::Duration last) {
 std::optional<Runner::Due> Runner::WaitForNext(Progress& progress) {
   std::unique_lock lock(mutex_);
   while (true) {
-    ended_.clear();
+    BuryEnded(lock);
     const absl::Duration now = SteadyNow();
     if (interrupts_.raised()) {
       for (const auto& [call, flight] : in_flight_) call->Abandon();
     }
-    if (interrupts_.raised() || now - begin_ >= load_.duration) schedule_.clear();
-    if (schedule_.empty() && in_flight_.empty()) return std::nullopt;
+    if (interrupts_.raised() || now - begin_ >= load_.duration) ClearSchedule();
+    if (schedule_.empty() && in_flight_.empty() && ended_.empty() && ended_sessions_.empty())
+      return std::nullopt;
     progress.Update(absl::StrFormat(
         "%d in work, %d done, %d failed, %.1f tok/s,", in_flight_.size(),
         static_cast<int>(records_.size()) - failed_, failed_,
@@ -96,6 +115,15 @@ std::optional<Runner::Due> Runner::WaitForNext(Progress& progress) {
   }
 }
 
+void Runner::BuryEnded(std::unique_lock<std::mutex>& lock) {
+  std::vector<std::unique_ptr<Call>> calls = std::exchange(ended_, {});
+  const std::vector<std::string> sessions = std::exchange(ended_sessions_, {});
+  lock.unlock();
+  calls.clear();
+  for (const std::string& session : sessions) target_.EndSession(session);
+  lock.lock();
+}
+
 void Runner::Send(Due next) {
   if (next.talk == nullptr) {
     if (requests_ >= load_.requests) return;
@@ -103,15 +131,17 @@ void Runner::Send(Due next) {
   }
   const Talk& talk = *next.talk;
   const bool arrival = arrivals_ != nullptr && talk.turn == 0;
-  auto owned = std::make_unique<Call>(
-      next.at, load_.timeout, tokens_,
-      [this](Call* done, CallResult result) { OnDone(done, std::move(result)); });
+  auto owned = target_.NewCall(
+      {.due = next.at,
+       .timeout = load_.timeout,
+       .tokens = &tokens_,
+       .done = [this](Call* done, CallResult result) { OnDone(done, std::move(result)); }});
   Call* const call = owned.get();
   {
     std::lock_guard lock(mutex_);
     in_flight_[call] = {.call = std::move(owned), .talk = std::move(next.talk)};
   }
-  call->Start(stub_, talk.request);
+  call->Start(talk.request);
   if (arrival) ScheduleArrival(next.at);
 }
 
@@ -126,11 +156,14 @@ void Runner::OnDone(Call* call, CallResult result) {
   if (!completed && !result.record.abandoned) ++failed_;
   records_.push_back(std::move(result.record));
   if (completed && ++talk->turn < talk->script.prompts.size()) {
-    v1::Chat& chat = *talk->request.mutable_chat();
-    AddTurn(v1::ROLE_MODEL, std::move(result.answer), chat);
-    *chat.add_messages() = std::move(talk->script.prompts[talk->turn]);
+    AddAnswer(std::move(result), talk->request);
+    *talk->request.mutable_chat()->add_messages() = std::move(talk->script.prompts[talk->turn]);
     schedule_.emplace(now + load_.think, std::move(talk));
-  } else if (arrivals_ == nullptr) {
+    changed_.notify_all();
+    return;
+  }
+  if (!result.session.empty()) ended_sessions_.push_back(std::move(result.session));
+  if (arrivals_ == nullptr) {
     absl::Duration wait = load_.think;
     if (!completed)
       wait = std::max(wait, result.retry > absl::ZeroDuration() ? result.retry : kRetry);

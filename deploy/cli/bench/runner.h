@@ -1,4 +1,4 @@
-// Plays conversations with a decoder, as many as a load asks for at once.
+// Plays conversations with a server, as many as a load asks for at once.
 #pragma once
 
 #include <atomic>
@@ -16,10 +16,11 @@
 #include "deploy/cli/bench/arrivals.h"
 #include "deploy/cli/bench/call.h"
 #include "deploy/cli/bench/record.h"
+#include "deploy/cli/bench/target.h"
 #include "deploy/cli/bench/workload.h"
 #include "deploy/cli/signals.h"
 #include "deploy/cli/terminal.h"
-#include "softsplice/v1/decoder.grpc.pb.h"
+#include "softsplice/v1/decoder.pb.h"
 
 namespace softsplice::bench {
 
@@ -43,7 +44,7 @@ struct Load {
 class Runner {
  public:
   // Requests are `base` with a conversation. All are borrowed.
-  Runner(v1::DecoderService::Stub& stub, const Workload& workload, const v1::GenerateRequest& base,
+  Runner(Target& target, const Workload& workload, const v1::GenerateRequest& base,
          Interrupts& interrupts);
 
   // Returns when every request has ended: by itself, by its timeout or, after a signal, by us.
@@ -67,6 +68,10 @@ class Runner {
     std::unique_ptr<Talk> talk;
   };
 
+  // These hold mutex_ when they are called.
+  void ClearSchedule();
+  // The sending thread's part in the end of calls. Holds no lock meanwhile.
+  void BuryEnded(std::unique_lock<std::mutex>& lock);
   std::unique_ptr<Talk> Begin();
   void ScheduleArrival(absl::Duration last);
   // What is to be sent now; nothing when all is over.
@@ -74,7 +79,7 @@ class Runner {
   void Send(Due next);
   void OnDone(Call* call, CallResult result);
 
-  v1::DecoderService::Stub& stub_;
+  Target& target_;
   const Workload& workload_;
   const v1::GenerateRequest& base_;
   Interrupts& interrupts_;
@@ -92,7 +97,8 @@ class Runner {
   // Guarded by mutex_:
   std::multimap<absl::Duration, std::unique_ptr<Talk>> schedule_;
   std::unordered_map<Call*, Flight> in_flight_;
-  std::vector<std::unique_ptr<Call>> ended_;  // deleted by the sending thread
+  std::vector<std::unique_ptr<Call>> ended_;
+  std::vector<std::string> ended_sessions_;
   std::vector<Record> records_;
   int failed_ = 0;
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 namespace softsplice::bench {
 
@@ -20,12 +21,14 @@ Summary Summarize(std::vector<double> values) {
   const double mean = std::accumulate(values.begin(), values.end(), 0.0) / count;
   double squares = 0;
   for (const double value : values) squares += (value - mean) * (value - mean);
-  return {.count = values.size(),
-          .mean = mean,
-          .deviation = std::sqrt(squares / count),
-          .median = Quantile(values, 0.5),
-          .p90 = Quantile(values, 0.9),
-          .p99 = Quantile(values, 0.99)};
+  Summary summary = {.count = values.size(),
+                     .mean = mean,
+                     .deviation = std::sqrt(squares / count),
+                     .median = Quantile(values, 0.5),
+                     .p90 = Quantile(values, 0.9),
+                     .p99 = Quantile(values, 0.99)};
+  summary.sorted = std::move(values);
+  return summary;
 }
 
 }  // namespace softsplice::bench

@@ -8,6 +8,7 @@ namespace softsplice::bench {
 
 // All 0 where there are no values.
 struct Summary {
+  std::vector<double> sorted;
   size_t count = 0;
   double mean = 0;
   double deviation = 0;  // of the values themselves: the sum of squares is divided by `count`

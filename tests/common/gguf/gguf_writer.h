@@ -67,6 +67,12 @@ class GgufWriter {
     for (const int32_t v : values) bytes.Put(v);
     return Raw(key, 9, bytes.str());
   }
+  GgufWriter& F32s(const std::string& key, const std::vector<float>& values) {
+    Bytes bytes;
+    bytes.Put<uint32_t>(6).Put<uint64_t>(values.size());
+    for (const float v : values) bytes.Put(v);
+    return Raw(key, 9, bytes.str());
+  }
   GgufWriter& Bools(const std::string& key, const std::vector<bool>& values) {
     Bytes bytes;
     bytes.Put<uint32_t>(7).Put<uint64_t>(values.size());

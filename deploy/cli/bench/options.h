@@ -1,0 +1,41 @@
+// What `softsplice bench` is asked for.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "deploy/cli/bench/metrics.h"
+#include "deploy/cli/bench/workload.h"
+
+namespace softsplice::bench {
+
+struct Options {
+  std::string server;        // a decoder's address; or else
+  std::string llama_server;  // a llama-server's URL
+  WorkloadOptions workload;
+  std::vector<double> rates;  // of an open loop: one run each; or else
+  std::vector<int> users;     // of a closed one
+  double burstiness = 1;
+  int requests = 0;                     // 0: no limit
+  double duration_seconds = 0;          // 0: no limit
+  std::optional<double> think_seconds;  // nothing: the workload's
+  double timeout_seconds = 600;
+  std::optional<double> ramp_seconds, drain_seconds;  // nothing: a tenth
+  bool whole = false;                                 // no ramp, no drain
+  bool no_prefix_cache = false;
+  bool sessions = false;
+  Targets targets;
+  std::string json;  // a file; empty: none
+  std::string plot;  // the same
+};
+
+// Adds all of them to `command`, and an end of its help. `options` lives as long as `command`.
+void AddOptions(CLI::App& command, const std::shared_ptr<Options>& options);
+
+// What can't be told option by option. Throws CLI's errors of wrong usage.
+void CompleteOptions(Options& options);
+
+}  // namespace softsplice::bench
