@@ -22,6 +22,7 @@
 #include "common/server/address.h"
 #include "common/server/flags.h"
 #include "common/server/grpc_log.h"
+#include "common/server/model_wait.h"
 #include "common/server/serve.h"
 #include "common/server/server.h"
 #include "common/server/signals.h"
@@ -298,6 +299,8 @@ absl::Status Check(const Model& model) {
 absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const Logger& logger) {
   StopSignal stop;
   RETURN_IF_ERROR(PrepareListenAddress(service.server.listen));
+  ASSIGN_OR_RETURN(const bool there, WaitForModel(flags.model, service.model_wait, stop, logger));
+  if (!there) return absl::OkStatus();
   logger.Log(LogLevel::kInfo, "loading", {{"file", flags.model}});
   const absl::Duration start = SteadyNow();
   // In this order: calls may outlive the server for as long as the engine or the encoders hold

@@ -11,6 +11,7 @@
 #include "common/server/address.h"
 #include "common/server/flags.h"
 #include "common/server/grpc_log.h"
+#include "common/server/model_wait.h"
 #include "common/server/serve.h"
 #include "common/server/server.h"
 #include "common/server/signals.h"
@@ -104,6 +105,9 @@ void AddFlags(CLI::App& app, EncoderOptions* options) {
 absl::Status Serve(const ServiceFlags& flags, const EncoderOptions& options, const Logger& logger) {
   StopSignal stop;
   RETURN_IF_ERROR(PrepareListenAddress(flags.server.listen));
+  ASSIGN_OR_RETURN(const bool there,
+                   WaitForModel(options.mmproj_path, flags.model_wait, stop, logger));
+  if (!there) return absl::OkStatus();
   logger.Log(LogLevel::kInfo, "loading", {{"file", options.mmproj_path}});
   const absl::Duration start = SteadyNow();
   Border border(flags.border);  // outlives the encoder, which may hold calls

@@ -69,6 +69,9 @@ void AddServiceFlags(CLI::App& app, const std::string& default_listen, ServiceFl
       ->type_name("ADDRESS")
       ->capture_default_str();
   AddLimitFlags(app, flags);
+  AddSeconds(app, "--model-wait-seconds", &flags->model_wait,
+             "How long the model's file may take to appear, if another program puts it there: by "
+             "renaming it when it is whole");
   AddSeconds(app, "--lame-duck-seconds", &flags->serve.lame_duck,
              "After a stop signal health says NOT_SERVING this long while new calls are still "
              "taken, so that whoever sends them can learn of it");

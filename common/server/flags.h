@@ -22,6 +22,7 @@ struct ServiceFlags {
   ServerOptions server;
   BorderOptions border;
   ServeOptions serve;
+  absl::Duration model_wait = absl::ZeroDuration();
   LogFormat log_format = LogFormat::kText;
   LogLevel log_level = LogLevel::kInfo;
 };

@@ -68,6 +68,11 @@ StopSignal::~StopSignal() {
 
 void StopSignal::Arm() { armed = 1; }
 
+bool StopSignal::Disarm() {
+  armed = 0;
+  return noted != 0;
+}
+
 bool StopSignal::Wait(absl::Duration limit) {
   pollfd event = {.fd = event_fd, .events = POLLIN};
   poll(&event, 1, static_cast<int>(absl::ToInt64Milliseconds(limit)));

@@ -8,8 +8,8 @@ namespace softsplice {
 // SIGTERM, SIGINT and SIGHUP (unless it is ignored, as under nohup). From the object's creation on,
 // one of them ends the process at once (exit code 128 + signal) until Arm(): a program that still
 // loads has nothing to finish. After Arm() the first is only noted, a second one ends the process
-// at once. SIGPIPE is ignored. At most one object at a time; made by the main thread, before all
-// others.
+// at once, until Disarm(). SIGPIPE is ignored. At most one object at a time; made by the main
+// thread, before all others.
 class StopSignal {
  public:
   StopSignal();
@@ -18,6 +18,8 @@ class StopSignal {
   StopSignal& operator=(const StopSignal&) = delete;
 
   void Arm();
+  // Whether a signal came since Arm().
+  bool Disarm();
   // Whether a signal came within `limit`.
   bool Wait(absl::Duration limit);
 

@@ -1,7 +1,6 @@
 """A decoder and its encoders as real processes: they die, hang, come, move and change their model."""
 
 import json
-import shutil
 import signal
 import subprocess
 import threading
@@ -15,10 +14,10 @@ from names import FakeEncoder, Names, SlowRoad
 from services import DECODER, ENCODER, Client, error, sample, start_decoder, start_encoder
 from support import (
     BIN,
-    MMPROJ,
     MODEL,
     SAMPLES,
     encoder_pb2,
+    foreign_mmproj,
     soft_tokens_pb2,
     wait_until,
 )
@@ -65,15 +64,7 @@ def all_at_once(client, requests):
 
 @pytest.fixture(name="other_mmproj")
 def another_model(tmp_path):
-    """The demo's encoder with one weight a little different."""
-    path = tmp_path / "other-mmproj.gguf"
-    shutil.copy(MMPROJ, path)
-    with open(path, "r+b") as file:
-        file.seek(-1000, 2)
-        byte = file.read(1)[0]
-        file.seek(-1000, 2)
-        file.write(bytes([byte ^ 1]))
-    return path
+    return foreign_mmproj(tmp_path)
 
 
 @pytest.mark.parametrize(

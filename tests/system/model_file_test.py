@@ -3,8 +3,9 @@
 import shutil
 import subprocess
 
+import pytest
 from services import DECODER, ENCODER, Client, start_decoder, start_encoder
-from support import BIN, MMPROJ, MODEL, PATIENCE, ROOT
+from support import BIN, MMPROJ, MODEL, PATIENCE, ROOT, wait_until
 
 OTHER = ROOT / "tests/data/models/tiny-F16.gguf"
 
@@ -38,6 +39,52 @@ def test_a_model_that_is_replaced_goes_on_being_served(tmp_path):
         (tmp_path / "new.gguf").rename(path)
         decoder.wait_serving()
         assert decoder.stop() == 0
+
+
+WAITERS = [("softsplice-encoder", "--mmproj", MMPROJ), ("softsplice-decoder", "--model", MODEL)]
+
+
+@pytest.fixture(name="waiter", params=WAITERS, ids=lambda waiter: waiter[0])
+def a_service_without_its_model(request, tmp_path):
+    """(process, where its model is looked for, the model, how its log is read)."""
+    binary, flag, model = request.param
+    path, log = tmp_path / "model.gguf", tmp_path / "log"
+    command = [BIN / binary, flag, path, "--listen", f"unix:{tmp_path}/s"]
+    with open(log, "wb") as file:
+        process = subprocess.Popen([*command, "--model-wait-seconds", "300"], stderr=file)
+    wait_until(lambda: '"waiting for the model"' in log.read_text())
+    yield process, path, model, log.read_text
+    process.kill()
+    process.wait()
+
+
+def test_a_model_that_comes_late_is_waited_for(waiter):
+    process, path, model, log = waiter
+    unfinished = path.with_suffix(".tmp")
+    shutil.copyfile(model, unfinished)
+    assert '"loading"' not in log()
+    unfinished.rename(path)
+    wait_until(lambda: '"serving"' in log())
+    process.terminate()
+    assert process.wait(PATIENCE) == 0
+
+
+def test_a_stop_signal_ends_the_wait_for_a_model(waiter):
+    process, _, _, log = waiter
+    process.terminate()
+    assert process.wait(PATIENCE) == 0
+    assert '"stopped"' in log().splitlines()[-1] and '"loading"' not in log()
+
+
+@pytest.mark.parametrize("binary, flag, _", WAITERS)
+def test_a_model_that_does_not_come_is_named(tmp_path, binary, flag, _):
+    path = tmp_path / "model.gguf"
+    command = [BIN / binary, flag, path, "--listen", f"unix:{tmp_path}/s"]
+    done = subprocess.run(
+        [*command, "--model-wait-seconds", "0.1"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert f"{path}: can't be read" in done.stderr and "within 100ms" in done.stderr
 
 
 def test_a_name_that_is_no_utf8_is_told_as_text(tmp_path):

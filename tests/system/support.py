@@ -103,6 +103,15 @@ class Running:
         return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def foreign_mmproj(folder):
+    """The demo's encoder with one weight a little different: another model."""
+    path = folder / "other-mmproj.gguf"
+    data = bytearray(MMPROJ.read_bytes())
+    data[-1000] ^= 1
+    path.write_bytes(data)
+    return path
+
+
 def alive(pid):
     """Whether a process runs (a zombie does not)."""
     try:
