@@ -258,7 +258,7 @@ TEST_F(DecoderService, CancelWhileEncodingReachesTheEncoder) {
 // What is kept for a client holds most answers; SlowReader has one that it does not.
 TEST_F(DecoderService, ASlowClientDoesNotHoldTheEngine) {
   // More than the first window between client and server takes, less than a mebibyte.
-  engine_.script.assign(600, tokenizer_.Encode("word", false).at(0));
+  engine_.script.assign(300, tokenizer_.Encode("word", false).at(0));
   v1::GenerateRequest request = Hello();
   request.set_logprobs(20);
   grpc::ClientContext context;
@@ -276,8 +276,8 @@ TEST_F(DecoderService, ASlowClientDoesNotHoldTheEngine) {
     bytes += message.ByteSizeLong();
   }
   EXPECT_TRUE(reader->Finish().ok());
-  EXPECT_EQ(tokens, 600u);
-  EXPECT_GT(bytes, 128u << 10);
+  EXPECT_EQ(tokens, 300u);
+  EXPECT_GT(bytes, 96u << 10);
 }
 
 TEST_F(DecoderService, CountsTokensWithoutEncoding) {
