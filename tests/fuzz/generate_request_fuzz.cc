@@ -66,11 +66,15 @@ struct Decoder {
   Workers workers{1};
   const Calls calls{logger, border, workers};
   CallCounts counts;
+  KnownMedia known_media;
+  Sessions sessions{{}};
   const DecoderContext context{.engine = engine,
                                .tokenizer = tokenizer,
                                .chat_template = chat_template,
                                .calls = calls,
                                .counts = counts,
+                               .known_media = known_media,
+                               .sessions = sessions,
                                .limits = {.max_media_bytes = 1000, .max_media = 3}};
 };
 
@@ -146,8 +150,9 @@ void CheckAndSample(const v1::GenerateRequest& request, std::mt19937& random) {
   static Decoder small{*new SmallTokenizer};
   static Decoder real{RealTokenizer()};
   const auto plan = [&](const Decoder& decoder) {
-    return PlanPrompt(request.has_chat() ? &request.chat() : nullptr,
-                      request.has_raw() ? &request.raw() : nullptr, decoder.context);
+    return PlanPrompt({.chat = request.has_chat() ? &request.chat() : nullptr,
+                       .raw = request.has_raw() ? &request.raw() : nullptr},
+                      decoder.context);
   };
   (void)plan(real);
   (void)ReadOptions(request, real.context);
