@@ -68,6 +68,10 @@ void AddServiceFlags(CLI::App& app, const std::string& default_listen, ServiceFl
          "IPv4) or unix:PATH")
       ->type_name("ADDRESS")
       ->capture_default_str();
+  app.add_option("--admin-listen", flags->admin_listen,
+                 "Where operators are answered, by plain HTTP: host:port. /metrics for Prometheus; "
+                 "/livez and /readyz: 200 or 503, and a word that says why. Not set: nowhere")
+      ->type_name("ADDRESS");
   AddLimitFlags(app, flags);
   AddSeconds(app, "--lame-duck-seconds", &flags->serve.lame_duck,
              "After a stop signal health says NOT_SERVING this long while new calls are still "

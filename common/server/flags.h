@@ -22,6 +22,7 @@ struct ServiceFlags {
   ServerOptions server;
   BorderOptions border;
   ServeOptions serve;
+  std::string admin_listen;  // empty: nowhere
   LogFormat log_format = LogFormat::kText;
   LogLevel log_level = LogLevel::kInfo;
 };

@@ -14,6 +14,7 @@
 #include "decoder_svc/server/load.h"
 #include "decoder_svc/server/media.h"
 #include "decoder_svc/server/prompt.h"
+#include "decoder_svc/server/request_record.h"
 #include "softsplice/v1/decoder.pb.h"
 
 namespace softsplice {
@@ -29,7 +30,9 @@ class GenerateCall final : public StreamCall<v1::GenerateRequest, v1::GenerateRe
 
   // `decoder` outlives the call and its work.
   GenerateCall(Call call, const Calls& calls, const DecoderContext& decoder)
-      : StreamCall(std::move(call), calls, CallWeight::kHeavy), decoder_(decoder) {}
+      : StreamCall(std::move(call), calls, CallWeight::kHeavy),
+        decoder_(decoder),
+        record_(decoder.metrics) {}
 
  private:
   class Sink;
@@ -75,6 +78,7 @@ class GenerateCall final : public StreamCall<v1::GenerateRequest, v1::GenerateRe
   }
 
   const DecoderContext& decoder_;
+  RequestRecord record_;
   std::unique_ptr<Answer> answer_;  // the engine's thread's, once submitted
   EngineRequest engine_request_;
   Priority priority_ = Priority::kNormal;

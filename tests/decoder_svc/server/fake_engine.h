@@ -105,6 +105,7 @@ class FakeEngine final : public Engine {
                       .prefill = absl::Milliseconds(20),
                       .time_to_first_token = absl::Milliseconds(25),
                       .total = absl::Milliseconds(100)};
+    sink.OnAdmitted(0);
     for (size_t i = 0; endless || i < script.size(); ++i) {
       if (i == 1 && pause != nullptr) {
         sink.OnPaused();
