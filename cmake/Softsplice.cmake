@@ -42,7 +42,7 @@ endfunction()
 # "thread_tests" builds all of them, and `tests/run --tsan` runs them.
 set(SOFTSPLICE_THREAD_TESTS call_test choice_test decoder_engine_test encoder_pool_test kernels_cuda_attention_race_test
     kernels_cuda_barriers_test kernels_cuda_matmul_test kernels_elementwise_test kernels_emulation_test kernels_kv_append_test
-    kernels_rank_group_test kernels_sound_ops_test kernels_table_test kernels_thread_pool_test log_test shared_rows_test stream_call_test)
+    kernels_rank_group_test kernels_sound_ops_test kernels_table_test kernels_thread_pool_test log_test server_metrics_test shared_rows_test stream_call_test)
 add_custom_target(thread_tests)
 
 # softsplice_test(NAME SOURCES a_test.cc DEPS x y): one CTest test per binary, run from the source root.

@@ -20,9 +20,11 @@
 #include "common/gguf/lost_pages.h"
 #include "common/log/log.h"
 #include "common/server/address.h"
+#include "common/server/admin_server.h"
 #include "common/server/flags.h"
 #include "common/server/grpc_log.h"
 #include "common/server/model_wait.h"
+#include "common/server/process_metrics.h"
 #include "common/server/serve.h"
 #include "common/server/server.h"
 #include "common/server/signals.h"
@@ -30,6 +32,7 @@
 #include "common/time/steady.h"
 #include "decoder_svc/encoder_pool/encoder_pool.h"
 #include "decoder_svc/engine/engine.h"
+#include "decoder_svc/server/metrics.h"
 #include "decoder_svc/server/service.h"
 #include "decoder_svc/text/chat.h"
 #include "decoder_svc/text/tokenizer.h"
@@ -260,12 +263,14 @@ struct Model {
   std::unique_ptr<Engine> engine;
 };
 
-absl::StatusOr<Model> LoadModel(const DecoderFlags& flags, const Logger& logger) {
+absl::StatusOr<Model> LoadModel(const DecoderFlags& flags, const DecoderMetrics& metrics,
+                                const Logger& logger) {
   Model model;
   ASSIGN_OR_RETURN(model.file, gguf::File::Open(flags.model));
   // Says best what kind of file it is, if it is another.
   ASSIGN_OR_RETURN(const TextConfig config, TextConfig::FromGguf(*model.file));
   EngineOptions engine = flags.engine;
+  engine.on_step = [&metrics](const StepReport& step) { metrics.OnStep(step); };
   if (engine.context_length > config.context_length) {
     engine.context_length = config.context_length;
     logger.Log(LogLevel::kWarning, "the context is what the model was made for",
@@ -296,8 +301,24 @@ absl::Status Check(const Model& model) {
   return model.engine->health();
 }
 
+// Null: none is configured.
+std::unique_ptr<EncoderPool> FindEncoders(EncoderPoolOptions options, int dim,
+                                          const DecoderMetrics& metrics, const Logger& logger) {
+  if (options.encoders.empty()) return nullptr;
+  options.dim = dim;
+  options.on_retry = [&metrics](Blame why) { metrics.OnRetry(why); };
+  auto encoders = std::make_unique<EncoderPool>(std::move(options), logger);
+  encoders->WaitForFirstAnswers(kFirstAnswers);
+  return encoders;
+}
+
 absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const Logger& logger) {
   StopSignal stop;
+  Metrics metrics;
+  LivePhase phase = Phase::kLoading;
+  const ProcessMetrics process(metrics, phase);
+  ASSIGN_OR_RETURN(const auto admin,
+                   AdminServer::Start(service.admin_listen, metrics, phase, logger));
   RETURN_IF_ERROR(PrepareListenAddress(service.server.listen));
   ASSIGN_OR_RETURN(const bool there, WaitForModel(flags.model, service.model_wait, stop, logger));
   if (!there) return absl::OkStatus();
@@ -307,7 +328,10 @@ absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const
   // them.
   Border border(service.border);
   CallCounts counts;
-  ASSIGN_OR_RETURN(const Model model, LoadModel(flags, logger));
+  const CallMetrics call_metrics(metrics, DecoderServiceDescriptor());
+  const DecoderMetrics decoder_metrics(metrics);
+  ASSIGN_OR_RETURN(const Model model, LoadModel(flags, decoder_metrics, logger));
+  const absl::Duration load = SteadyNow() - start;
   Engine& engine = *model.engine;
   logger.Log(LogLevel::kInfo, "loaded",
              {{"model", engine.info().name},
@@ -315,16 +339,11 @@ absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const
               {"why", engine.info().backend_why},
               {"template", std::string(model.chat_template->name())},
               {"context", engine.info().context_length},
-              DurationField("load", SteadyNow() - start)});
+              DurationField("load", load)});
   Workers workers(kWorkers);
-  std::unique_ptr<EncoderPool> encoders;
-  if (!flags.pool.encoders.empty()) {
-    EncoderPoolOptions options = flags.pool;
-    options.dim = engine.info().dim;
-    encoders = std::make_unique<EncoderPool>(options, logger);
-    encoders->WaitForFirstAnswers(kFirstAnswers);
-  }
-  const Calls calls{logger, border, workers};
+  const std::unique_ptr<EncoderPool> encoders =
+      FindEncoders(flags.pool, engine.info().dim, decoder_metrics, logger);
+  const Calls calls{logger, border, workers, call_metrics};
   KnownMedia known_media;
   Sessions sessions(flags.sessions);
   const DeviceWatch devices(engine.info().devices, engine.info().footprint);
@@ -334,14 +353,16 @@ absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const
                                   .encoders = encoders.get(),
                                   .calls = calls,
                                   .counts = counts,
+                                  .metrics = decoder_metrics,
                                   .known_media = known_media,
                                   .sessions = sessions,
                                   .limits = flags.media,
                                   .devices = &devices,
                                   .allow_foreign_soft_tokens = flags.allow_foreign_soft_tokens};
+  const Metrics::Source figures = AddDecoderFigures(metrics, context, flags.engine.max_queue, load);
   ASSIGN_OR_RETURN(const std::unique_ptr<Server> server,
                    Server::Start(service.server, border, {MakeDecoderService(context)}));
-  absl::Status status = ServeUntilStopped(*server, stop, service.serve, logger, [&] {
+  absl::Status status = ServeUntilStopped(*server, stop, phase, service.serve, logger, [&] {
     return Vitality{.failure = Check(model), .heartbeat = engine.last_step()};
   });
   engine.Shutdown();

@@ -152,7 +152,7 @@ absl::StatusOr<EncoderImpl::Answer> EncoderImpl::RunSegment(const SharedSound& s
   const absl::Duration prepared = SteadyNow();
   sound->timings.preprocess += prepared - start;
   absl::StatusOr<std::vector<float>> values = models_->Encode(mel);
-  passes_.Note(values.status());
+  NotePass(values.status());
   RETURN_IF_ERROR(values.status());
   const absl::Duration forward = SteadyNow() - prepared;
   sound->timings.forward += forward;

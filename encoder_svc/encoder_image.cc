@@ -176,7 +176,7 @@ absl::StatusOr<EncoderImpl::Answer> EncoderImpl::RunImages(const Pipeline::Media
   std::vector<Models::Rows> results = models_->Encode(pictures);
   const absl::Duration forward = SteadyNow() - start;
   for (size_t i = 0; i < images.size(); ++i) {
-    passes_.Note(results[i].status());
+    NotePass(results[i].status());
     images[i]->timings.forward = forward;
     images[i]->Release();
   }

@@ -67,6 +67,10 @@ class EncoderImpl final : public Encoder {
   // The receiver has room again.
   void GoOn(const SharedSound& sound);
 
+  void NotePass(const absl::Status& pass) {
+    passes_.Note(pass);
+    options_.on_pass(pass);
+  }
   SoundLimits LimitsOfSounds() const;
   // RESOURCE_EXHAUSTED: decoding takes more than there is for all media.
   absl::Status CheckMemory(absl::string_view what, uint64_t bytes) const;

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "encoder_svc/audio/mel.h"
 #include "kernels/backend_options.h"
@@ -30,6 +32,8 @@ struct EncoderOptions {
   uint64_t decode_memory = 1 << 30;
   // Bytes of rows that are kept for media that come again; 0: each is encoded whenever it comes.
   uint64_t cache_bytes = 0;
+  // Called with how the pass of each medium ended, on the tower's thread; must not block.
+  std::function<void(const absl::Status&)> on_pass = [](const absl::Status&) {};
 };
 
 }  // namespace softsplice

@@ -9,15 +9,18 @@
 #include "common/gguf/lost_pages.h"
 #include "common/log/log.h"
 #include "common/server/address.h"
+#include "common/server/admin_server.h"
 #include "common/server/flags.h"
 #include "common/server/grpc_log.h"
 #include "common/server/model_wait.h"
+#include "common/server/process_metrics.h"
 #include "common/server/serve.h"
 #include "common/server/server.h"
 #include "common/server/signals.h"
 #include "common/status/macros.h"
 #include "common/time/steady.h"
 #include "encoder_svc/encoder.h"
+#include "encoder_svc/server/metrics.h"
 #include "encoder_svc/server/service.h"
 
 namespace softsplice {
@@ -102,8 +105,13 @@ void AddFlags(CLI::App& app, EncoderOptions* options) {
       ->capture_default_str();
 }
 
-absl::Status Serve(const ServiceFlags& flags, const EncoderOptions& options, const Logger& logger) {
+absl::Status Serve(const ServiceFlags& flags, EncoderOptions options, const Logger& logger) {
   StopSignal stop;
+  Metrics metrics;
+  LivePhase phase = Phase::kLoading;
+  const ProcessMetrics process(metrics, phase);
+  ASSIGN_OR_RETURN(const auto admin,
+                   AdminServer::Start(flags.admin_listen, metrics, phase, logger));
   RETURN_IF_ERROR(PrepareListenAddress(flags.server.listen));
   ASSIGN_OR_RETURN(const bool there,
                    WaitForModel(options.mmproj_path, flags.model_wait, stop, logger));
@@ -111,20 +119,28 @@ absl::Status Serve(const ServiceFlags& flags, const EncoderOptions& options, con
   logger.Log(LogLevel::kInfo, "loading", {{"file", options.mmproj_path}});
   const absl::Duration start = SteadyNow();
   Border border(flags.border);  // outlives the encoder, which may hold calls
+  const CallMetrics call_metrics(metrics, EncoderServiceDescriptor());
+  const EncoderMetrics encoder_metrics(metrics);
+  options.on_pass = [&](const absl::Status& pass) { encoder_metrics.device_errors.Note(pass); };
   ASSIGN_OR_RETURN(const std::unique_ptr<Encoder> encoder, Encoder::Load(options));
+  const absl::Duration load = SteadyNow() - start;
   logger.Log(LogLevel::kInfo, "loaded",
              {{"model", encoder->info().model_name},
               {"backend", encoder->info().backend},
               {"why", encoder->info().backend_why},
-              DurationField("load", SteadyNow() - start)});
+              DurationField("load", load)});
   Workers workers(kWorkers);
-  const Calls calls{logger, border, workers};
+  const Calls calls{logger, border, workers, call_metrics};
   const DeviceWatch devices(encoder->info().devices, encoder->info().footprint);
-  const EncoderContext context = {
-      .encoder = *encoder, .options = options, .calls = calls, .devices = &devices};
+  const EncoderContext context = {.encoder = *encoder,
+                                  .options = options,
+                                  .calls = calls,
+                                  .metrics = encoder_metrics,
+                                  .devices = &devices};
+  const Metrics::Source figures = AddEncoderFigures(metrics, context, load);
   ASSIGN_OR_RETURN(const std::unique_ptr<Server> server,
                    Server::Start(flags.server, border, {MakeEncoderService(context)}));
-  absl::Status status = ServeUntilStopped(*server, stop, flags.serve, logger, [&] {
+  absl::Status status = ServeUntilStopped(*server, stop, phase, flags.serve, logger, [&] {
     return Vitality{.failure = encoder->health(), .heartbeat = encoder->last_step()};
   });
   encoder->Shutdown();

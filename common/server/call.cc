@@ -72,10 +72,11 @@ std::string HostOf(absl::string_view peer) {
   return std::string(peer.substr(scheme + 1, port - scheme - 1));
 }
 
-Call::Call(grpc::CallbackServerContext* context, const Logger& logger, std::string service,
-           std::string method)
+Call::Call(grpc::CallbackServerContext* context, const Logger& logger, const CallMetrics& metrics,
+           std::string service, std::string method)
     : context_(context),
       logger_(logger),
+      metrics_(metrics),
       service_(std::move(service)),
       method_(std::move(method)),
       start_(SteadyNow()),
@@ -109,7 +110,9 @@ grpc::Status Call::End(const absl::Status& status, LogLevel level) {
   if (!detail.reason.empty()) fields.push_back({"reason", detail.reason});
   if (!detail.field.empty()) fields.push_back({"field", detail.field});
   if (MayLogMessage(status.code())) fields.push_back({"message", std::string(status.message())});
-  fields.push_back(DurationField("duration", elapsed()));
+  const absl::Duration took = elapsed();
+  metrics_.OnEnd(method_, status.code(), detail.reason, took);
+  fields.push_back(DurationField("duration", took));
   fields.insert(fields.end(), fields_.begin(), fields_.end());
   logger_.Log(status.ok() ? level : LevelOf(status.code()), "call", fields);
   // Initial metadata, even with nothing but this in them, would tell a retry policy that the call

@@ -11,6 +11,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "common/log/log.h"
+#include "common/server/call_metrics.h"
 
 namespace softsplice {
 
@@ -28,13 +29,13 @@ bool IsSaneTraceparent(absl::string_view value);
 // are of one host.
 std::string HostOf(absl::string_view peer);
 
-// Lives as long as the call's reactor; not thread-safe. `logger` must outlive it, `context` until
-// the status that End gave was sent.
+// Lives as long as the call's reactor; not thread-safe. `logger` and `metrics` must outlive it,
+// `context` until the status that End gave was sent.
 class Call {
  public:
   // Takes the client's request id, if it is sane, or makes one.
-  Call(grpc::CallbackServerContext* context, const Logger& logger, std::string service,
-       std::string method);
+  Call(grpc::CallbackServerContext* context, const Logger& logger, const CallMetrics& metrics,
+       std::string service, std::string method);
 
   const std::string& request_id() const { return request_id_; }
   const std::string& traceparent() const { return traceparent_; }  // empty: none came
@@ -53,13 +54,14 @@ class Call {
   bool gone() const { return context_->IsCancelled(); }
   // Ends the call at once, whatever is under way; the client is not told the end.
   void Abort() { context_->TryCancel(); }
-  // Writes the log line (of a success, at `level`) and returns what the client gets, trailing
-  // metadata included. Call it once, at the end.
+  // Counts it, writes the log line (of a success, at `level`) and returns what the client gets,
+  // trailing metadata included. Call it once, at the end.
   grpc::Status End(const absl::Status& status, LogLevel level);
 
  private:
   grpc::CallbackServerContext* const context_;
   const Logger& logger_;
+  const CallMetrics& metrics_;
   const std::string service_;
   const std::string method_;
   const absl::Duration start_;  // of SteadyNow

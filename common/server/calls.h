@@ -8,6 +8,7 @@
 #include "common/log/log.h"
 #include "common/server/border.h"
 #include "common/server/call.h"
+#include "common/server/call_metrics.h"
 #include "common/workers/workers.h"
 
 namespace softsplice {
@@ -17,10 +18,11 @@ struct Calls {
   const Logger& logger;
   Border& border;
   Workers& workers;  // for what takes longer than gRPC's threads should be kept
+  const CallMetrics& metrics;
 
   Call Begin(grpc::CallbackServerContext* context, const std::string& service,
              const std::string& method) const {
-    return Call(context, logger, service, method);
+    return Call(context, logger, metrics, service, method);
   }
 };
 

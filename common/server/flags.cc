@@ -68,6 +68,10 @@ void AddServiceFlags(CLI::App& app, const std::string& default_listen, ServiceFl
          "IPv4) or unix:PATH")
       ->type_name("ADDRESS")
       ->capture_default_str();
+  app.add_option("--admin-listen", flags->admin_listen,
+                 "Where operators are answered, by plain HTTP: host:port. /metrics for Prometheus; "
+                 "/livez and /readyz: 200 or 503, and a word that says why. Not set: nowhere")
+      ->type_name("ADDRESS");
   AddLimitFlags(app, flags);
   AddSeconds(app, "--model-wait-seconds", &flags->model_wait,
              "How long the model's file may take to appear, if another program puts it there: by "

@@ -23,6 +23,7 @@ struct ServiceFlags {
   BorderOptions border;
   ServeOptions serve;
   absl::Duration model_wait = absl::ZeroDuration();
+  std::string admin_listen;  // empty: nowhere
   LogFormat log_format = LogFormat::kText;
   LogLevel log_level = LogLevel::kInfo;
 };

@@ -1,15 +1,14 @@
 #include "common/server/serve.h"
 
 #include <malloc.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdint>
-#include <fstream>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/server/flags.h"
+#include "common/server/process_metrics.h"
 #include "common/server/self_check.h"
 #include "common/time/steady.h"
 
@@ -39,13 +38,6 @@ class Trimmer {
   static constexpr int kIdleLooks = 3;
   static constexpr uint64_t kWorthwhile = 16 << 20;
 
-  static uint64_t ResidentBytes() {
-    uint64_t all = 0;
-    uint64_t resident = 0;
-    std::ifstream("/proc/self/statm") >> all >> resident;
-    return resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-  }
-
   int idle_ = 0;
   uint64_t trimmed_ = 0;  // what was left the last time
 };
@@ -53,8 +45,9 @@ class Trimmer {
 // Looks after a server that runs.
 class Watch {
  public:
-  Watch(Server& server, const Logger& logger, const std::function<Vitality()>& probe)
-      : server_(server), logger_(logger), probe_(probe) {}
+  Watch(Server& server, LivePhase& phase, const Logger& logger,
+        const std::function<Vitality()>& probe)
+      : server_(server), phase_(phase), logger_(logger), probe_(probe) {}
 
   // About once a second. Not OK: the server is of no use any more.
   absl::Status Look() {
@@ -71,6 +64,7 @@ class Watch {
   void SetAlive(bool alive) {
     if (alive == alive_) return;
     alive_ = alive;
+    phase_ = alive ? Phase::kReady : Phase::kStalled;
     server_.health().SetAlive(alive);
     server_.health().SetServing(alive);
     logger_.Log(alive ? LogLevel::kInfo : LogLevel::kError,
@@ -87,6 +81,7 @@ class Watch {
   }
 
   Server& server_;
+  LivePhase& phase_;
   const Logger& logger_;
   const std::function<Vitality()>& probe_;
   Trimmer trimmer_;
@@ -95,10 +90,11 @@ class Watch {
 };
 
 // OK: a stop signal came.
-absl::Status WaitForEnd(Server& server, StopSignal& stop, const ServeOptions& options,
-                        const Logger& logger, const std::function<Vitality()>& probe) {
+absl::Status WaitForEnd(Server& server, StopSignal& stop, LivePhase& phase,
+                        const ServeOptions& options, const Logger& logger,
+                        const std::function<Vitality()>& probe) {
   const SelfCheck self_check(server, options.deaf);
-  Watch watch(server, logger, probe);
+  Watch watch(server, phase, logger, probe);
   while (!stop.Wait(absl::Seconds(1))) {
     absl::Status status = watch.Look();
     status.Update(self_check.status());
@@ -109,11 +105,14 @@ absl::Status WaitForEnd(Server& server, StopSignal& stop, const ServeOptions& op
 
 }  // namespace
 
-absl::Status ServeUntilStopped(Server& server, StopSignal& stop, const ServeOptions& options,
-                               const Logger& logger, const std::function<Vitality()>& probe) {
+absl::Status ServeUntilStopped(Server& server, StopSignal& stop, LivePhase& phase,
+                               const ServeOptions& options, const Logger& logger,
+                               const std::function<Vitality()>& probe) {
+  phase = Phase::kReady;
   logger.Log(LogLevel::kInfo, "serving", {{"address", server.address()}});
   stop.Arm();
-  absl::Status status = WaitForEnd(server, stop, options, logger, probe);
+  absl::Status status = WaitForEnd(server, stop, phase, options, logger, probe);
+  phase = Phase::kDraining;
   server.health().SetServing(false);
   absl::Duration drain = options.drain;
   if (!status.ok()) {

@@ -6,6 +6,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "common/log/log.h"
+#include "common/server/phase.h"
 #include "common/server/server.h"
 #include "common/server/signals.h"
 
@@ -25,12 +26,13 @@ struct ServeOptions {
   absl::Duration deaf = absl::Minutes(1);  // without an answer on the own address
 };
 
-// Keeps health equal to `probe()`, which is asked every second and must not block; gives memory
-// back when there is little to do. After a stop signal: says NOT_SERVING for `lame_duck`, then
-// drains, and returns OK. A failed engine, or an address that answers nobody any more, ends the
-// same way but at once, and with what happened; the process is gone within 5 s then. From its
-// return on the process ends within 10 s in any case, unless `stop` goes first.
-absl::Status ServeUntilStopped(Server& server, StopSignal& stop, const ServeOptions& options,
-                               const Logger& logger, const std::function<Vitality()>& probe);
+// Keeps health and `phase` equal to `probe()`, which is asked every second and must not block;
+// gives memory back when there is little to do. After a stop signal: says NOT_SERVING for
+// `lame_duck`, then drains, and returns OK. A failed engine, or an address that answers nobody any
+// more, ends the same way but at once, and with what happened; the process is gone within 5 s then.
+// From its return on the process ends within 10 s in any case, unless `stop` goes first.
+absl::Status ServeUntilStopped(Server& server, StopSignal& stop, LivePhase& phase,
+                               const ServeOptions& options, const Logger& logger,
+                               const std::function<Vitality()>& probe);
 
 }  // namespace softsplice

@@ -70,6 +70,8 @@ void EncoderPool::Advance(absl::Duration now, Work* work) {
   };
   while (auto call = line_.Take(fits)) {
     chosen->busy.push_back(*call);
+    const std::optional<Blame> again = std::exchange((*call)->sent_back_for, std::nullopt);
+    if (again) work->retries.push_back(*again);
     work->starts.emplace_back(*std::move(call), chosen);
   }
   line_.RemoveIf([&](const CallPtr& call) {
@@ -210,6 +212,7 @@ void EncoderPool::OnResult(const CallPtr& call, const TargetPtr& target, Outcome
     } else {
       if (blame != Blame::kFull) ++call->tries;
       call->admitted = true;
+      call->sent_back_for = blame;
       line_.AddFirst(call->request(), call);
     }
   });

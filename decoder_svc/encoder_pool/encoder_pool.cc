@@ -93,6 +93,7 @@ void EncoderPool::Update(const std::function<void(absl::Duration, Work*)>& chang
 void EncoderPool::Do(Work work) {
   for (const Work::Line& line : work.lines) logger_.Log(line.level, line.event, line.fields);
   for (const auto& [call, target] : work.leaves) call->Leave(*target);
+  for (const Blame why : work.retries) options_.on_retry(why);
   for (auto& [call, target] : work.starts) call->Start(std::move(target));
   for (const TargetPtr& target : work.probes) target->probe->Start();
   // Last: with the last medium's end the pool may end too.

@@ -15,6 +15,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "common/log/log.h"
+#include "decoder_svc/encoder_pool/blame.h"
 #include "decoder_svc/encoder_pool/collector.h"
 #include "decoder_svc/encoder_pool/encoder_name.h"
 #include "decoder_svc/encoder_pool/fair_line.h"
@@ -36,6 +37,9 @@ struct EncoderPoolOptions {
   absl::Duration encode_limit = absl::Minutes(2);  // for one medium, once an encoder has it
   absl::Duration wait_limit = absl::Minutes(5);    // until an encoder has it
   size_t max_waiting = 1024;                       // media; one more is refused
+  // Called when a medium goes to an encoder once more, with what was wrong the last time. Any
+  // thread; must not block.
+  std::function<void(Blame)> on_retry = [](Blame) {};
 };
 
 struct EncodeJob {

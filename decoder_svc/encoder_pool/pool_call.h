@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "decoder_svc/encoder_pool/encoder_pool.h"
@@ -44,6 +45,7 @@ class PoolCall final : public EncoderPool::Call, public std::enable_shared_from_
   int tries = 0;                        // that failed
   std::map<std::string, int> failures;  // of them, by address
   absl::Status last_failure;            // as the client hears of it
+  std::optional<Blame> sent_back_for;   // an encoder had it before, and that was to blame
 
  private:
   class Attempt;

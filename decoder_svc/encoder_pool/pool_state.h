@@ -37,6 +37,7 @@ struct EncoderPool::Work {
   std::vector<Line> lines;
   std::vector<TargetPtr> probes;
   std::vector<std::pair<CallPtr, TargetPtr>> starts;
+  std::vector<Blame> retries;  // of those that start
   std::vector<std::pair<CallPtr, TargetPtr>> leaves;
   std::vector<std::pair<CallPtr, absl::StatusOr<EncodedMedium>>> ends;
 };

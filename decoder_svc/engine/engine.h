@@ -48,7 +48,8 @@ struct EngineLoad {
   int running = 0;
   int held = 0;  // of those that run: their sinks have no room
   uint64_t kv_bytes_total = 0;
-  uint64_t kv_bytes_used = 0;
+  uint64_t kv_bytes_used = 0;    // by those that run
+  uint64_t kv_bytes_cached = 0;  // by nobody now: kept for later prompts, until there is need
   absl::Duration expected_wait;  // of a request that comes now, before it is read
 };
 

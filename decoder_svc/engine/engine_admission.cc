@@ -314,7 +314,9 @@ void EngineImpl::CountQueue() {
 }
 
 void EngineImpl::CountKv() {
-  load_.kv_bytes_used = ranks_->runner().KvBytes(kv_.full().used(), kv_.sliding().used());
+  const BlockPool &full = kv_.full(), &sliding = kv_.sliding();
+  load_.kv_bytes_used = ranks_->runner().KvBytes(full.used(), sliding.used());
+  load_.kv_bytes_cached = ranks_->runner().KvBytes(full.kept(), sliding.kept());
 }
 
 }  // namespace softsplice

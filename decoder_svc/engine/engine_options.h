@@ -6,12 +6,21 @@
 #include <optional>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "common/time/steady.h"
 #include "kernels/backend_options.h"
 
 namespace softsplice {
+
+// One step of the engine, for those who count.
+struct StepReport {
+  absl::Status status;
+  int rows = 0;         // of all sequences
+  int prompt_rows = 0;  // of them, those that were read
+  absl::Duration took;
+};
 
 struct EngineOptions {
   BackendOptions backend;
@@ -30,6 +39,8 @@ struct EngineOptions {
   uint64_t kv_memory = 0;                        // bytes for keys and values; 0: see RunnerOptions
   absl::Duration max_hold = absl::Seconds(30);   // that a sink may be without room, each time
   std::function<absl::Duration()> clock = SteadyNow;  // of all these times; thread-safe
+  // Called after each step, on the engine's thread; must not block.
+  std::function<void(const StepReport&)> on_step = [](const StepReport&) {};
 
   // With a backend of this name: a GPU takes more rows to be busy.
   int ChunkOn(absl::string_view name) const { return chunk.value_or(name == "cuda" ? 2048 : 512); }

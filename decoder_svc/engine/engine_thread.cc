@@ -76,10 +76,15 @@ void EngineImpl::Run() {
   empty_plans_ = 0;
   const absl::Duration start = Now();
   const absl::StatusOr<absl::Span<const RowLogits>> logits = ranks_->Run(parts_);
+  const StepReport report = {.status = logits.status(),
+                             .rows = Rows(),
+                             .prompt_rows = PromptRows(),
+                             .took = Now() - start};
+  options_.on_step(report);
   if (!logits.ok()) return FailStep(logits.status());
   {
     const std::lock_guard lock(mutex_);
-    pace_.OnStep(PromptRows(), Now() - start);
+    pace_.OnStep(report.prompt_rows, report.took);
     CountKv();
   }
   size_t row = 0;
@@ -140,6 +145,12 @@ void EngineImpl::OnEmptyPlan() {
                 {.reason = reason::kInternal});
   CountFailure(status);
   End(*able_.front(), status);
+}
+
+int EngineImpl::Rows() const {
+  int rows = 0;
+  for (const StepPart& part : parts_) rows += static_cast<int>(part.tokens.size());
+  return rows;
 }
 
 int EngineImpl::PromptRows() const {

@@ -17,6 +17,8 @@ class BlockPool {
   int free() const { return static_cast<int>(free_.size()); }
   // Held by sequences.
   int used() const { return used_; }
+  // By the tree alone.
+  int kept() const { return size() - free() - used(); }
   int holders(int32_t block) const { return blocks_[block].holders; }
   int keepers(int32_t block) const { return blocks_[block].keepers; }
 

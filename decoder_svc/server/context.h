@@ -9,6 +9,7 @@
 #include "decoder_svc/engine/engine.h"
 #include "decoder_svc/server/known_media.h"
 #include "decoder_svc/server/load.h"
+#include "decoder_svc/server/metrics.h"
 #include "decoder_svc/server/sessions.h"
 #include "decoder_svc/text/chat.h"
 #include "decoder_svc/text/tokenizer.h"
@@ -29,6 +30,7 @@ struct DecoderContext {
   EncoderPool* encoders = nullptr;  // null: no encoder is configured
   const Calls& calls;
   CallCounts& counts;
+  const DecoderMetrics& metrics;
   KnownMedia& known_media;
   Sessions& sessions;
   MediaLimits limits;

@@ -211,6 +211,7 @@ absl::Status GenerateCall::Submit(const std::vector<EncodedMedium>& media) {
     progress_.set_prompt_tokens(prompt_tokens_);
     started_ = MakeStarted(media);
   }
+  record_.Submitted(media, prompt_tokens_);
   ASSIGN_OR_RETURN(const Engine::Handle handle,
                    decoder_.engine.Submit(std::move(place_), std::move(request),
                                           std::make_shared<Sink>(Self())));
@@ -247,6 +248,7 @@ void GenerateCall::Begun() {
 void GenerateCall::OnAdmitted(int cached) {
   const std::lock_guard lock(mutex_);
   cached_ = ahead_->CachedBefore(cached);
+  record_.Admitted(cached_);
   Note({"cached_tokens", cached_});
   if (cached > cached_) Note({"read_ahead", cached - cached_});
   if (!started_) return;
@@ -278,6 +280,7 @@ bool GenerateCall::HasRoom() {
 }
 
 bool GenerateCall::OnToken(const SampledToken& token) {
+  record_.Token(call().elapsed());
   std::vector<v1::Delta> deltas = answer_->Push(token);
   std::unique_lock lock(mutex_);
   if (ended()) return false;
@@ -305,6 +308,7 @@ void GenerateCall::OnResult(absl::StatusOr<EngineResult> result) {
   std::unique_lock lock(mutex_);
   result->cached_tokens = cached_;
   v1::Finished finished = MakeFinished(*result);
+  record_.Finished(finished.reason());
   Begun();
   counted_.MoveTo(&decoder_.counts.unread);
   if (const absl::Status status = Queue(std::move(deltas)); !status.ok()) {
@@ -334,6 +338,7 @@ v1::Finished GenerateCall::MakeFinished(const EngineResult& result) {
 
 absl::Status GenerateCall::Queue(std::vector<v1::Delta> deltas) {
   for (v1::Delta& delta : deltas) {
+    record_.Wrote(delta);
     const uint64_t bytes = delta.SpaceUsedLong();
     RETURN_IF_ERROR(lease().Grow(bytes));
     if (turn_ && delta.channel() == v1::CHANNEL_ANSWER) answer_text_ += delta.text();

@@ -15,6 +15,7 @@
 #include "decoder_svc/server/media.h"
 #include "decoder_svc/server/prompt.h"
 #include "decoder_svc/server/read_ahead.h"
+#include "decoder_svc/server/request_record.h"
 #include "softsplice/v1/decoder.pb.h"
 
 namespace softsplice {
@@ -32,7 +33,8 @@ class GenerateCall final : public StreamCall<v1::GenerateRequest, v1::GenerateRe
   GenerateCall(Call call, const Calls& calls, const DecoderContext& decoder)
       : StreamCall(std::move(call), calls, CallWeight::kHeavy),
         decoder_(decoder),
-        ahead_(std::make_shared<ReadAhead>(decoder.engine, decoder.calls.border)) {}
+        ahead_(std::make_shared<ReadAhead>(decoder.engine, decoder.calls.border)),
+        record_(decoder.metrics) {}
 
  private:
   class Sink;
@@ -80,6 +82,7 @@ class GenerateCall final : public StreamCall<v1::GenerateRequest, v1::GenerateRe
 
   const DecoderContext& decoder_;
   const std::shared_ptr<ReadAhead> ahead_;
+  RequestRecord record_;
   std::unique_ptr<Answer> answer_;  // the engine's thread's, once submitted
   EngineRequest engine_request_;
   Priority priority_ = Priority::kNormal;

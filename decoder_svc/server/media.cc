@@ -168,6 +168,9 @@ void MediaBatch::OnMedium(size_t index, absl::StatusOr<EncodedMedium> medium) {
   --in_work_;
   --pending_;
   if (medium.ok()) {
+    if (!options_.header_only) {
+      Observe(context_.metrics.encode_wait[sources_[index].kind], medium->encode);
+    }
     if (options_.remember && !keys_[index].empty()) {
       context_.known_media.Put(keys_[index], *medium);
     }

@@ -71,7 +71,7 @@ class GetInfoCall final : public AnswerCall<v1::GetDecoderInfoRequest, v1::GetDe
 class DecoderServiceImpl final : public CallService {
  public:
   explicit DecoderServiceImpl(const DecoderContext& context)
-      : CallService(v1::GenerateRequest::descriptor()->file()->service(0), context.calls) {
+      : CallService(&DecoderServiceDescriptor(), context.calls) {
     Serve<GenerateCall>("Generate", context);
     Serve<CountTokensCall>("CountTokens", context);
     Serve<CreateSessionCall>("CreateSession", context);
@@ -82,6 +82,10 @@ class DecoderServiceImpl final : public CallService {
 };
 
 }  // namespace
+
+const google::protobuf::ServiceDescriptor& DecoderServiceDescriptor() {
+  return *v1::GenerateRequest::descriptor()->file()->service(0);
+}
 
 NamedService MakeDecoderService(const DecoderContext& context) {
   return {v1::DecoderService::service_full_name(), std::make_shared<DecoderServiceImpl>(context)};

@@ -8,7 +8,8 @@ namespace softsplice {
 
 class EncodeAudioCall final : public EncodeCall<v1::EncodeAudioRequest, v1::EncodeAudioResponse> {
  public:
-  using EncodeCall::EncodeCall;
+  EncodeAudioCall(Call call, const Calls& calls, const EncoderContext& context)
+      : EncodeCall(std::move(call), calls, context, context.metrics.sounds) {}
 
  private:
   void Encode(const v1::EncodeAudioRequest& request) override;

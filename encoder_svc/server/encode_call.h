@@ -12,7 +12,8 @@
 #include "common/server/duration.h"
 #include "common/server/stream_call.h"
 #include "common/soft_tokens/values.h"
-#include "encoder_svc/encoder.h"
+#include "common/time/steady.h"
+#include "encoder_svc/server/context.h"
 #include "encoder_svc/server/rows.h"
 #include "softsplice/v1/encoder.pb.h"
 
@@ -23,10 +24,12 @@ namespace softsplice {
 template <class Request, class Response>
 class EncodeCall : public StreamCall<Request, Response> {
  public:
-  // `encoder` outlives the call and its work.
-  EncodeCall(Call call, const Calls& calls, Encoder& encoder)
+  // `context` outlives the call and its work; `metrics` are in it.
+  EncodeCall(Call call, const Calls& calls, const EncoderContext& context,
+             const MediaMetrics& metrics)
       : StreamCall<Request, Response>(std::move(call), calls, CallWeight::kHeavy),
-        encoder_(encoder) {}
+        encoder_(context.encoder),
+        metrics_(metrics) {}
 
  protected:
   // Hands the medium to the encoder.
@@ -41,6 +44,7 @@ class EncodeCall : public StreamCall<Request, Response> {
     std::unique_lock lock(this->mutex_);
     FillHeader(rows, dim, type_, encoder_.info().fingerprint, content_digest, &header);
     this->Note({"rows", rows});
+    rows_ = rows;
     chunks_.emplace(dim, type_);
     header_ = std::move(header);
     this->GoOn(std::move(lock));
@@ -73,6 +77,10 @@ class EncodeCall : public StreamCall<Request, Response> {
       this->Note(DurationField("forward", timings.forward));
       this->Note({"cache_hit", int64_t{timings.cache_hit}});
       timings_ = timings;
+      encoded_ = SteadyNow();
+      if (!header_only_) metrics_.OnEncoded(timings, rows_);
+    } else {
+      metrics_.OnRefused(status);
     }
     this->End(status, std::move(lock));
   }
@@ -86,6 +94,7 @@ class EncodeCall : public StreamCall<Request, Response> {
       const std::lock_guard lock(this->mutex_);
       type_ = request.data_type() == v1::DATA_TYPE_UNSPECIFIED ? v1::DATA_TYPE_BF16
                                                                : request.data_type();
+      header_only_ = request.header_only();
       this->Note({"media_bytes", static_cast<int64_t>(request.data().size())});
     }
     if (const absl::Status status = CheckDataType(type_); !status.ok()) return this->End(status);
@@ -99,6 +108,7 @@ class EncodeCall : public StreamCall<Request, Response> {
       this->lease().Shrink(chunks_->Next(message->mutable_rows()) * sizeof(float));
       AskForMore();
     } else if (timings_) {
+      if (!header_only_) metrics_.OnSent(SteadyNow() - encoded_);
       FillSummary(*std::exchange(timings_, std::nullopt), chunks_->crc32c(),
                   message->mutable_summary());
     } else {
@@ -121,6 +131,7 @@ class EncodeCall : public StreamCall<Request, Response> {
   }
 
   Encoder& encoder_;
+  const MediaMetrics& metrics_;
   const std::shared_ptr<CancelToken> cancel_ = std::make_shared<CancelToken>();
 
   // Under mutex_.
@@ -129,6 +140,9 @@ class EncodeCall : public StreamCall<Request, Response> {
   std::optional<RowChunks> chunks_;             // since the header came
   std::function<void()> next_;                  // makes the encoder go on
   std::optional<EncodeTimings> timings_;        // all rows came
+  bool header_only_ = false;
+  int rows_ = 0;
+  absl::Duration encoded_;  // SteadyNow() when all rows came
 };
 
 }  // namespace softsplice

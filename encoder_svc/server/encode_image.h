@@ -8,7 +8,8 @@ namespace softsplice {
 
 class EncodeImageCall final : public EncodeCall<v1::EncodeImageRequest, v1::EncodeImageResponse> {
  public:
-  using EncodeCall::EncodeCall;
+  EncodeImageCall(Call call, const Calls& calls, const EncoderContext& context)
+      : EncodeCall(std::move(call), calls, context, context.metrics.images) {}
 
  private:
   void Encode(const v1::EncodeImageRequest& request) override;

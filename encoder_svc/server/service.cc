@@ -57,14 +57,18 @@ class GetInfoCall final : public AnswerCall<v1::GetEncoderInfoRequest, v1::GetEn
 class EncoderServiceImpl final : public CallService {
  public:
   explicit EncoderServiceImpl(const EncoderContext& context)
-      : CallService(v1::EncodeImageRequest::descriptor()->file()->service(0), context.calls) {
-    Serve<EncodeImageCall>("EncodeImage", context.encoder);
-    Serve<EncodeAudioCall>("EncodeAudio", context.encoder);
+      : CallService(&EncoderServiceDescriptor(), context.calls) {
+    Serve<EncodeImageCall>("EncodeImage", context);
+    Serve<EncodeAudioCall>("EncodeAudio", context);
     Serve<GetInfoCall>("GetEncoderInfo", context);
   }
 };
 
 }  // namespace
+
+const google::protobuf::ServiceDescriptor& EncoderServiceDescriptor() {
+  return *v1::EncodeImageRequest::descriptor()->file()->service(0);
+}
 
 NamedService MakeEncoderService(const EncoderContext& context) {
   return {v1::EncoderService::service_full_name(), std::make_shared<EncoderServiceImpl>(context)};

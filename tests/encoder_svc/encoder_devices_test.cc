@@ -133,12 +133,19 @@ TEST_F(EncoderOnDevicesTest, AreNamedAndNotTwice) {
 }
 
 TEST_F(EncoderOnDevicesTest, EndWithOneThatIsLost) {
-  const auto encoder = *Encoder::Load(Options("cuda"));
+  EncoderOptions options = Options("cuda");
+  std::vector<absl::Status> passes;
+  options.on_pass = [&](const absl::Status& pass) { passes.push_back(pass); };
+  const auto encoder = *Encoder::Load(options);
+  EXPECT_TRUE(Hear(*encoder, Pcm(0.3)).status.ok());
   emulation::faults.launch = 20;
   const absl::Status status = Hear(*encoder, Pcm(0.3)).status;
   EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
   EXPECT_EQ(GetErrorDetail(status).reason, reason::kDeviceError);
   EXPECT_EQ(GetErrorDetail(encoder->health()).reason, reason::kDeviceError);
+  ASSERT_EQ(passes.size(), 2u);
+  EXPECT_TRUE(passes[0].ok());
+  EXPECT_EQ(passes[1], status);
   EXPECT_FALSE(Hear(*encoder, Pcm(0.3)).status.ok());
 }
 

@@ -16,6 +16,7 @@
 #include "decoder_svc/engine/sampler.h"
 #include "decoder_svc/server/options.h"
 #include "decoder_svc/server/prompt.h"
+#include "decoder_svc/server/service.h"
 #include "tests/decoder_svc/engine/known_row.h"
 #include "tests/decoder_svc/server/fake_engine.h"
 
@@ -64,7 +65,10 @@ struct Decoder {
   const Logger logger{LogFormat::kText, LogLevel::kError};
   Border border{{}};
   Workers workers{1};
-  const Calls calls{logger, border, workers};
+  Metrics metrics;
+  const CallMetrics call_metrics{metrics, DecoderServiceDescriptor()};
+  const DecoderMetrics decoder_metrics{metrics};
+  const Calls calls{logger, border, workers, call_metrics};
   CallCounts counts;
   KnownMedia known_media;
   Sessions sessions{{}};
@@ -73,6 +77,7 @@ struct Decoder {
                                .chat_template = chat_template,
                                .calls = calls,
                                .counts = counts,
+                               .metrics = decoder_metrics,
                                .known_media = known_media,
                                .sessions = sessions,
                                .limits = {.max_media_bytes = 1000, .max_media = 3}};

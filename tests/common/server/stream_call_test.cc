@@ -109,7 +109,8 @@ class StreamCallTest : public testing::Test {
  protected:
   void Start(const BorderOptions& options) {
     border_ = std::make_unique<Border>(options);
-    service_ = std::make_unique<TestService>(Calls{logger_, *border_, workers_}, script_);
+    service_ =
+        std::make_unique<TestService>(Calls{logger_, *border_, workers_, call_metrics_}, script_);
     grpc::ServerBuilder builder;
     int port = 0;
     builder.AddListeningPort("localhost:0", grpc::InsecureServerCredentials(), &port);
@@ -147,6 +148,8 @@ class StreamCallTest : public testing::Test {
 
   const Logger logger_{LogFormat::kText, LogLevel::kError};
   Script script_;
+  Metrics metrics_;
+  const CallMetrics call_metrics_{metrics_, *HealthCheckRequest::descriptor()->file()->service(0)};
   Workers workers_{1};
   std::unique_ptr<Border> border_;
   std::unique_ptr<TestService> service_;

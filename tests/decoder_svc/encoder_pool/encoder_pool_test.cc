@@ -348,9 +348,22 @@ TEST_F(Pool, TriesOnceMoreWhenAnEncoderIsUnavailable) {
     if (encoder_.calls == 1) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "draining");
     return encoder_.Good(*request, writer);
   };
-  const auto pool = MakePool({address_});
+  std::vector<Blame> retries;
+  const auto pool = MakePool({address_}, {.on_retry = [&](Blame why) { retries.push_back(why); }});
   EXPECT_TRUE(Encode(*pool).ok());
   EXPECT_EQ(encoder_.calls, 2);
+  EXPECT_THAT(retries, testing::ElementsAre(Blame::kAway));
+}
+
+TEST_F(Pool, TellsOfNoRetryWhereThereIsNone) {
+  encoder_.encode = [&](grpc::ServerContext*, const v1::EncodeImageRequest*, Writer*) {
+    return grpc::Status(grpc::StatusCode::INTERNAL, "oops");
+  };
+  std::atomic<int> retries = 0;
+  const auto pool = MakePool({address_}, {.on_retry = [&](Blame) { ++retries; }});
+  EXPECT_FALSE(Encode(*pool).ok());
+  EXPECT_EQ(encoder_.calls, 1);
+  EXPECT_EQ(retries, 0);
 }
 
 TEST_F(Pool, SaysWhichEncoderIsDownAndUsesItAgain) {

@@ -104,6 +104,20 @@ TEST_F(EngineHealthTest, OneFailureIsNotTheEnd) {
   EXPECT_TRUE(engine_->health().ok());
 }
 
+TEST_F(EngineHealthTest, TellsOfStepsThatFail) {
+  std::vector<StepReport> steps;
+  Start({.max_sequences = 1, .on_step = [&](const StepReport& step) { steps.push_back(step); }});
+  faults_.failing_waits = 1;
+  EXPECT_EQ(Run(), "DEVICE_ERROR");
+  EXPECT_EQ(Run(), "OK");
+  engine_->Shutdown();
+  ASSERT_EQ(steps.size(), 3u);  // of the second request: a prompt of three, and a token
+  EXPECT_FALSE(steps[0].status.ok());
+  EXPECT_TRUE(steps[1].status.ok());
+  EXPECT_EQ(std::pair(steps[1].rows, steps[1].prompt_rows), std::pair(3, 3));
+  EXPECT_EQ(std::pair(steps[2].rows, steps[2].prompt_rows), std::pair(1, 0));
+}
+
 TEST_F(EngineHealthTest, FailuresInARowAreTheEnd) {
   faults_.not_finite = true;
   for (int i = 0; i < 3; ++i) {

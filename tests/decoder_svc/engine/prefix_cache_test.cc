@@ -213,6 +213,8 @@ TEST(PrefixCacheSimulationTest, CachedTokensAreTheRowsThatWereNotRun) {
                         .max_wait = absl::InfiniteDuration(),
                         .max_sequences = 6};
   options.kv_memory = 2 * Simulation::LeastMemory(options);
+  int64_t told = 0;  // rows
+  options.on_step = [&](const StepReport& step) { told += step.rows; };
   Simulation simulation(options);
   std::mt19937 random(1);
   for (int i = 0; i < 200; ++i) {
@@ -233,7 +235,12 @@ TEST(PrefixCacheSimulationTest, CachedTokensAreTheRowsThatWereNotRun) {
     waited += *stream->admitted - stream->asked > absl::Seconds(5) ? 1 : 0;
   }
   EXPECT_EQ(simulation.rows(), rows);
+  EXPECT_EQ(told, rows);
   EXPECT_GT(cached, 10000);
+  const EngineLoad load = simulation.engine().load();
+  EXPECT_EQ(load.kv_bytes_used, 0u);
+  EXPECT_GT(load.kv_bytes_cached, 0u);
+  EXPECT_LE(load.kv_bytes_cached, load.kv_bytes_total);
   EXPECT_GT(waited, 50);
 }
 

@@ -130,6 +130,9 @@ class DecoderService : public testing::Test {
   // Before what may hold calls: their bytes are counted there.
   Border border_{{}};
   CallCounts counts_;
+  Metrics metrics_;
+  const CallMetrics call_metrics_{metrics_, DecoderServiceDescriptor()};
+  const DecoderMetrics decoder_metrics_{metrics_};
   FakeEngine engine_{{.name = "fake",
                       .backend = "none",
                       .dim = 4,
@@ -140,8 +143,11 @@ class DecoderService : public testing::Test {
   const std::string encoder_address_ = TestAddress("encoder");
   FakeEncoderService encoder_;
   FakeEncoderServer encoder_server_{encoder_address_, &encoder_};
-  EncoderPool pool_{{.encoders = {*ParseEncoderName(encoder_address_)}, .dim = 4}, kQuiet};
-  const Calls calls_{kQuiet, border_, workers_};
+  EncoderPool pool_{{.encoders = {*ParseEncoderName(encoder_address_)},
+                     .dim = 4,
+                     .on_retry = [this](Blame why) { decoder_metrics_.OnRetry(why); }},
+                    kQuiet};
+  const Calls calls_{kQuiet, border_, workers_, call_metrics_};
   KnownMedia known_media_;
   absl::Duration session_clock_ = absl::Hours(1);
   Sessions sessions_{
@@ -154,6 +160,7 @@ class DecoderService : public testing::Test {
                           .encoders = &pool_,
                           .calls = calls_,
                           .counts = counts_,
+                          .metrics = decoder_metrics_,
                           .known_media = known_media_,
                           .sessions = sessions_,
                           .limits = {.max_media_bytes = 1000, .max_media = 3}};

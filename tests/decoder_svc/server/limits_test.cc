@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "common/server/admin_server.h"
 #include "common/server/message.h"
 #include "common/server/server.h"
 #include "decoder_svc/engine/engine_options.h"
@@ -54,6 +55,10 @@ TEST(Limits, AreThoseOfTheReadme) {
        absl::StrFormat("%d MiB; then no more is written until %d KiB are left, for %s at most",
                        GenerateCall::kMostUnreadBytes >> 20, GenerateCall::kFewUnreadBytes >> 10,
                        Seconds(EngineOptions().max_hold))},
+      {"operators: connections at once; a request; its time and its answer's",
+       absl::StrCat(AdminServer::kThreads + AdminServer::kWaiting, "; ",
+                    WithCommas(AdminServer::kMostRequestBytes), " bytes; ",
+                    Seconds(AdminServer::kTimeLimit), " each")},
       {"values in one request, all fields counted", WithCommas(kMaxRequestValues)},
   };
   EXPECT_EQ(LimitsWithoutFlag(), expected);

@@ -164,17 +164,22 @@ class EncoderService : public testing::Test {
   }
 
   const Logger logger_{LogFormat::kText, LogLevel::kError};
+  // Before what may hold calls.
+  Metrics metrics_;
+  const CallMetrics call_metrics_{metrics_, EncoderServiceDescriptor()};
+  const EncoderMetrics encoder_metrics_{metrics_};
   Border border_{{}};
   FakeEncoder encoder_;
   Workers workers_{1};
-  const Calls calls_{logger_, border_, workers_};
+  const Calls calls_{logger_, border_, workers_, call_metrics_};
   const EncoderContext context_{.encoder = encoder_,
                                 .options = {.max_media_bytes = 123,
                                             .max_image_pixels = 456,
                                             .max_audio_duration = absl::Seconds(90),
                                             .max_queue = 5,
                                             .cache_bytes = 789},
-                                .calls = calls_};
+                                .calls = calls_,
+                                .metrics = encoder_metrics_};
   std::unique_ptr<Server> server_;
   std::unique_ptr<v1::EncoderService::Stub> stub_;
 };
