@@ -306,6 +306,7 @@ void GenerateCall::OnResult(absl::StatusOr<EngineResult> result) {
   }
   std::vector<v1::Delta> deltas = answer_->Finish();
   std::unique_lock lock(mutex_);
+  if (ended()) return;  // as the client wanted: its session stands where it stood
   result->cached_tokens = cached_;
   v1::Finished finished = MakeFinished(*result);
   record_.Finished(finished.reason());

@@ -252,6 +252,30 @@ def test_cancel_frees_the_engine(tmp_path):
         assert client.ask("What is two plus three?") == "Five."
 
 
+def test_a_cancelled_turn_leaves_its_session_as_it_was(tmp_path):
+    """Again and again: the engine may be about to give a token, or to end."""
+    question = [("user", ["What is two plus three?"])]
+    then = [("user", ["Count from one to five."])]
+    with start_decoder(tmp_path, None) as decoder, Client(decoder) as client:
+        create = client.method(DECODER, "CreateSession")
+        for _ in range(20):
+            session = create(client.type("CreateSessionRequest")()).session_id
+
+            def in_session(request, session=session):
+                request.session_id = session
+                return request
+
+            answer = client.generate(in_session(client.chat(question)))[1]
+            call = client.start(in_session(slow_request(client)))
+            for _ in range(3):
+                next(call)
+            call.cancel()
+            wait_until(lambda: client.info(DECODER).load.running == 0)
+            started, text, _ = client.generate(in_session(client.chat(then)))
+            whole, whole_text, _ = client.generate(client.chat([*question, ("model", [answer]), *then]))
+            assert (started.prompt_tokens, text) == (whole.prompt_tokens, whole_text)
+
+
 def test_several_requests_run_at_once(tmp_path):
     flags = ("--max-sequences", 2, "--context", 2048)
     with start_decoder(tmp_path, None, *flags) as decoder, Client(decoder) as client:
