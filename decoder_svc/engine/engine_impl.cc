@@ -35,7 +35,8 @@ EngineImpl::EngineImpl(std::unique_ptr<Ranks> ranks, ModelInfo info, const Engin
       options_(options),
       special_(std::move(special)),
       kv_(ranks_->runner().shape()),
-      last_step_(absl::ToInt64Nanoseconds(Now())) {
+      last_step_(absl::ToInt64Nanoseconds(Now())),
+      pace_(options.stall_target) {
   running_.reserve(options.max_sequences);
   able_.reserve(options.max_sequences);
   turns_.reserve(options.max_sequences);

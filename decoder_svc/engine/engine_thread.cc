@@ -84,7 +84,7 @@ void EngineImpl::Run() {
   if (!logits.ok()) return FailStep(logits.status());
   {
     const std::lock_guard lock(mutex_);
-    pace_.OnStep(report.prompt_rows, report.took);
+    pace_.OnStep(report.prompt_rows, report.rows - report.prompt_rows, report.took);
     CountKv();
   }
   size_t row = 0;
@@ -116,7 +116,7 @@ void EngineImpl::Plan() {
   }
   PlanStep(absl::MakeSpan(turns_),
            {.chunk = options_.ChunkOn({}), .stall_target = options_.stall_target},
-           pace_.best_rows_per_second(), batch_share_.due());
+           pace_.rows_per_second(), batch_share_.due());
   batch_share_.OnPlan(turns_);
   for (size_t i = 0; i < turns_.size(); ++i) {
     const int rows = turns_[i].rows;

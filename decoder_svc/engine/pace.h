@@ -1,4 +1,5 @@
-// How long requests take, as measured on those before: what a newcomer has to wait is told from it.
+// How fast the engine is, as measured on what it did: what a newcomer has to wait is told from it,
+// and how many rows of prompts a step has time for.
 #pragma once
 
 #include "absl/time/time.h"
@@ -8,8 +9,12 @@ namespace softsplice {
 // Averages that forget: the last few requests count most. Not thread-safe.
 class Pace {
  public:
-  // A step that read `prompt_rows` rows of prompts (0: it only wrote, one token a sequence).
-  void OnStep(int prompt_rows, absl::Duration took);
+  // `stall_target`: see EngineOptions.
+  explicit Pace(absl::Duration stall_target) : stall_target_(stall_target) {}
+
+  // A step that read `prompt_rows` rows of prompts and wrote one token in each of `writing`
+  // sequences.
+  void OnStep(int prompt_rows, int writing, absl::Duration took);
   // A request that ended, however it did.
   void OnEnd(int prompt_tokens, int completion_tokens);
 
@@ -31,10 +36,15 @@ class Pace {
   // How long `work` takes where `at_once` sequences go on in each step: they take turns in reading
   // and write side by side.
   absl::Duration TimeFor(const Work& work, int at_once) const;
-  // Of prompts, in any step so far; 0 before the first.
-  double best_rows_per_second() const { return best_rows_per_second_; }
+  // Of prompts beside answers; 0 before the first step. The best speed of any step (not the last or
+  // an average one, which smaller steps would slow down, which would make them smaller still), or
+  // the part of it with which the stall target holds where rows take longer: far into long prompts,
+  // and where others use the machine.
+  double rows_per_second() const { return part_ * best_rows_per_second_; }
 
  private:
+  void Correct(int prompt_rows, double stall);
+
   class Average {
    public:
     explicit Average(double guess) : value_(guess) {}
@@ -51,7 +61,9 @@ class Pace {
   Average seconds_per_token_{0};
   Average prompt_{512};
   Average answer_{256};
+  const absl::Duration stall_target_;
   double best_rows_per_second_ = 0;
+  double part_ = 1;
 };
 
 }  // namespace softsplice

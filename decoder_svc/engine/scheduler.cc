@@ -52,13 +52,13 @@ void SharePrompts(absl::Span<Turn> turns, Class those, int& budget) {
 
 }  // namespace
 
-int PromptBudget(int writing, const StepLimits& limits, double best_rows_per_second) {
+int PromptBudget(int writing, const StepLimits& limits, double rows_per_second) {
   if (writing == 0) return limits.chunk;
-  const double fits = best_rows_per_second * absl::ToDoubleSeconds(limits.stall_target);
+  const double fits = rows_per_second * absl::ToDoubleSeconds(limits.stall_target);
   return static_cast<int>(std::min<double>(std::max<double>(fits, kLeastBudget), limits.chunk));
 }
 
-void PlanStep(absl::Span<Turn> turns, const StepLimits& limits, double best_rows_per_second,
+void PlanStep(absl::Span<Turn> turns, const StepLimits& limits, double rows_per_second,
               int batch_due) {
   int writing = 0, batch_most = 0;
   for (Turn& turn : turns) {
@@ -66,7 +66,7 @@ void PlanStep(absl::Span<Turn> turns, const StepLimits& limits, double best_rows
     writing += turn.rows;
     if (ClassOf(turn) == Class::kBatch) batch_most += Most(turn);
   }
-  int budget = PromptBudget(writing, limits, best_rows_per_second);
+  int budget = PromptBudget(writing, limits, rows_per_second);
   const int for_batch = std::min({batch_due, batch_most, budget});
   budget -= for_batch;
   SharePrompts(turns, Class::kNormal, budget);

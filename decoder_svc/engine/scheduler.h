@@ -23,10 +23,9 @@ struct StepLimits {
 };
 
 // The rows that all prompts of a step share. Nobody writes: a chunk. Else what fits the stall
-// target at the best speed seen (not the last or an average one, which smaller steps would slow
-// down, which would make them smaller still), at least 16. However many prompts wait: larger steps
-// for a burst of them would read it hardly sooner, as a row costs about the same in each.
-int PromptBudget(int writing, const StepLimits& limits, double best_rows_per_second);
+// target (see Pace), at least 16. However many prompts wait: larger steps for a burst of them would
+// read it hardly sooner, as a row costs about the same in each.
+int PromptBudget(int writing, const StepLimits& limits, double rows_per_second);
 
 // Sets the rows of `turns`, which are in order of age, the oldest first. Whoever writes gets its
 // one row. Half of the prompts' budget goes to the client that had least, and there to its oldest
@@ -34,7 +33,7 @@ int PromptBudget(int writing, const StepLimits& limits, double best_rows_per_sec
 // that it delays short ones little. Batch requests share what is left of the budget then, but at
 // least `batch_due` of it, their answers first; what is read ahead gets the rest. If there is any
 // turn, at least one row is given.
-void PlanStep(absl::Span<Turn> turns, const StepLimits& limits, double best_rows_per_second,
+void PlanStep(absl::Span<Turn> turns, const StepLimits& limits, double rows_per_second,
               int batch_due);
 
 // One row in twenty is a batch request's, however many normal ones want.

@@ -115,6 +115,25 @@ TEST(SimulationTest, TokensComeWithinTheStallTargetOfAGpu) {
   ExpectTokensWithinTheStallTarget(options, cost, 100);
 }
 
+// It was fast once; now every other minute somebody else takes two thirds of the machine.
+TEST(SimulationTest, TokensComeWithinTheStallTargetWhereTheMachineGetsSlower) {
+  const EngineOptions options = Options();
+  StepCost cost;
+  cost.slower = [](absl::Duration now) {
+    return now > absl::Minutes(1) && absl::ToInt64Minutes(now) % 2 == 1 ? 3.0 : 1.0;
+  };
+  Simulation simulation(options, cost);
+  Come(simulation, {"chat", 0.1, 512, 256}, absl::Minutes(20));
+  Come(simulation, {"long", 0.01, 8000, 128}, absl::Minutes(20));
+  simulation.Run(absl::Hours(10));
+  ExpectAllServed(simulation);
+  const std::vector<absl::Duration> gaps = Gaps(simulation.streams());
+  ASSERT_GT(gaps.size(), 5000u);
+  const absl::Duration idle = 3 * cost.Of(options.max_sequences, 0);
+  EXPECT_LE(gaps[gaps.size() * 99 / 100], idle + options.stall_target);
+  EXPECT_LE(gaps.back(), idle + 3 * options.stall_target) << "a step is late once, when it begins";
+}
+
 // Whenever it comes, whoever the other one is.
 TEST(SimulationTest, AShortPromptBesideALongOneIsReadWithinTwoChunks) {
   const EngineOptions options = Options();
