@@ -12,7 +12,6 @@ from support import ROOT, wait_until
 CONFIGURATION = ROOT / "deploy" / "envoy" / "envoy.yaml"
 ENVOY = Path(sys.executable).parent / "envoy"
 NAME = "softsplice-decoder"  # of the decoders
-UNHEALTHY = ("failed_active_health_check", "pending_active_hc")
 
 
 def with_addresses(configuration, names, port):
@@ -59,17 +58,16 @@ class Proxy:
         with urllib.request.urlopen(f"http://{self.admin.read_text()}/{page}") as answer:
             return json.load(answer)
 
-    def healthy(self):
-        """The decoders that get calls, as every cluster sees them."""
-        found = [
-            {
-                host["address"]["socket_address"]["address"]
-                for host in cluster.get("host_statuses", [])
-                if not any(host["health_status"].get(k) for k in UNHEALTHY)
-            }
+    def connections(self, host):
+        """How many it has to a decoder."""
+        return sum(
+            int(stat.get("value", 0))
             for cluster in self.ask("clusters?format=json")["cluster_statuses"]
-        ]
-        return set.intersection(*found)
+            for status in cluster.get("host_statuses", [])
+            for stat in status["stats"]
+            if status["address"]["socket_address"]["address"] == host
+            and stat["name"] == "cx_active"
+        )
 
     def close(self):
         self.process.kill()
