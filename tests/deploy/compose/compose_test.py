@@ -1,24 +1,17 @@
-"""deploy/compose: what the file means, and both services from it, where podman can run containers."""
+"""What deploy/compose means. The images that it runs, and both services in them, are what tests/deploy/images tests."""
 
 import re
-import shutil
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
-sys.path[:0] = [
-    str(ROOT / "tests" / folder) for folder in ("system", "support", "deploy/k8s", "deploy/images")
-]
+sys.path[:0] = [str(ROOT / "tests" / folder) for folder in ("support", "deploy/k8s")]
 from checks import FAREWELL_SECONDS, quantity  # noqa: E402
 from flags import read_lines  # noqa: E402
 from manifests import flag, named, render  # noqa: E402
-from podman import Podman, why_not  # noqa: E402
-from support import BIN, MMPROJ, MODEL, PATIENCE, SANITIZED  # noqa: E402
 
 FOLDER = ROOT / "deploy" / "compose"
 FILE = FOLDER / "compose.yaml"
@@ -35,7 +28,7 @@ def variables(service):
 
 
 def test_every_container_is_restricted():
-    version = re.search(r"VERSION (\S+)", (ROOT / "CMakeLists.txt").read_text()).group(1)
+    version = re.search(r"softsplice VERSION (\S+)", (ROOT / "CMakeLists.txt").read_text()).group(1)
     for name, service in services().items():
         assert service["user"] == "65532:65532" and service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
@@ -66,53 +59,3 @@ def test_services_find_each_other():
     assert tools == {"SOFTSPLICE_SERVER": decoder, "SOFTSPLICE_ENCODER": encoder}
     port = ports["softsplice-decoder"]
     assert services()["softsplice-decoder"]["ports"] == [f"127.0.0.1:{port}:{port}"]
-
-
-# Networks and names are more than podman has here: all share what the encoder has, which is none.
-TOGETHER = {
-    "softsplice-encoder": {
-        "network_mode": "none",
-        "extra_hosts": [f"{name}:127.0.0.1" for name in SERVICES],
-    },
-    "softsplice-decoder": {"network_mode": "service:softsplice-encoder"},
-    "softsplice": {"network_mode": "service:softsplice-encoder"},
-}
-
-
-@pytest.fixture(name="compose")
-def running(tmp_path):
-    """`compose(ARGUMENT, …)` with both services on the demo model."""
-    reason = why_not()
-    if reason:
-        pytest.skip(f"podman can't run containers here: {reason}")
-    if SANITIZED:
-        pytest.skip("images are not made of sanitized programs")
-    podman = Podman()
-    subprocess.run([ROOT / "deploy" / "images" / "build", "--bin", BIN, tmp_path], check=True)
-    for archive in tmp_path.glob("*.tar"):
-        podman("load", "--input", archive)
-    models = tmp_path / "models"
-    models.mkdir()
-    shutil.copy(MODEL, models / "text.gguf")
-    shutil.copy(MMPROJ, models / "mmproj.gguf")
-    override = tmp_path / "together.yaml"
-    override.write_text(yaml.safe_dump({"services": TOGETHER}))
-
-    def compose(*arguments):
-        files = ["--file", FILE, "--file", override]
-        return podman.compose(*files, *arguments, SOFTSPLICE_MODELS=str(models))
-
-    compose("up", "--detach")
-    yield compose
-    compose("down", "--timeout", "10")
-    podman.close()
-
-
-def test_both_services_answer_and_end(compose):
-    deadline = time.monotonic() + PATIENCE
-    while "encoder is ready" not in compose("logs", "softsplice-decoder").stdout:
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
-    assert (
-        compose("run", "--rm", "softsplice", "chat", "What is two plus three?").stdout == "Five.\n"
-    )
