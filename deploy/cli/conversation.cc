@@ -3,13 +3,23 @@
 #include <string>
 #include <utility>
 
+#include "absl/random/random.h"
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "common/media/sound.h"
 #include "deploy/cli/answer.h"
 #include "deploy/cli/client.h"
 
 namespace softsplice {
 namespace {
+
+// Proxies give calls of the same value to the same decoder (deploy/envoy).
+constexpr char kRouteHeader[] = "x-softsplice-session";
+
+std::string RandomRoute() {
+  absl::BitGen random;
+  return absl::StrCat(absl::Hex(random(), absl::kZeroPad16), absl::Hex(random(), absl::kZeroPad16));
+}
 
 // What the server does first with `message`.
 std::string Waiting(const v1::Message& message) {
@@ -39,6 +49,7 @@ Conversation::Conversation(const std::shared_ptr<grpc::Channel>& channel,
       options_(std::move(options)),
       turns_(options_.request.chat().messages().begin(), options_.request.chat().messages().end()),
       first_turns_(turns_.size()),
+      route_(options_.session ? RandomRoute() : ""),
       interrupts_(interrupts) {
   options_.request.mutable_chat()->clear_messages();
 }
@@ -86,6 +97,7 @@ grpc::Status Conversation::Stream(Heard& heard) {
   }
   if (session_) request.set_session_id(session_->id);
   grpc::ClientContext context;
+  KeepTogether(context);
   if (options_.timeout < absl::InfiniteDuration()) SetDeadline(context, options_.timeout);
   interrupts_.OnRaise([&] { context.TryCancel(); });
   if (interrupts_.raised()) context.TryCancel();
@@ -103,8 +115,13 @@ grpc::Status Conversation::Stream(Heard& heard) {
   return status;
 }
 
+void Conversation::KeepTogether(grpc::ClientContext& context) const {
+  if (!route_.empty()) context.AddMetadata(kRouteHeader, route_);
+}
+
 void Conversation::OpenSession() {
   grpc::ClientContext context;
+  KeepTogether(context);
   SetDeadline(context, kConnectLimit);
   v1::CreateSessionResponse response;
   if (!stub_->CreateSession(&context, {}, &response).ok()) {
@@ -120,6 +137,7 @@ void Conversation::OpenSession() {
 void Conversation::LeaveSession() {
   if (!session_) return;
   grpc::ClientContext context;
+  KeepTogether(context);
   SetDeadline(context, absl::Seconds(1));
   v1::DeleteSessionRequest request;
   request.set_session_id(session_->id);

@@ -54,6 +54,7 @@ class Conversation {
 
   grpc::Status Send(Heard& heard);  // in a session or, where that fails, without it
   grpc::Status Stream(Heard& heard);
+  void KeepTogether(grpc::ClientContext& context) const;
   void OpenSession();
   void LeaveSession();
 
@@ -61,6 +62,7 @@ class Conversation {
   ConversationOptions options_;
   std::vector<v1::Message> turns_;
   const size_t first_turns_;
+  const std::string route_;  // random, the same in all calls; empty: any decoder will do
   std::optional<Session> session_;
   Interrupts& interrupts_;
 };

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 
 import grpc
@@ -235,6 +236,17 @@ def test_a_conversation_in_a_session_sends_what_is_new(tmp_path, decoder):
         ("session 1", [["S"], ["three"]]),
     ]
     assert decoder.deleted == ["session 0", "session 1"]
+
+
+def test_all_calls_of_a_conversation_take_the_same_way(tmp_path, decoder):
+    decoder.sessions = set()
+    for _ in range(2):
+        assert chat(tmp_path, decoder, stdin="one\ntwo\n").returncode == 0
+    first, second = decoder.routes[:4], decoder.routes[4:]
+    assert len(set(first)) == len(set(second)) == 1 and first != second
+    assert all(re.fullmatch("[0-9a-f]{32}", route) for route in decoder.routes)
+    assert chat(tmp_path, decoder, "one").returncode == 0
+    assert decoder.routes[8:] == [None]
 
 
 def test_no_session_for_one_question_or_who_wants_none(tmp_path, decoder):

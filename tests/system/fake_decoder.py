@@ -35,9 +35,11 @@ class FakeDecoder(decoder_grpc.DecoderServiceServicer):
         self.sessions = None  # it offers none; or the ids of those that it has
         self.deleted = []
         self.endpoint = ""  # of its sessions
+        self.routes = []  # what calls said to proxies, each in its turn
 
     def Generate(self, request, context):
         self.requests.append(request)
+        self.note_route(context)
         if request.session_id and request.session_id not in self.sessions:
             refuse(context, grpc.StatusCode.NOT_FOUND, "SESSION_LOST")
         yield from self.script(request, context)
@@ -46,6 +48,7 @@ class FakeDecoder(decoder_grpc.DecoderServiceServicer):
         return decoder_pb2.GetDecoderInfoResponse(model_name="fake", context_length=8192)
 
     def CreateSession(self, request, context):
+        self.note_route(context)
         if self.sessions is None:
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "no sessions")
         session = f"session {len(self.sessions) + len(self.deleted)}"
@@ -53,6 +56,7 @@ class FakeDecoder(decoder_grpc.DecoderServiceServicer):
         return decoder_pb2.CreateSessionResponse(session_id=session, endpoint=self.endpoint)
 
     def DeleteSession(self, request, context):
+        self.note_route(context)
         self.sessions.discard(request.session_id)
         self.deleted.append(request.session_id)
         return decoder_pb2.DeleteSessionResponse()
@@ -61,6 +65,9 @@ class FakeDecoder(decoder_grpc.DecoderServiceServicer):
         (part,) = request.raw.parts
         ids = [self.TOKEN for _ in (part.text or part.text_with_special_tokens).split()]
         return decoder_pb2.CountTokensResponse(tokens=len(ids), token_ids=ids)
+
+    def note_route(self, context):
+        self.routes.append(dict(context.invocation_metadata()).get("x-softsplice-session"))
 
     def hang_after(self, *events):
         """Sends `events`, then nothing more until the client gives up."""

@@ -438,7 +438,7 @@ def test_two_thousand_idle_connections(victim):
 
 
 def test_all_descriptors_that_are_allowed_are_used(tmp_path):
-    with start_encoder(tmp_path, descriptors="128:1000") as encoder:
+    with start_encoder(tmp_path, under=["prlimit", "--nofile=128:1000"]) as encoder:
         with contextlib.ExitStack() as stack:
             for _ in range(300):
                 connection = stack.enter_context(socket.socket(socket.AF_UNIX))
@@ -449,7 +449,7 @@ def test_all_descriptors_that_are_allowed_are_used(tmp_path):
 
 def test_more_connections_than_descriptors(tmp_path):
     """Most are turned away; afterwards it hears again."""
-    with start_encoder(tmp_path, descriptors=128) as encoder:
+    with start_encoder(tmp_path, under=["prlimit", "--nofile=128"]) as encoder:
         for _ in range(2):
             told = encoder.text().count("connections refused")
             connections = []

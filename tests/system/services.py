@@ -19,18 +19,16 @@ DECODER = "softsplice.v1.DecoderService"
 class Service:
     """One of the binaries; serving when the constructor returns.
 
-    `stderr`: where its log goes, if not to a file; `descriptors`: how many it may have, as prlimit takes it."""
+    `stderr`: where its log goes, if not to a file; `under`: a command that becomes the binary, such as prlimit."""
 
     def __init__(
-        self, folder, binary, *flags, listen=None, environment=None, stderr=None, descriptors=None
+        self, folder, binary, *flags, listen=None, environment=None, stderr=None, under=()
     ):
         self.binary = binary
         self.address = listen or f"unix:{folder}/{binary.removeprefix('softsplice-')}.sock"
         self.log = folder / f"{binary}-{time.monotonic_ns()}.log"
         kept = {k: v for k, v in os.environ.items() if not k.startswith("SOFTSPLICE_")}
-        command = [BIN / binary, "--listen", self.address, *map(str, flags)]
-        if descriptors is not None:
-            command = ["prlimit", f"--nofile={descriptors}", *command]
+        command = [*under, BIN / binary, "--listen", self.address, *map(str, flags)]
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
                 command,
@@ -203,6 +201,21 @@ class Client:
         return self.method(service, name)(self.type(f"{name}Request")(), timeout=PATIENCE)
 
 
+def details(failure):
+    """The google.rpc details of an error: (ErrorInfo, BadRequest)."""
+    status = status_pb2.Status()
+    for key, value in failure.trailing_metadata():
+        if key == "grpc-status-details-bin":
+            status.ParseFromString(value)
+    info = error_details_pb2.ErrorInfo()
+    request = error_details_pb2.BadRequest()
+    for detail in status.details:
+        if detail.Unpack(info):
+            assert info.domain == "softsplice"
+        detail.Unpack(request)
+    return info, request
+
+
 def error(call):
     """The gRPC error that `call()` ends with: (code name, message, reason, field)."""
     try:
@@ -210,19 +223,9 @@ def error(call):
         if not hasattr(result, "DESCRIPTOR"):
             list(result)
     except grpc.RpcError as failure:
-        reason, field = "", ""
-        details = status_pb2.Status()
-        for key, value in failure.trailing_metadata():
-            if key == "grpc-status-details-bin":
-                details.ParseFromString(value)
-        for detail in details.details:
-            info = error_details_pb2.ErrorInfo()
-            request = error_details_pb2.BadRequest()
-            if detail.Unpack(info):
-                assert info.domain == "softsplice"
-                reason = info.reason
-            if detail.Unpack(request):
-                field = request.field_violations[0].field
+        info, request = details(failure)
+        reason = info.reason
+        field = request.field_violations[0].field if request.field_violations else ""
         if reason:
             assert catalogue()[reason][0] == failure.code().name, (reason, failure)
         return failure.code().name, failure.details(), reason, field

@@ -1,16 +1,15 @@
 """What the manifests mean: each check holds for every rendering, and finds what it is for."""
 
 import copy
-import os
 import re
-import subprocess
-from pathlib import Path
+import sys
 
 import checks
 import pytest
 from manifests import ROOT, cases, containers, environment, named, of_kind, render
 
-BIN = Path(os.environ.get("SOFTSPLICE_BIN", ROOT / "build" / "bin"))
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+from flags import check_taken, variables_of  # noqa: E402
 
 
 @pytest.mark.parametrize("name", cases())
@@ -257,20 +256,10 @@ def services():
 
 
 def test_every_variable_is_a_flag():
-    known = {}
-    for binary in ("softsplice-encoder", "softsplice-decoder"):
-        done = subprocess.run([BIN / binary, "--help"], capture_output=True, text=True, check=True)
-        known[binary] = set(re.findall(r"\(Env:(\w+)\)", done.stdout))
     for binary, variables in services():
-        assert {name for name, _ in variables} <= known[binary]
+        assert {name for name, _ in variables} <= variables_of(binary)
 
 
 @pytest.mark.parametrize("binary, variables", services())
 def test_every_value_is_taken(binary, variables, tmp_path):
-    """Wrong usage ends with 2; what is missing is the model alone, of which the last line tells."""
-    model = str(tmp_path / "missing.gguf")
-    changed = {"MMPROJ": model, "MODEL": model, "MODEL_WAIT_SECONDS": "0", "BACKEND": "cpu"}
-    prefix = binary.upper().replace("-", "_") + "_"
-    values = {k: changed.get(k.removeprefix(prefix), v) for k, v in variables}
-    done = subprocess.run([BIN / binary], env=values, capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and model in done.stderr.splitlines()[-1], done
+    check_taken(binary, dict(variables), tmp_path)
