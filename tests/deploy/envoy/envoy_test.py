@@ -209,7 +209,8 @@ def test_a_killed_decoder_takes_its_own_answers_with_it_and_no_others(fleet):
         used(fleet)
     # Each thread had one at most that had begun, each time.
     assert len(askers.lost) <= 2 * THREADS, askers.lost
-    assert all(outcome[0] == "UNAVAILABLE" for _, _, outcome in askers.lost), askers.lost
+    # Envoy's own error, or where it had no time for one, a stream that it resets.
+    assert {outcome[0] for _, _, outcome in askers.lost} <= {"UNAVAILABLE", "INTERNAL"}, askers.lost
 
 
 def test_nobody_is_asked_when_nobody_is_there(fleet, stub):
