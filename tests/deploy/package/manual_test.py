@@ -81,7 +81,10 @@ def test_pages_are_sound(share):
         pytest.skip("groff is not installed")
     for page in (share / "man/man1").iterdir():
         done = subprocess.run(
-            ["groff", "-man", "-Tutf8", "-P-cbou", "-ww", page], capture_output=True, text=True, check=True
+            ["groff", "-man", "-Tutf8", "-P-cbou", "-ww", page],
+            capture_output=True,
+            text=True,
+            check=True,
         )
         assert not done.stderr and "NAME" in done.stdout, page.name
 

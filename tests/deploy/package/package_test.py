@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tests" / "system"))
-from support import BIN, MMPROJ, MODEL, SAMPLES, SANITIZED, run_cli  # noqa: E402
+from support import BIN, MMPROJ, MODEL, SAMPLES, SANITIZED  # noqa: E402
 
 PROGRAMS = ["softsplice", "softsplice-encoder", "softsplice-decoder"]
 COMMANDS = ["up", "chat", "encode", "info", "inspect", "bench"]
@@ -70,37 +70,35 @@ def test_it_holds_what_an_installation_needs(package):
     assert not [name for name in files if "__pycache__" in name or name.startswith("usr/local")]
 
 
+def version_of(program):
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
 def test_it_depends_on_the_libraries_that_its_programs_name(package):
     depends = field(package, "Depends")
     for library in ("libc6", "libgrpc++1.51", "libprotobuf32", "libsndfile1", "libturbojpeg0"):
         assert re.search(rf"(^|, ){re.escape(library)} \(>= ", depends), depends
     assert "-dev" not in depends
-    assert field(package, "Version") == "0.1.0"
 
 
 def test_its_programs_run_from_wherever_they_are(package, tmp_path):
     subprocess.run(["dpkg-deb", "-x", package, tmp_path], check=True)
     binaries = tmp_path / "usr" / "bin"
     for name in PROGRAMS:
-        done = subprocess.run(
-            [binaries / name, "--version"], capture_output=True, text=True, check=True
-        )
-        assert done.stdout.split() == [name, field(package, "Version")]
+        assert version_of(binaries / name) == [name, field(package, "Version")]
         assert b".debug_info" not in (binaries / name).read_bytes()
     # The command starts the services that lie beside it.
     chat = ["chat", "--model", MODEL, "--mmproj", MMPROJ, "--image", SAMPLES / "three.png"]
+    chat += ["--temperature", "0", "How many shapes are there?"]
     done = subprocess.run(
-        [binaries / "softsplice", *chat, "--temperature", "0", "How many shapes are there?"],
+        [binaries / "softsplice", *chat],
+        env={"PATH": "/usr/bin:/bin", "XDG_RUNTIME_DIR": str(tmp_path)},
         capture_output=True,
         text=True,
         check=True,
-        env={"PATH": "/usr/bin:/bin", "XDG_RUNTIME_DIR": str(tmp_path)},
     )
-    assert (
-        done.stdout
-        == run_cli(tmp_path, *chat, "--temperature", "0", "How many shapes are there?").stdout
-    )
-    assert done.stdout.strip()
+    assert done.stdout == "Three.\n"
 
 
 def test_the_notice_is_of_these_programs(tmp_path):
@@ -113,21 +111,9 @@ def test_the_notice_is_of_these_programs(tmp_path):
 
 
 def test_a_packager_needs_nothing_of_the_tests(tmp_path):
-    subprocess.run(
-        [
-            *CONFIGURE,
-            "-B",
-            tmp_path,
-            "-DSOFTSPLICE_BUILD_TESTS=OFF",
-            "-DCMAKE_DISABLE_FIND_PACKAGE_GTest=ON",
-        ],
-        capture_output=True,
-        check=True,
-    )
+    options = ["-DSOFTSPLICE_BUILD_TESTS=OFF", "-DCMAKE_DISABLE_FIND_PACKAGE_GTest=ON"]
+    subprocess.run([*CONFIGURE, "-B", tmp_path, *options], capture_output=True, check=True)
     commands = json.loads((tmp_path / "compile_commands.json").read_text(encoding="utf-8"))
-    files = {
-        Path(command["file"]).relative_to(ROOT).parts[0]
-        for command in commands
-        if "/build" not in command["file"] and str(ROOT) in command["file"]
-    }
-    assert "decoder_svc" in files and "tests" not in files
+    files = [Path(command["file"]) for command in commands]
+    folders = {f.relative_to(ROOT).parts[0] for f in files if f.is_relative_to(ROOT)}
+    assert "decoder_svc" in folders and "tests" not in folders
