@@ -2,16 +2,12 @@
 
 import json
 import os
-import re
 import signal
 import socket
-import subprocess
-import sys
 
 import grpc
 import pytest
 import support
-from google.protobuf import json_format
 from sounds import noise, wav
 from support import MMPROJ, MODEL, SAMPLES, Running, run_cli
 
@@ -284,31 +280,3 @@ def test_inspect(tmp_path):
     done = run_cli(tmp_path, "inspect", broken)
     assert done.returncode == 1
     assert "broken.gguf" in done.stderr
-
-
-def code_block(language):
-    readme = (support.ROOT / "README.md").read_text()
-    return readme.split(f"```{language}\n")[1].split("```")[0]
-
-
-def test_the_python_of_the_readme(runtime):
-    address = f"unix:{runtime}/softsplice/decoder.sock"
-    script = code_block("python").replace("localhost:50052", address)
-    assert script.count("\n") <= 10
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=support.ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "Three."
-
-
-@pytest.mark.parametrize(
-    "text", [code_block("sh"), (support.ROOT / "deploy/quickstart").read_text()]
-)
-def test_the_grpcurl_lines_hold_a_request(text):
-    data = text.split("-plaintext -d '")[1].split("]}]}}'")[0] + "]}]}}"
-    data = re.sub(r"'\\?\$\(base64 -w0 [^)]*\)'", "aGk=", data)
-    data = data.replace("$question", QUESTION)
-    request = json_format.Parse(data, support.decoder_pb2.GenerateRequest())
-    (message,) = request.chat.messages
-    assert message.role == support.decoder_pb2.ROLE_USER
-    assert (message.parts[0].media.data, message.parts[1].text) == (b"hi", QUESTION)

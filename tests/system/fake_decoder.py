@@ -81,15 +81,16 @@ class FakeDecoder(decoder_grpc.DecoderServiceServicer):
 
 
 @contextlib.contextmanager
-def fake_decoder(folder):
-    """A FakeDecoder that serves on a socket in `folder`."""
+def fake_decoder(folder=None):
+    """A FakeDecoder that serves on a socket in `folder`, or on a port."""
     fake = FakeDecoder()
     server = grpc.server(
         futures.ThreadPoolExecutor(4), options=[("grpc.max_receive_message_length", -1)]
     )
     decoder_grpc.add_DecoderServiceServicer_to_server(fake, server)
-    fake.address = f"unix:{folder}/fake.sock"
-    server.add_insecure_port(fake.address)
+    fake.address = f"unix:{folder}/fake.sock" if folder else "localhost:0"
+    port = server.add_insecure_port(fake.address)
+    fake.address = fake.address if folder else f"localhost:{port}"
     server.start()
     yield fake
     server.stop(0).wait()

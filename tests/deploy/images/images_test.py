@@ -79,6 +79,7 @@ def test_an_image_holds_what_its_programs_need_and_nothing_else(archives, name):
         "etc/(group|passwd|nsswitch.conf|ssl/certs/ca-certificates.crt)",
         r"lib/[\w-]+/lib[\w+.-]+\.so\.[\d.]+",
         r"lib64/ld-linux-[\w-]+\.so\.2",
+        r"usr/share/(doc/[\w.+-]+/(copyright|NOTICE)|common-licenses/[\w.-]+)",
     ]
     if name == "softsplice-tools":
         allowed += [r"demo/demo-(text|mmproj)\.gguf", r"demo/samples/[\w.-]+"]
@@ -89,6 +90,8 @@ def test_an_image_holds_what_its_programs_need_and_nothing_else(archives, name):
         assert file.mode & 0o022 == 0 or file.name == "tmp", f"{file.name} can be changed"
     there = {file.name for file in files}
     assert {*programs, "tmp", "models", "etc/passwd"} <= there
+    licensed = ("softsplice", "libc6", "libprotobuf32")
+    assert {f"usr/share/doc/{package}/copyright" for package in licensed} <= there
     assert image.size < packed * MIB and sum(file.size for file in files) < unpacked * MIB
 
 
