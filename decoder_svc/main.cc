@@ -23,6 +23,7 @@
 #include "common/server/admin_server.h"
 #include "common/server/flags.h"
 #include "common/server/grpc_log.h"
+#include "common/server/load_log.h"
 #include "common/server/model_wait.h"
 #include "common/server/process_metrics.h"
 #include "common/server/serve.h"
@@ -169,6 +170,12 @@ void AddModelFlags(CLI::App& app, DecoderFlags* flags) {
       ->check(CLI::IsMember({"device", "host"}))
       ->type_name("WHERE")
       ->default_str("device");
+  app.add_option(
+         "--device-memory-bytes", flags->engine.backend.device_memory,
+         "Of cuda and auto: what may be taken of each device, where others use it too; more than "
+         "the model needs is not taken. Not set: all that is free")
+      ->check(CLI::PositiveNumber)
+      ->type_name("BYTES");
   app.add_flag("--exact-weights", flags->engine.backend.exact_weights,
                "Expand quantised weights to float32: slower and larger, exact");
 }
@@ -270,6 +277,7 @@ absl::StatusOr<Model> LoadModel(const DecoderFlags& flags, const DecoderMetrics&
   // Says best what kind of file it is, if it is another.
   ASSIGN_OR_RETURN(const TextConfig config, TextConfig::FromGguf(*model.file));
   EngineOptions engine = flags.engine;
+  engine.on_load = LoadLog(logger);
   engine.on_step = [&metrics](const StepReport& step) { metrics.OnStep(step); };
   if (engine.context_length > config.context_length) {
     engine.context_length = config.context_length;
@@ -337,6 +345,7 @@ absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const
              {{"model", engine.info().name},
               {"backend", engine.info().backend},
               {"why", engine.info().backend_why},
+              {"memory", Describe(engine.info().footprint)},
               {"template", std::string(model.chat_template->name())},
               {"context", engine.info().context_length},
               DurationField("load", load)});

@@ -114,7 +114,7 @@ absl::Status CheckWanted(const CancelToken& cancel, absl::Duration deadline) {
 
 absl::StatusOr<Footprint> Encoder::Measure(const gguf::File& file, const EncoderOptions& options) {
   ASSIGN_OR_RETURN(const Towers towers, FindTowers(file));
-  ASSIGN_OR_RETURN(const auto counter, MakeDeviceCounter(options.backend.exact_weights));
+  ASSIGN_OR_RETURN(const auto counter, MakeCounter(options.backend));
   return MeasureOn(*counter, file, towers, options);
 }
 
@@ -129,11 +129,17 @@ absl::StatusOr<std::unique_ptr<Encoder>> Encoder::Load(const EncoderOptions& opt
                    ChooseBackend({.backend = options.backend,
                                   .devices = options.devices,
                                   .measure =
-                                      [&](CountingBackend& counter) {
+                                      [&](CountingBackend& counter, absl::string_view) {
                                         return MeasureOn(counter, *file, towers, options);
                                       },
-                                  .advice = "take a device that has more, or --backend cpu"}));
+                                  .device_advice = "take a device that has more, or --backend cpu",
+                                  .host_advice = "give it more, or take a file of smaller types"}));
   ASSIGN_OR_RETURN(auto backends, MakeBackends(options, choice));
+  const auto progress = std::make_shared<WeightProgress>(choice.weight_bytes * backends.size(),
+                                                         options.on_load);
+  for (const std::unique_ptr<Backend>& backend : backends) {
+    backend->Listen([progress](uint64_t bytes) { progress->Add(bytes); });
+  }
   // Next to packing: both mostly wait for the disk.
   std::future<Digest> fingerprint =
       std::async(std::launch::async, [&] { return Fingerprint(*file, Version(options)); });
@@ -146,6 +152,7 @@ absl::StatusOr<std::unique_ptr<Encoder>> Encoder::Load(const EncoderOptions& opt
   info.footprint = choice.footprint;
   if (choice.name == "cuda") info.devices = options.devices;
   auto encoder = std::make_unique<EncoderImpl>(options, std::move(file), std::move(models), info);
+  options.on_load("first pass", 0);
   if (const absl::Status works = encoder->Try(); !works.ok()) {
     return Annotate(works, absl::StrCat(options.mmproj_path, ": the first pass failed"));
   }

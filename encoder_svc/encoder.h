@@ -93,7 +93,7 @@ struct EncoderInfo {
   std::string backend;
   std::string backend_why;   // that one, for people
   std::vector<int> devices;  // of "cuda"
-  Footprint footprint;       // of each device
+  Footprint footprint;       // of each device, or of the host
   Digest fingerprint{};      // over the tensors of the mmproj and the version of the preprocessing
   int dim = 0;
   bool has_image_tower = false;
@@ -120,8 +120,9 @@ class Encoder {
   // number.
   static absl::StatusOr<std::unique_ptr<Encoder>> Load(const EncoderOptions& options);
   virtual ~Encoder() = default;
-  // What the towers of `file` take of a device, at most. INVALID_ARGUMENT: the program was built
-  // without CUDA. FAILED_PRECONDITION: not such a file.
+  // What the towers of `file` take of a device, or of the host's memory, at most, on a backend that
+  // is neither "auto" nor "ref". INVALID_ARGUMENT: the program was built without CUDA.
+  // FAILED_PRECONDITION: not such a file.
   static absl::StatusOr<Footprint> Measure(const gguf::File& file, const EncoderOptions& options);
 
   using ImageDone = std::function<void(absl::StatusOr<EncodedImage>)>;

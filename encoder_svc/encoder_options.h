@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "encoder_svc/audio/mel.h"
 #include "kernels/backend_options.h"
+#include "kernels/load_progress.h"
 
 namespace softsplice {
 
@@ -32,6 +33,7 @@ struct EncoderOptions {
   uint64_t decode_memory = 1 << 30;
   // Bytes of rows that are kept for media that come again; 0: each is encoded whenever it comes.
   uint64_t cache_bytes = 0;
+  OnLoad on_load = [](absl::string_view, int) {};
   // Called with how the pass of each medium ended, on the tower's thread; must not block.
   std::function<void(const absl::Status&)> on_pass = [](const absl::Status&) {};
 };

@@ -12,6 +12,7 @@
 #include "common/server/admin_server.h"
 #include "common/server/flags.h"
 #include "common/server/grpc_log.h"
+#include "common/server/load_log.h"
 #include "common/server/model_wait.h"
 #include "common/server/process_metrics.h"
 #include "common/server/serve.h"
@@ -55,6 +56,12 @@ void AddFlags(CLI::App& app, EncoderOptions* options) {
       ->allow_extra_args(false)
       ->type_name("N,...")
       ->capture_default_str();
+  app.add_option(
+         "--device-memory-bytes", options->backend.device_memory,
+         "Of cuda and auto: what may be taken of each device, where others use it too; more than "
+         "the model needs is not taken. Not set: all that is free")
+      ->check(CLI::PositiveNumber)
+      ->type_name("BYTES");
   app.add_flag("--exact-weights", options->backend.exact_weights,
                "Expand quantised weights to float32: slower and larger, exact");
   app.add_flag("--quick-gelu", options->quick_gelu,
@@ -121,6 +128,7 @@ absl::Status Serve(const ServiceFlags& flags, EncoderOptions options, const Logg
   Border border(flags.border);  // outlives the encoder, which may hold calls
   const CallMetrics call_metrics(metrics, EncoderServiceDescriptor());
   const EncoderMetrics encoder_metrics(metrics);
+  options.on_load = LoadLog(logger);
   options.on_pass = [&](const absl::Status& pass) { encoder_metrics.device_errors.Note(pass); };
   ASSIGN_OR_RETURN(const std::unique_ptr<Encoder> encoder, Encoder::Load(options));
   const absl::Duration load = SteadyNow() - start;
@@ -128,6 +136,7 @@ absl::Status Serve(const ServiceFlags& flags, EncoderOptions options, const Logg
              {{"model", encoder->info().model_name},
               {"backend", encoder->info().backend},
               {"why", encoder->info().backend_why},
+              {"memory", Describe(encoder->info().footprint)},
               DurationField("load", load)});
   Workers workers(kWorkers);
   const Calls calls{logger, border, workers, call_metrics};

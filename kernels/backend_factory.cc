@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status/error.h"
+#include "common/status/macros.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/cpus.h"
 #include "kernels/cpu/isa.h"
@@ -29,11 +30,12 @@ CudaOptions CudaOptionsOf(const BackendOptions& options) {
           .large_tables_on_host = options.large_tables_on_host};
 }
 
-}  // namespace
+struct Processor {
+  Isa isa;
+  int threads;
+};
 
-absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const BackendOptions& options) {
-  if (options.name == "ref") return MakeRefBackend();
-  if (options.name == "cuda") return MakeCudaBackend(CudaOptionsOf(options));
+absl::StatusOr<Processor> ProcessorOf(const BackendOptions& options) {
   const std::optional<Isa> isa = IsaOf(options.name);
   if (!isa.has_value()) {
     return InvalidField("backend", absl::StrCat("there is no backend \"", options.name,
@@ -46,8 +48,25 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const BackendOptions& optio
   if (options.threads < 0) {
     return InvalidField("threads", absl::StrCat(options.threads, " threads; at least 0"));
   }
-  const int threads = options.threads == 0 ? AvailableCpus() : options.threads;
-  return MakeCpuBackend(*isa, threads, options.exact_weights);
+  return Processor{*isa, options.threads == 0 ? AvailableCpus() : options.threads};
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const BackendOptions& options) {
+  if (options.name == "ref") return MakeRefBackend();
+  if (options.name == "cuda") return MakeCudaBackend(CudaOptionsOf(options));
+  ASSIGN_OR_RETURN(const Processor cpu, ProcessorOf(options));
+  return MakeCpuBackend(cpu.isa, cpu.threads, options.exact_weights);
+}
+
+absl::StatusOr<std::unique_ptr<CountingBackend>> MakeCounter(const BackendOptions& options,
+                                                             int ranks) {
+  if (options.name == "cuda") {
+    return MakeDeviceCounter(options.exact_weights, ranks, options.large_tables_on_host);
+  }
+  ASSIGN_OR_RETURN(const Processor cpu, ProcessorOf(options));
+  return MakeCpuCounter(cpu.isa, cpu.threads, options.exact_weights);
 }
 
 absl::StatusOr<std::vector<std::unique_ptr<Backend>>> MakeRanks(const BackendOptions& options,

@@ -1,6 +1,7 @@
 // Which backend a service runs on: all that its options need to know of kernels/.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 namespace softsplice {
@@ -16,6 +17,8 @@ struct BackendOptions {
   std::string name = "cpu";
   // Of "cuda": which of the devices that the process sees.
   int device = 0;
+  // Of "cuda": a device's memory that may be taken, of a device that others use too; 0: all of it.
+  uint64_t device_memory = 0;
   // Of "cuda": wait after each op, so that an error names the op that caused it. Slow.
   bool wait_after_ops = false;
   // Of "cuda": weights that are packed as Use::kLargeTable stay in pinned memory of the host, and

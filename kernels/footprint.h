@@ -1,4 +1,4 @@
-// What a model takes of a device's memory, known before any of it is taken: the model is loaded and
+// What a model takes of a device's or the host's memory, known before any of it is taken: the model is loaded and
 // run over a backend that only counts.
 #pragma once
 
@@ -77,9 +77,7 @@ class CountingBackend : public NullBackend {
   const Counter weights_ = Zero(), buffers_ = Zero();
 };
 
-// Counts as the backend "cuda" packs and allocates, one of `ranks` that share a model out, whether
-// or not there is a device. INVALID_ARGUMENT: the program was built without CUDA. The
-// other arguments: see BackendOptions.
+// Of the backend "cuda"; see MakeCounter of kernels/backend_factory.h, and BackendOptions.
 absl::StatusOr<std::unique_ptr<CountingBackend>> MakeDeviceCounter(
     bool exact_weights, int ranks = 1, bool large_tables_on_host = false);
 

@@ -41,9 +41,13 @@ absl::StatusOr<Weight> PackVector(const gguf::Tensor& tensor) {
   return w;
 }
 
+size_t PackedTableBytes(const gguf::Tensor& tensor) {
+  return tensor.bytes <= kMostCopied ? tensor.bytes : 0;
+}
+
 absl::StatusOr<Weight> PackTable(const gguf::Tensor& tensor) {
   auto table = std::make_shared<Table>(Table{tensor.type, tensor.data, tensor.RowBytes(), nullptr});
-  if (tensor.bytes <= kMostCopied) {
+  if (PackedTableBytes(tensor) > 0) {
     ASSIGN_OR_RETURN(table->copy, AllocateHost(tensor.bytes));
     std::memcpy(table->copy.get(), tensor.data, tensor.bytes);
     table->data = static_cast<const uint8_t*>(table->copy.get());

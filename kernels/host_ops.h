@@ -18,6 +18,8 @@ inline const float* Floats(const Weight& w) { return static_cast<const float*>(w
 // many).
 absl::StatusOr<Weight> PackVector(const gguf::Tensor& tensor);
 absl::StatusOr<Weight> PackTable(const gguf::Tensor& tensor);
+// What it allocates: nothing, where rows are read from the mapped file.
+size_t PackedTableBytes(const gguf::Tensor& tensor);
 // dst[cols] = the table's entry `row`, which must exist.
 void TableRow(const Weight& table, int row, float* dst);
 

@@ -88,6 +88,7 @@ absl::Status Packer::Scaled(Weight& weight, absl::string_view tensor, int size,
   std::vector<float> values = Floats(*found);
   for (float& value : values) value *= factor;
   ASSIGN_OR_RETURN(weight, backend_.Pack(View(found->name, {size}, values), Use::kVector));
+  backend_.Packed(*found);
   return absl::OkStatus();
 }
 
@@ -96,7 +97,7 @@ absl::Status Packer::Linear(Weight& weight, absl::string_view name, int in, int 
   if (split == gguf::Split::kNone) return Pack(weight, name, {in, out}, Use::kLinear);
   ASSIGN_OR_RETURN(const gguf::Tensor* tensor, Find(absl::StrCat(name, ".weight"), {in, out}));
   ASSIGN_OR_RETURN(weight, backend_.PackPart(*tensor, split));
-  file_.DropPages(*tensor);
+  Done(*tensor);
   return absl::OkStatus();
 }
 
@@ -123,7 +124,7 @@ absl::Status Packer::Convolution(Weight& weight, absl::string_view name, int siz
   ASSIGN_OR_RETURN(
       weight,
       backend_.Pack(View(kernel->name, {int64_t{channels} * pixels, out}, columns), Use::kLinear));
-  file_.DropPages(*kernel);
+  Done(*kernel);
   return absl::OkStatus();
 }
 
@@ -131,7 +132,11 @@ absl::Status Packer::Pack(Weight& weight, absl::string_view name,
                           std::initializer_list<int64_t> dims, Use use) const {
   ASSIGN_OR_RETURN(const gguf::Tensor* tensor, Find(absl::StrCat(name, ".weight"), dims));
   ASSIGN_OR_RETURN(weight, backend_.Pack(*tensor, use));
-  if (use != Use::kTable && use != Use::kLargeTable) file_.DropPages(*tensor);
+  if (use == Use::kTable || use == Use::kLargeTable) {
+    backend_.Packed(*tensor);  // which may read the file's pages on
+  } else {
+    Done(*tensor);
+  }
   return absl::OkStatus();
 }
 
@@ -140,6 +145,11 @@ absl::StatusOr<const gguf::Tensor*> Packer::Find(absl::string_view tensor,
   ASSIGN_OR_RETURN(const gguf::Tensor* found, file_.Find(absl::StrCat(prefix_, tensor), dims));
   if (values_ == Values::kFinite) RETURN_IF_ERROR(CheckFinite(file_, *found));
   return found;
+}
+
+void Packer::Done(const gguf::Tensor& tensor) const {
+  file_.DropPages(tensor);
+  backend_.Packed(tensor);
 }
 
 // Leaves `bound` alone if the file does not have it.

@@ -54,6 +54,7 @@ class Packer {
                     Use use) const;
   absl::StatusOr<const gguf::Tensor*> Find(absl::string_view tensor,
                                            std::initializer_list<int64_t> dims) const;
+  void Done(const gguf::Tensor& tensor) const;
   absl::Status Bound(float& bound, absl::string_view name, absl::string_view which) const;
 
   const gguf::File& file_;

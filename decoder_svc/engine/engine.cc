@@ -85,10 +85,9 @@ absl::StatusOr<std::vector<std::unique_ptr<Backend>>> MakeBackends(const EngineO
 absl::StatusOr<Footprint> Engine::Measure(const gguf::File& file, const EngineOptions& options) {
   ASSIGN_OR_RETURN(const TextConfig config, TextConfig::FromGguf(file));
   RETURN_IF_ERROR(CheckOptions(options, config));
-  ASSIGN_OR_RETURN(const auto counter, MakeDeviceCounter(options.backend.exact_weights,
-                                                         static_cast<int>(options.devices.size()),
-                                                         options.backend.large_tables_on_host));
-  return MeasureOn(*counter, file, OptionsOfRunner(options, "cuda"));
+  ASSIGN_OR_RETURN(const auto counter,
+                   MakeCounter(options.backend, static_cast<int>(options.devices.size())));
+  return MeasureOn(*counter, file, OptionsOfRunner(options, options.backend.name));
 }
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Load(const gguf::File& file,
@@ -100,25 +99,36 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Load(const gguf::File& file,
     return InvalidFile(file.path(), absl::StrCat("the pad token ", special.pad,
                                                  " is not in the vocabulary of ", config.vocab));
   }
-  const std::string advice = absl::StrCat(
-      "lower --kv-memory, --context (", options.context_length, "), --max-sequences (",
-      options.max_sequences, ") or --chunk (", options.ChunkOn("cuda"),
-      "), or take a file of smaller types",
-      options.backend.large_tables_on_host ? "" : ", --ple-memory host", " or --backend cpu");
-  const auto measure = [&](CountingBackend& counter) {
-    return MeasureOn(counter, file, OptionsOfRunner(options, "cuda"));
+  const auto advice = [&](absl::string_view backend, absl::string_view others) {
+    return absl::StrCat("lower --kv-memory, --context (", options.context_length,
+                        "), --max-sequences (", options.max_sequences, ") or --chunk (",
+                        options.ChunkOn(backend), "), or take a file of smaller types", others);
+  };
+  const std::string device_advice =
+      advice("cuda", options.backend.large_tables_on_host ? " or --backend cpu"
+                                                          : ", --ple-memory host or --backend cpu");
+  const std::string host_advice = advice("cpu", "");
+  const auto measure = [&](CountingBackend& counter, absl::string_view backend) {
+    return MeasureOn(counter, file, OptionsOfRunner(options, backend));
   };
   ASSIGN_OR_RETURN(const Choice choice, ChooseBackend({.backend = options.backend,
                                                        .devices = options.devices,
                                                        .shared = true,
                                                        .measure = measure,
-                                                       .advice = advice}));
+                                                       .device_advice = device_advice,
+                                                       .host_advice = host_advice}));
   ASSIGN_OR_RETURN(auto backends, MakeBackends(options, choice));
+  const auto progress = std::make_shared<WeightProgress>(choice.weight_bytes * backends.size(),
+                                                         options.on_load);
+  for (const std::unique_ptr<Backend>& backend : backends) {
+    backend->Listen([progress](uint64_t bytes) { progress->Add(bytes); });
+  }
   EngineOptions engine_options = options;
   engine_options.chunk = options.ChunkOn(choice.name);
   ASSIGN_OR_RETURN(auto ranks,
                    Ranks::Load(file, std::move(backends), OptionsOfRunner(options, choice.name),
                                options.step_limit));
+  options.on_load("first pass", 0);
   RETURN_IF_ERROR(Annotate(WarmUp(*ranks, special.pad), file.path()));
   ModelInfo info{.name = file.String("general.name").value_or("gemma4"),
                  .backend = ranks->Name(),

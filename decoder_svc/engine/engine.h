@@ -34,7 +34,7 @@ struct ModelInfo {
   std::string backend;
   std::string backend_why;   // that one, for people
   std::vector<int> devices;  // of "cuda"
-  Footprint footprint;       // of each device
+  Footprint footprint;       // of each device, or of the host
   int dim = 0;
   int vocabulary_size = 0;
   int context_length = 0;  // of this engine
@@ -90,8 +90,9 @@ class Engine {
                                                       const EngineOptions& options,
                                                       SpecialTokens special);
   virtual ~Engine() = default;
-  // What the model of `file` takes of a device with these options. INVALID_ARGUMENT: an option out
-  // of range, or the program was built without CUDA. FAILED_PRECONDITION: not such a model.
+  // What the model of `file` takes of a device, or of the host's memory, with these options, whose
+  // backend is neither "auto" nor "ref". INVALID_ARGUMENT: an option out of range, or the program
+  // was built without CUDA. FAILED_PRECONDITION: not such a model.
   static absl::StatusOr<Footprint> Measure(const gguf::File& file, const EngineOptions& options);
 
   // Takes a place before anything is spent on a request. RESOURCE_EXHAUSTED (QUEUE_FULL) with the

@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "common/time/steady.h"
 #include "kernels/backend_options.h"
+#include "kernels/load_progress.h"
 
 namespace softsplice {
 
@@ -39,6 +40,7 @@ struct EngineOptions {
   uint64_t kv_memory = 0;                        // bytes for keys and values; 0: see RunnerOptions
   absl::Duration max_hold = absl::Seconds(30);   // that a sink may be without room, each time
   std::function<absl::Duration()> clock = SteadyNow;  // of all these times; thread-safe
+  OnLoad on_load = [](absl::string_view, int) {};
   // Called after each step, on the engine's thread; must not block.
   std::function<void(const StepReport&)> on_step = [](const StepReport&) {};
 

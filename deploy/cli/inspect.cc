@@ -21,6 +21,7 @@
 #include "common/status/macros.h"
 #include "common/text/bytes.h"
 #include "deploy/cli/placement.h"
+#include "kernels/choose_backend.h"
 #include "nlohmann/json.hpp"
 
 namespace softsplice {
@@ -375,14 +376,22 @@ ordered_json ToJson(const Report& r) {
 
 }  // namespace
 
-absl::Status Inspect(const std::string& path, bool json, std::ostream& out) {
+absl::Status Inspect(const std::string& path, InspectAs as, std::ostream& out) {
   ASSIGN_OR_RETURN(const auto file, gguf::File::Open(path));
   const Report report = Look(*file);
-  if (json) {
-    // File texts need not be UTF-8, JSON must be.
-    out << ToJson(report).dump(2, ' ', false, ordered_json::error_handler_t::replace) << "\n";
-  } else {
-    PrintText(report, out);
+  switch (as) {
+    case InspectAs::kText:
+      PrintText(report, out);
+      break;
+    case InspectAs::kJson:
+      // File texts need not be UTF-8, JSON must be.
+      out << ToJson(report).dump(2, ' ', false, ordered_json::error_handler_t::replace) << "\n";
+      break;
+    case InspectAs::kMemory:
+      if (!report.placement) return InvalidFile(path, report.use);
+      RETURN_IF_ERROR(report.placement->host.status());
+      out << HostBytes(*report.placement->host) << "\n";
+      break;
   }
   return absl::OkStatus();
 }

@@ -21,21 +21,30 @@ namespace {
 
 void AddInspect(CLI::App& app, int& exit_code) {
   auto* inspect = app.add_subcommand(
-      "inspect", "What a GGUF file holds, what it is good for, what it takes of a GPU");
+      "inspect", "What a GGUF file holds, what it is good for, what memory it takes");
   const auto file = std::make_shared<std::string>();
-  const auto json = std::make_shared<bool>(false);
+  const auto json = std::make_shared<bool>(false), memory = std::make_shared<bool>(false);
   inspect->add_option("file", *file, "The file; any part of a split one")
       ->option_text("(required)")
       ->required()
       ->check(CLI::ExistingFile);
-  inspect->add_flag("--json", *json, "One JSON object on stdout");
+  auto* as_json = inspect->add_flag("--json", *json, "One JSON object on stdout");
+  inspect
+      ->add_flag("--memory", *memory,
+                 "Only a number: the bytes of memory that its service needs on a CPU, with its "
+                 "default options, to start. What clients may take comes on top of it")
+      ->excludes(as_json);
   inspect->footer(R"(
-Example:
+Examples:
   softsplice inspect gemma-4-E4B-it-Q4_0.gguf
+  softsplice inspect --memory gemma-4-E4B-it-Q4_0.gguf
 
 Exits with 1 when the file can't be read or is damaged.)");
   inspect->callback([=, &exit_code] {
-    const absl::Status status = Inspect(*file, *json, std::cout);
+    const InspectAs as = *json     ? InspectAs::kJson
+                         : *memory ? InspectAs::kMemory
+                                   : InspectAs::kText;
+    const absl::Status status = Inspect(*file, as, std::cout);
     exit_code = status.ok() ? kExitOk : ReportFailure(status, *json);
   });
 }

@@ -13,8 +13,8 @@
 namespace softsplice {
 
 struct Placement {
-  // With the services' default options.
-  absl::StatusOr<Footprint> need;
+  // With the services' default options, on a CPU and on a GPU.
+  absl::StatusOr<Footprint> host, device;
   // INVALID_ARGUMENT says why there is none.
   absl::StatusOr<std::vector<DeviceUse>> devices;
 };
@@ -24,7 +24,7 @@ Placement PlacementOf(const gguf::File& file, bool mmproj);
 
 // Labels and texts.
 std::vector<std::pair<std::string, std::string>> PlacementLines(const Placement& placement);
-// {"gpu_memory": {...} or the reason, "gpus": [...] or the reason}.
+// {"cpu_memory": {...} or the reason, "gpu_memory": {...} or the reason, "gpus": [...] or the reason}.
 nlohmann::ordered_json PlacementJson(const Placement& placement);
 
 }  // namespace softsplice

@@ -23,22 +23,8 @@ namespace {
 // Numbers per piece of a memory-bound op, and how many are not worth waking a thread for.
 constexpr int kPiece = 8192;
 constexpr int64_t kAlone = 4 * kPiece;
-// Unfinished results of decoding rows: 32 MiB at most.
-constexpr size_t kMostPartialFloats = size_t{8} << 20;
 // Rows that local attention works on at a time.
 constexpr int kLocalRows = 16;
-
-const CpuOps& OpsOf(Isa isa) {
-  switch (isa) {
-    case Isa::kAvx512:
-      return cpu_avx512::Ops();
-    case Isa::kAvx2:
-      return cpu_avx2::Ops();
-    case Isa::kGeneric:
-      break;
-  }
-  return cpu_generic::Ops();
-}
 
 // The 3x3 patch around one bin of one frame.
 void UnfoldPatch(float* y, Mat x, int channels, int frame, int bin) {
@@ -424,6 +410,18 @@ class CpuBackend final : public Backend {
 };
 
 }  // namespace
+
+const CpuOps& OpsOf(Isa isa) {
+  switch (isa) {
+    case Isa::kAvx512:
+      return cpu_avx512::Ops();
+    case Isa::kAvx2:
+      return cpu_avx2::Ops();
+    case Isa::kGeneric:
+      break;
+  }
+  return cpu_generic::Ops();
+}
 
 std::unique_ptr<Backend> MakeCpuBackend(Isa isa, int threads, bool exact_weights) {
   return MakeCpuBackend(OpsOf(isa), IsaName(isa), threads, exact_weights);

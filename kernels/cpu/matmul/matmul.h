@@ -1,6 +1,7 @@
 // Linear layers on the CPU: weights are packed once into the order that the kernels read them in.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 
 #include "absl/functional/function_ref.h"
@@ -19,6 +20,10 @@ namespace softsplice {
 // RESOURCE_EXHAUSTED: out of memory.
 absl::StatusOr<Weight> PackLinear(const gguf::Tensor& tensor, const MatmulKernels& kernels,
                                   bool exact_weights, ThreadPool& pool);
+
+// What PackLinear allocates.
+size_t PackedLinearBytes(const gguf::Tensor& tensor, const MatmulKernels& kernels,
+                         bool exact_weights);
 
 // Buffers for activations in the layouts that the kernels read; they only grow. One matmul at a
 // time.

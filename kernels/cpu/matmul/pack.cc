@@ -52,26 +52,49 @@ void PackFloats(char* dst, int panel, const PanelSource& source, gguf::Type type
   }
 }
 
+const QuantType* QuantOf(const gguf::Tensor& tensor, bool exact_weights) {
+  return exact_weights ? nullptr : FindQuantType(tensor.type);
+}
+
+int Panels(const gguf::Tensor& tensor, const MatmulKernels& kernels) {
+  const int rows = static_cast<int>(tensor.Rows());
+  return RoundUp(rows, kernels.panel) / kernels.panel;
+}
+
+// How `tensor` will lie, without its data.
+PackedLinear LayOut(const gguf::Tensor& tensor, const MatmulKernels& kernels, bool exact_weights) {
+  const QuantType* quant = QuantOf(tensor, exact_weights);
+  const int cols = static_cast<int>(tensor.Cols());
+  PackedLinear packed;
+  packed.kernels = &kernels;
+  packed.layout = quant != nullptr ? quant->layout : FloatLayout(tensor.type);
+  packed.depth = quant != nullptr ? cols : RoundUp(cols, kDepthChunk);
+  packed.unit = UnitInputs(packed.layout);
+  const UnitBytes bytes = BytesOf(packed.layout, kernels.panel);
+  packed.unit_bytes =
+      bytes.header + bytes.block * static_cast<size_t>(std::max(1, packed.unit / kBlock));
+  packed.panel_bytes = packed.unit_bytes * static_cast<size_t>(packed.depth / packed.unit);
+  return packed;
+}
+
 }  // namespace
+
+size_t PackedLinearBytes(const gguf::Tensor& tensor, const MatmulKernels& kernels,
+                         bool exact_weights) {
+  return LayOut(tensor, kernels, exact_weights).panel_bytes *
+         static_cast<size_t>(Panels(tensor, kernels));
+}
 
 absl::StatusOr<Weight> PackLinear(const gguf::Tensor& tensor, const MatmulKernels& kernels,
                                   bool exact_weights, ThreadPool& pool) {
-  const QuantType* quant = exact_weights ? nullptr : FindQuantType(tensor.type);
-  auto packed = std::make_shared<PackedLinear>();
+  const QuantType* quant = QuantOf(tensor, exact_weights);
+  auto packed = std::make_shared<PackedLinear>(LayOut(tensor, kernels, exact_weights));
   Weight weight;
   weight.rows = static_cast<int>(tensor.Rows());
   weight.cols = static_cast<int>(tensor.Cols());
-  packed->kernels = &kernels;
-  packed->layout = quant != nullptr ? quant->layout : FloatLayout(tensor.type);
-  packed->depth = quant != nullptr ? weight.cols : RoundUp(weight.cols, kDepthChunk);
-  packed->unit = UnitInputs(packed->layout);
-  const UnitBytes bytes = BytesOf(packed->layout, kernels.panel);
-  packed->unit_bytes =
-      bytes.header + bytes.block * static_cast<size_t>(std::max(1, packed->unit / kBlock));
-  packed->panel_bytes = packed->unit_bytes * static_cast<size_t>(packed->depth / packed->unit);
-  const int panels = RoundUp(weight.rows, kernels.panel) / kernels.panel;
+  const int panels = Panels(tensor, kernels);
   absl::StatusOr<std::shared_ptr<void>> memory =
-      AllocateHost(packed->panel_bytes * static_cast<size_t>(panels));
+      AllocateHost(PackedLinearBytes(tensor, kernels, exact_weights));
   if (!memory.ok()) return Annotate(memory.status(), tensor.name);
   packed->data = *std::move(memory);
   const size_t row_bytes = tensor.RowBytes();

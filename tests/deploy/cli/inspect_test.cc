@@ -20,14 +20,14 @@ using ::testing::Not;
 
 std::string Text(const std::string& path) {
   std::ostringstream out;
-  const absl::Status status = Inspect(path, false, out);
+  const absl::Status status = Inspect(path, InspectAs::kText, out);
   EXPECT_TRUE(status.ok()) << status;
   return out.str();
 }
 
 nlohmann::json Json(const std::string& path) {
   std::ostringstream out;
-  const absl::Status status = Inspect(path, true, out);
+  const absl::Status status = Inspect(path, InspectAs::kJson, out);
   EXPECT_TRUE(status.ok()) << status;
   return nlohmann::json::parse(out.str());
 }
@@ -102,9 +102,9 @@ TEST_F(InspectTest, TextsAreSafeForATerminalAndForJson) {
 
 TEST_F(InspectTest, OpenErrorsAreReturned) {
   std::ostringstream out;
-  EXPECT_EQ(Inspect("none.gguf", false, out).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(Inspect("none.gguf", InspectAs::kText, out).code(), absl::StatusCode::kNotFound);
   gguf::WriteFile(path_, "not a model");
-  EXPECT_EQ(Inspect(path_, true, out).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(Inspect(path_, InspectAs::kJson, out).code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(out.str(), "");
 }
 
