@@ -135,8 +135,8 @@ absl::StatusOr<std::unique_ptr<Encoder>> Encoder::Load(const EncoderOptions& opt
                                   .device_advice = "take a device that has more, or --backend cpu",
                                   .host_advice = "give it more, or take a file of smaller types"}));
   ASSIGN_OR_RETURN(auto backends, MakeBackends(options, choice));
-  const auto progress = std::make_shared<WeightProgress>(choice.weight_bytes * backends.size(),
-                                                         options.on_load);
+  const auto progress =
+      std::make_shared<WeightProgress>(choice.weight_bytes * backends.size(), options.on_load);
   for (const std::unique_ptr<Backend>& backend : backends) {
     backend->Listen([progress](uint64_t bytes) { progress->Add(bytes); });
   }

@@ -120,9 +120,8 @@ class Encoder {
   // number.
   static absl::StatusOr<std::unique_ptr<Encoder>> Load(const EncoderOptions& options);
   virtual ~Encoder() = default;
-  // What the towers of `file` take of a device, or of the host's memory, at most, on a backend that
-  // is neither "auto" nor "ref". INVALID_ARGUMENT: the program was built without CUDA.
-  // FAILED_PRECONDITION: not such a file.
+  // What the towers of `file` take of a device, or of the host, at most; the backend is not "auto"
+  // nor "ref". INVALID_ARGUMENT: built without CUDA. FAILED_PRECONDITION: not such a file.
   static absl::StatusOr<Footprint> Measure(const gguf::File& file, const EncoderOptions& options);
 
   using ImageDone = std::function<void(absl::StatusOr<EncodedImage>)>;

@@ -10,23 +10,22 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
-#include <utility>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "common/gguf/file.h"
+#include "kernels/load_progress.h"
 #include "kernels/mat.h"
 #include "kernels/rank_ops.h"
 #include "kernels/specs.h"
 
 namespace softsplice {
 
-class Backend : public RankOps {
+class Backend : public RankOps, public LoadReports {
  public:
   // For people: "cpu avx2 2 threads".
   virtual std::string Name() const = 0;
@@ -35,9 +34,6 @@ class Backend : public RankOps {
   virtual absl::StatusOr<std::shared_ptr<void>> Allocate(size_t bytes) = 0;
   // Memory of the host, which Download is fastest into; zeroed.
   virtual absl::StatusOr<std::shared_ptr<void>> AllocateStaging(size_t bytes);
-  // Who loads a model may listen: loaders tell each tensor that was packed, by its bytes in the file.
-  void Listen(std::function<void(uint64_t bytes)> on_packed) { on_packed_ = std::move(on_packed); }
-  void Packed(const gguf::Tensor& tensor) const { on_packed_(tensor.bytes); }
   // Makes room for ops as large as `ops` (as Replay's) calls, and computes none of them.
   virtual void Reserve(absl::FunctionRef<void()> /*ops*/) {}
 
@@ -148,9 +144,6 @@ class Backend : public RankOps {
   // overwritten.
   virtual void NormAppend(const KvLayer& kv, Mat k, Mat v, const Weight& gain, float eps,
                           const RopeSpec& rope, const RowMap& rows, const KvPages& pages);
-
- private:
-  std::function<void(uint64_t bytes)> on_packed_ = [](uint64_t) {};
 };
 
 }  // namespace softsplice

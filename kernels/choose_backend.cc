@@ -20,10 +20,9 @@ constexpr uint64_t kProcessBytes = uint64_t{64} << 20;
 
 absl::Status TooLittle(const Footprint& need, absl::string_view where, uint64_t free,
                        uint64_t total, absl::string_view advice) {
-  return OutOfMemory(absl::StrCat("the model needs ", Describe(need), " and ",
-                                  BytesForPeople(kSpareBytes), " to spare; ", where, " has ",
-                                  BytesForPeople(free), " free of ", BytesForPeople(total), ": ",
-                                  advice));
+  return OutOfMemory(absl::StrCat(
+      "the model needs ", Describe(need), " and ", BytesForPeople(kSpareBytes), " to spare; ",
+      where, " has ", BytesForPeople(free), " free of ", BytesForPeople(total), ": ", advice));
 }
 
 absl::Status CheckDevices(const Wanted& wanted, const std::vector<DeviceInfo>& devices,

@@ -33,9 +33,9 @@ struct Wanted {
 };
 
 struct Choice {
-  std::string name;     // a BackendOptions::name other than "auto"
-  std::string why;      // for people
-  Footprint footprint;  // of each device, or of the host; not of "ref"
+  std::string name;           // a BackendOptions::name other than "auto"
+  std::string why;            // for people
+  Footprint footprint;        // of each device, or of the host; not of "ref"
   uint64_t weight_bytes = 0;  // of the file, that each backend packs; not of "ref"
 };
 

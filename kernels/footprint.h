@@ -1,5 +1,5 @@
-// What a model takes of a device's or the host's memory, known before any of it is taken: the model is loaded and
-// run over a backend that only counts.
+// What a model takes of a device's or the host's memory, known before any of it is taken: the model
+// is loaded and run over a backend that only counts.
 #pragma once
 
 #include <cstdint>

@@ -14,6 +14,16 @@ namespace softsplice {
 // percent of it that are done. Called on the loading threads, by one at a time.
 using OnLoad = std::function<void(absl::string_view stage, int percent)>;
 
+// Loaders tell a backend each tensor that it packed, by its bytes in the file, for whoever listens.
+class LoadReports {
+ public:
+  void Listen(std::function<void(uint64_t bytes)> on_packed) { on_packed_ = std::move(on_packed); }
+  void Packed(uint64_t bytes) const { on_packed_(bytes); }
+
+ private:
+  std::function<void(uint64_t bytes)> on_packed_ = [](uint64_t) {};
+};
+
 // Tells each whole percent of the weights once. Thread-safe.
 class WeightProgress {
  public:

@@ -88,7 +88,7 @@ absl::Status Packer::Scaled(Weight& weight, absl::string_view tensor, int size,
   std::vector<float> values = Floats(*found);
   for (float& value : values) value *= factor;
   ASSIGN_OR_RETURN(weight, backend_.Pack(View(found->name, {size}, values), Use::kVector));
-  backend_.Packed(*found);
+  backend_.Packed(found->bytes);
   return absl::OkStatus();
 }
 
@@ -133,7 +133,7 @@ absl::Status Packer::Pack(Weight& weight, absl::string_view name,
   ASSIGN_OR_RETURN(const gguf::Tensor* tensor, Find(absl::StrCat(name, ".weight"), dims));
   ASSIGN_OR_RETURN(weight, backend_.Pack(*tensor, use));
   if (use == Use::kTable || use == Use::kLargeTable) {
-    backend_.Packed(*tensor);  // which may read the file's pages on
+    backend_.Packed(tensor->bytes);  // which may read the file's pages on
   } else {
     Done(*tensor);
   }
@@ -149,7 +149,7 @@ absl::StatusOr<const gguf::Tensor*> Packer::Find(absl::string_view tensor,
 
 void Packer::Done(const gguf::Tensor& tensor) const {
   file_.DropPages(tensor);
-  backend_.Packed(tensor);
+  backend_.Packed(tensor.bytes);
 }
 
 // Leaves `bound` alone if the file does not have it.

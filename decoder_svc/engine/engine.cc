@@ -118,8 +118,8 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Load(const gguf::File& file,
                                                        .device_advice = device_advice,
                                                        .host_advice = host_advice}));
   ASSIGN_OR_RETURN(auto backends, MakeBackends(options, choice));
-  const auto progress = std::make_shared<WeightProgress>(choice.weight_bytes * backends.size(),
-                                                         options.on_load);
+  const auto progress =
+      std::make_shared<WeightProgress>(choice.weight_bytes * backends.size(), options.on_load);
   for (const std::unique_ptr<Backend>& backend : backends) {
     backend->Listen([progress](uint64_t bytes) { progress->Add(bytes); });
   }

@@ -41,9 +41,7 @@ Examples:
 
 Exits with 1 when the file can't be read or is damaged.)");
   inspect->callback([=, &exit_code] {
-    const InspectAs as = *json     ? InspectAs::kJson
-                         : *memory ? InspectAs::kMemory
-                                   : InspectAs::kText;
+    const InspectAs as = *json ? InspectAs::kJson : *memory ? InspectAs::kMemory : InspectAs::kText;
     const absl::Status status = Inspect(*file, as, std::cout);
     exit_code = status.ok() ? kExitOk : ReportFailure(status, *json);
   });

@@ -52,9 +52,9 @@ std::vector<std::pair<std::string, std::string>> PlacementLines(const Placement&
   const auto& [host, need, devices] = placement;
   std::vector<std::pair<std::string, std::string>> lines;
   if (host.ok()) {
-    lines.emplace_back("On a CPU", absl::StrCat("its service starts with ",
-                                                BytesForPeople(HostBytes(*host)), ": the model's ",
-                                                Describe(*host), ", and some to spare"));
+    lines.emplace_back("On a CPU",
+                       absl::StrCat("its service starts with ", BytesForPeople(HostBytes(*host)),
+                                    ": the model's ", Describe(*host), ", and some to spare"));
   }
   if (need.ok()) {
     lines.emplace_back("On a GPU", absl::StrCat("it takes ", Describe(*need)));

@@ -24,7 +24,8 @@ Placement PlacementOf(const gguf::File& file, bool mmproj);
 
 // Labels and texts.
 std::vector<std::pair<std::string, std::string>> PlacementLines(const Placement& placement);
-// {"cpu_memory": {...} or the reason, "gpu_memory": {...} or the reason, "gpus": [...] or the reason}.
+// {"cpu_memory": {...} or the reason, "gpu_memory": {...} or the reason, "gpus": [...] or the
+// reason}.
 nlohmann::ordered_json PlacementJson(const Placement& placement);
 
 }  // namespace softsplice

@@ -31,7 +31,8 @@ class HostCounter final : public CountingBackend {
   void SelfAttention(Mat, Mat, Mat k, Mat, Mat starts, int) override {
     // Each run of rows is filled up to whole vectors.
     const uint64_t filling = static_cast<uint64_t>(starts.rows) * ops_.lanes;
-    packed_ = std::max(packed_, 2 * (static_cast<uint64_t>(k.rows) + filling) * k.cols * sizeof(float));
+    packed_ =
+        std::max(packed_, 2 * (static_cast<uint64_t>(k.rows) + filling) * k.cols * sizeof(float));
   }
   void DepthwiseConv(Mat /*y*/, Mat /*x*/, const Weight& kernel, Mat /*starts*/) override {
     packed_ = std::max(packed_, kernel.cols * sizeof(float));
