@@ -155,7 +155,8 @@ class Call(threading.Thread):
 
     def run(self):
         try:
-            self.messages.extend(self.call)
+            for message in self.call:
+                self.messages.append(message)
         except grpc.RpcError as failure:
             self.failure = failure
 
@@ -184,7 +185,8 @@ def test_decoders_that_are_told_to_stop_lose_nothing(fleet, stub):
     """Not even an answer that takes longer than Envoy would allow, of a decoder that was told to stop."""
     start = time.monotonic()
     long = Call(stub, greedy(*PICTURE))
-    wait_until(lambda: any(fleet.load(host).encoding for host in HOSTS))
+    # Once its answer has begun no other decoder can give it.
+    wait_until(lambda: long.messages)
     (owner,) = [host for host in HOSTS if fleet.load(host).encoding]
     with under_load(fleet, NOT_REPEATED) as askers:
         for host in (owner, *(host for host in HOSTS if host != owner)):
@@ -207,10 +209,11 @@ def test_a_killed_decoder_takes_its_own_answers_with_it_and_no_others(fleet):
             fleet.start(host)
             wait_until(fleet.whole)
         used(fleet)
-    # Each thread had one at most that had begun, each time.
+    # Each thread had one at most that had begun, each time. Envoy can end such a one by a reset only;
+    # whatever else failed the clients' own retries have got from the other decoder.
     assert len(askers.lost) <= 2 * THREADS, askers.lost
-    # Envoy's own error, or where it had no time for one, a stream that it resets.
-    assert {outcome[0] for _, _, outcome in askers.lost} <= {"UNAVAILABLE", "INTERNAL"}, askers.lost
+    for _, _, (code, message, *_) in askers.lost:
+        assert code == "INTERNAL" and "RST_STREAM" in message, askers.lost
 
 
 def test_nobody_is_asked_when_nobody_is_there(fleet, stub):
@@ -253,8 +256,8 @@ def endpoint_of(call):
 def test_calls_with_the_header_stay_with_their_sessions_decoder(fleet, stub):
     sessions = [Session(stub, f"caller {n}") for n in range(16)]
     assert {session.owner for session in sessions} == set(HOSTS)
-    for session in sessions + sessions:
-        assert session.ask() == FIVE
+    for session in sessions:
+        assert session.ask() == session.ask() == FIVE
     fleet.kill(HOSTS[0])
     for session in sessions:
         if session.owner == HOSTS[1]:

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -16,6 +17,7 @@ events_logger = "file"
 runtime = "runc"
 """
 PATIENCE = 300
+COMPOSE = Path(sys.executable).parent / "podman-compose"
 
 
 class Podman:
@@ -24,13 +26,23 @@ class Podman:
         self.folder = Path(tempfile.mkdtemp(prefix="pm"))
         (self.folder / "containers.conf").write_text(SETTINGS)
 
+        self.options = ["--root", self.folder / "root", "--runroot", self.folder / "run"]
+        self.options += ["--storage-driver", "vfs"]
+
     def __call__(self, *arguments, check=True):
         """Runs `podman ARGUMENTS`; its result."""
-        storage = ["--root", self.folder / "root", "--runroot", self.folder / "run"]
+        return self.run(["podman", *self.options, *arguments], check)
+
+    def compose(self, *arguments, check=True, **variables):
+        """Runs `podman-compose ARGUMENTS` with more variables in its environment; its result."""
+        options = " ".join(map(str, self.options))
+        return self.run([COMPOSE, "--podman-args", options, *arguments], check, **variables)
+
+    def run(self, command, check, **variables):
         done = subprocess.run(
-            ["podman", *storage, "--storage-driver", "vfs", *arguments],
+            command,
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(self.folder),
-                 "CONTAINERS_CONF": str(self.folder / "containers.conf")},
+                 "CONTAINERS_CONF": str(self.folder / "containers.conf"), **variables},
             capture_output=True,
             text=True,
             timeout=PATIENCE,
