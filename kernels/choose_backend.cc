@@ -9,8 +9,8 @@
 #include "common/status/macros.h"
 #include "common/text/bytes.h"
 #include "kernels/backend_factory.h"
-#include "kernels/cpu/free_memory.h"
 #include "kernels/devices.h"
+#include "kernels/free_memory.h"
 
 namespace softsplice {
 namespace {

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <sstream>
 
-#include "kernels/cpu/cgroups.h"
+#include "kernels/cgroups.h"
 
 namespace softsplice {
 namespace {

@@ -1,4 +1,4 @@
-#include "kernels/cpu/free_memory.h"
+#include "kernels/free_memory.h"
 
 #include <unistd.h>
 

@@ -1,4 +1,4 @@
-#include "kernels/cpu/free_memory.h"
+#include "kernels/free_memory.h"
 
 #include <algorithm>
 #include <optional>
@@ -7,7 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "kernels/cpu/cgroups.h"
+#include "kernels/cgroups.h"
 
 namespace softsplice {
 namespace {

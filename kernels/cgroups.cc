@@ -1,4 +1,4 @@
-#include "kernels/cpu/cgroups.h"
+#include "kernels/cgroups.h"
 
 #include <algorithm>
 #include <fstream>
