@@ -8,6 +8,7 @@ from pathlib import Path
 
 import checks
 import pytest
+import trustme
 from manifests import ROOT, cases, containers, environment, named, of_kind, render
 
 BIN = Path(os.environ.get("SOFTSPLICE_BIN", ROOT / "build" / "bin"))
@@ -41,6 +42,13 @@ def change_flag(objects, name, value):
     for config in of_kind(objects, "ConfigMap"):
         if name in config["data"]:
             config["data"][name] = value
+
+
+def change_server(objects, address):
+    for container in first(objects, "Job")["spec"]["template"]["spec"]["containers"]:
+        for variable in container["env"]:
+            if variable["name"] == "SOFTSPLICE_SERVER":
+                variable["value"] = address
 
 
 # One change of a manifest that is right, and the check that has to find it.
@@ -102,8 +110,8 @@ BREAKS = {
     "a question to nobody": (
         checks.addresses,
         "laptop",
-        lambda o: first(o, "Job")["spec"]["template"]["spec"]["containers"][1]["args"].__setitem__(
-            2, "softsplice:50051"
+        lambda o: first(o, "Job")["spec"]["template"]["spec"]["containers"][1]["env"][0].update(
+            value="softsplice:50051"
         ),
     ),
     "a route to nowhere": (
@@ -130,6 +138,36 @@ BREAKS = {
         checks.volumes,
         "cpu",
         lambda o: o.remove(first(o, "ConfigMap")),
+    ),
+    "an encoder that nobody shows a token": (
+        checks.secrets,
+        "cpu+auth",
+        lambda o: change_flag(o, "SOFTSPLICE_DECODER_ENCODER_TOKEN_FILE", ""),
+    ),
+    "an encoder that nobody shows a certificate": (
+        checks.secrets,
+        "cpu+tls",
+        lambda o: change_flag(o, "SOFTSPLICE_DECODER_ENCODER_TLS_CERT", ""),
+    ),
+    "tokens in plain text": (
+        checks.secrets,
+        "cpu+auth",
+        lambda o: change_flag(o, "SOFTSPLICE_DECODER_TLS_CERT", ""),
+    ),
+    "certificates that are elsewhere": (
+        checks.secrets,
+        "cpu+tls",
+        lambda o: server(o)["volumeMounts"].pop(0),
+    ),
+    "probes in plain text": (
+        checks.secrets,
+        "cpu+tls",
+        lambda o: server(o)["livenessProbe"].update(grpc={}),
+    ),
+    "a question in plain text": (
+        checks.secrets,
+        "laptop+tls",
+        lambda o: change_server(o, "softsplice:50052"),
     ),
     "too short a grace": (
         checks.lifetimes,
@@ -265,12 +303,29 @@ def test_every_variable_is_a_flag():
         assert {name for name, _ in variables} <= known[binary]
 
 
+def write_secrets(folder):
+    """What the Secrets hold that README.md makes."""
+    authority = trustme.CA()
+    mine = authority.issue_cert("softsplice-encoder")
+    (folder / "tls").mkdir()
+    (folder / "auth").mkdir()
+    (folder / "tls" / "tls.crt").write_bytes(mine.cert_chain_pems[0].bytes())
+    (folder / "tls" / "tls.key").write_bytes(mine.private_key_pem.bytes())
+    (folder / "tls" / "ca.crt").write_bytes(authority.cert_pem.bytes())
+    (folder / "auth" / "tokens").write_text(f"me {'0' * 64}\n")
+    (folder / "auth" / "encoder-token").write_text("token\n")
+
+
 @pytest.mark.parametrize("binary, variables", services())
 def test_every_value_is_taken(binary, variables, tmp_path):
     """Wrong usage ends with 2; what is missing is the model alone, of which the last line tells."""
     model = str(tmp_path / "missing.gguf")
     changed = {"MMPROJ": model, "MODEL": model, "MODEL_WAIT_SECONDS": "0", "BACKEND": "cpu"}
     prefix = binary.upper().replace("-", "_") + "_"
-    values = {k: changed.get(k.removeprefix(prefix), v) for k, v in variables}
+    values = {
+        k: changed.get(k.removeprefix(prefix), re.sub("^/(?=tls/|auth/)", f"{tmp_path}/", v))
+        for k, v in variables
+    }
+    write_secrets(tmp_path)
     done = subprocess.run([BIN / binary], env=values, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and model in done.stderr.splitlines()[-1], done
