@@ -85,7 +85,7 @@ absl::Status WhyUnreachable(const std::string& address, const Access& access) {
   if (absl::StartsWith(place.target, "unix:")) return nobody;
   if (!place.tls) {
     if (TryTls(place.target, "", {}).outcome == TlsOutcome::kNoTls) return nobody;
-    return absl::UnavailableError(
+    return absl::FailedPreconditionError(
         absl::StrCat("the service at ", address, " speaks TLS; write https://", address));
   }
   const auto files = OpenTls(access.tls);
@@ -93,7 +93,7 @@ absl::Status WhyUnreachable(const std::string& address, const Access& access) {
   const std::string name = access.name.empty() ? place.host : access.name;
   const TlsTrial trial = TryTls(place.target, name, *(*files)->value());
   const auto why = [&](absl::string_view what) {
-    return absl::UnavailableError(absl::StrCat("the service at ", address, " ", what));
+    return absl::FailedPreconditionError(absl::StrCat("the service at ", address, " ", what));
   };
   switch (trial.outcome) {
     case TlsOutcome::kNobody:

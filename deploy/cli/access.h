@@ -28,8 +28,8 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenChannel(const std::string& ad
 // and over TLS if that is, so that `endpoint` (HOST:PORT) becomes the address.
 Access AccessToPeer(const std::string& address, const Access& access, std::string* endpoint);
 
-// Why a connection to `address` does not come about, as far as TLS is to blame, and what to do;
-// tries for some seconds. UNAVAILABLE in any case.
+// Why a connection to `address` does not come about; tries for some seconds. FAILED_PRECONDITION:
+// TLS is to blame, with what to do; UNAVAILABLE: nobody is there.
 absl::Status WhyUnreachable(const std::string& address, const Access& access);
 
 }  // namespace softsplice

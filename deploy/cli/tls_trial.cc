@@ -37,10 +37,17 @@ std::vector<X509*> ReadCertificates(const std::string& text) {
   return certificates;
 }
 
+// Called when the server asks for a certificate and there is none to show.
+int OnAsked(SSL* ssl, X509** /*certificate*/, EVP_PKEY** /*key*/) {
+  *static_cast<bool*>(SSL_get_app_data(ssl)) = true;
+  return 0;
+}
+
 // `set` was checked: what is in it can be used.
 Context MakeContext(const TlsSet& set) {
   Context context(SSL_CTX_new(TLS_client_method()), SSL_CTX_free);
   SSL_CTX_set_verify(context.get(), SSL_VERIFY_NONE, nullptr);  // the result is looked at later
+  SSL_CTX_set_client_cert_cb(context.get(), OnAsked);
   if (set.ca.empty()) SSL_CTX_set_default_verify_paths(context.get());
   for (X509* authority : ReadCertificates(set.ca)) {
     X509_STORE_add_cert(SSL_CTX_get_cert_store(context.get()), authority);
@@ -113,19 +120,6 @@ TlsTrial Judge(long verified, SSL* ssl) {
   }
 }
 
-// Servers look at the client's certificate after the handshake, as the client sees it: what they
-// say first tells.
-TlsTrial Listen(BIO* stream, bool has_certificate) {
-  char byte = 0;
-  ERR_clear_error();
-  if (BIO_read(stream, &byte, 1) > 0) return {TlsOutcome::kDone, ""};
-  if (!has_certificate &&
-      ERR_GET_REASON(ERR_peek_last_error()) == SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED) {
-    return {TlsOutcome::kWantsCertificate, ""};
-  }
-  return {TlsOutcome::kRefused, LastReason()};
-}
-
 }  // namespace
 
 TlsTrial TryTls(const std::string& target, const std::string& name, const TlsSet& set) {
@@ -142,6 +136,8 @@ TlsTrial TryTls(const std::string& target, const std::string& name, const TlsSet
   constexpr unsigned char kAlpn[] = {2, 'h', '2'};
   SSL_set_alpn_protos(ssl, kAlpn, sizeof(kAlpn));
   Expect(ssl, name);
+  bool asked = false;
+  SSL_set_app_data(ssl, &asked);
   SSL_set_fd(ssl, fd);
   ERR_clear_error();
   if (SSL_connect(ssl) != 1) {
@@ -151,7 +147,11 @@ TlsTrial TryTls(const std::string& target, const std::string& name, const TlsSet
   }
   const TlsTrial trial = Judge(SSL_get_verify_result(ssl), ssl);
   if (trial.outcome != TlsOutcome::kDone) return trial;
-  return Listen(stream.get(), !set.certificate.empty());
+  // Servers look at the client's certificate after the handshake, as the client sees it.
+  char byte = 0;
+  ERR_clear_error();
+  if (BIO_read(stream.get(), &byte, 1) > 0) return trial;
+  return {asked ? TlsOutcome::kWantsCertificate : TlsOutcome::kRefused, LastReason()};
 }
 
 }  // namespace softsplice

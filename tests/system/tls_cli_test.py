@@ -78,7 +78,7 @@ def test_variables_say_it_too(place):
 def test_a_name_may_stand_for_the_address(place):
     server = place.server.replace("localhost", "127.0.0.1")
     done = place.chat(*place.mine, server=server)
-    assert done.returncode == 3
+    assert done.returncode == 1
     assert "has no certificate for 127.0.0.1, but for localhost, decoder.test" in done.stderr
     assert "--tls-name" in done.stderr
     done = place.chat(*place.mine, "--tls-name", "decoder.test", server=server)
@@ -106,7 +106,7 @@ def test_an_authority_that_is_not_known(place, tmp_path):
     (tmp_path / "ca").write_bytes(Authority().pem())
     for options in ((), ("--ca", tmp_path / "ca")):
         done = place.chat(*options)
-        assert done.returncode == 3
+        assert done.returncode == 1
         assert "certificate of no authority that is trusted here; name it with --ca" in done.stderr
     (tmp_path / "ca").write_text("no PEM")
     done = place.chat("--ca", tmp_path / "ca")
@@ -115,11 +115,11 @@ def test_an_authority_that_is_not_known(place, tmp_path):
 
 def test_plain_text_where_tls_is_spoken_and_the_other_way_round(place, tmp_path):
     done = place.chat(*place.ca, server=place.decoder.address)
-    assert done.returncode == 3
+    assert done.returncode == 1
     assert f"speaks TLS; write https://{place.decoder.address}" in done.stderr
     with start_decoder(tmp_path, None, listen="localhost:0") as plain:
         done = place.chat(*place.ca, server=f"https://{plain.address}")
-        assert done.returncode == 3 and "does not speak TLS" in done.stderr
+        assert done.returncode == 1 and "does not speak TLS" in done.stderr
 
 
 def test_a_token_does_not_travel_in_plain_text(place):
@@ -143,10 +143,10 @@ def test_client_certificates(place, tmp_path):
         done = place.chat(*place.ca, *pair(mine), server=server)
         assert done.stdout.strip() == ANSWER, done.stderr
         done = place.chat(*place.ca, server=server)
-        assert done.returncode == 3
+        assert done.returncode == 1
         assert "wants a client's certificate; give --cert and --key" in done.stderr
         done = place.chat(*place.ca, *pair(strange), server=server)
-        assert done.returncode == 3 and "refuses the connection" in done.stderr
+        assert done.returncode == 1 and "refuses the connection" in done.stderr
     done = place.chat(*place.ca, "--cert", mine.path("tls.crt"), server=server)
     assert done.returncode == 2 and "--key" in done.stderr
 
@@ -185,7 +185,7 @@ def test_a_certificate_that_has_expired(place, tmp_path):
     expired = AUTHORITY.issue(not_before=now - 2 * day, not_after=now - day)
     with tls_server(expired, tmp_path) as server:
         done = place.chat(*place.ca, server=server)
-        assert done.returncode == 3
+        assert done.returncode == 1
         assert "certificate has expired" in done.stderr and "renew" in done.stderr
 
 
