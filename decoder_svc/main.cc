@@ -22,6 +22,7 @@
 #include "common/server/address.h"
 #include "common/server/admin_server.h"
 #include "common/server/flags.h"
+#include "common/server/gate.h"
 #include "common/server/grpc_log.h"
 #include "common/server/load_log.h"
 #include "common/server/model_wait.h"
@@ -32,6 +33,7 @@
 #include "common/status/macros.h"
 #include "common/time/steady.h"
 #include "decoder_svc/encoder_pool/encoder_pool.h"
+#include "decoder_svc/encoder_pool/encoder_secrets.h"
 #include "decoder_svc/engine/engine.h"
 #include "decoder_svc/server/metrics.h"
 #include "decoder_svc/server/service.h"
@@ -53,6 +55,7 @@ struct DecoderFlags {
   EngineOptions engine;
   int tensor_parallel = 1;
   EncoderPoolOptions pool;
+  EncoderSecretPaths secrets;
   MediaLimits media;
   SessionOptions sessions;
   bool allow_foreign_soft_tokens = false;
@@ -232,6 +235,25 @@ void AddMediaFlags(CLI::App& app, DecoderFlags* flags) {
                "fits");
 }
 
+void AddEncoderSecretFlags(CLI::App& app, EncoderSecretPaths* secrets) {
+  const auto file = [&](const char* name, std::string* path, const char* help) {
+    return app.add_option(name, *path, help)->type_name("FILE");
+  };
+  auto* ca = file("--encoder-tls-ca", &secrets->tls.ca,
+                  "Authorities of the encoders' certificates (PEM): they are talked to over TLS");
+  auto* certificate = file("--encoder-tls-cert", &secrets->tls.certificate,
+                           "The certificate that they are shown (PEM)");
+  auto* key = file("--encoder-tls-key", &secrets->tls.key, "Its private key (PEM, no passphrase)");
+  certificate->needs(ca)->needs(key);
+  key->needs(certificate);
+  app.add_option("--encoder-tls-name", secrets->name,
+                 "The name that their certificates have. Not set: that of --encoder")
+      ->type_name("NAME")
+      ->needs(ca);
+  file("--encoder-token-file", &secrets->token,
+       "The bearer token that they are shown. Needs TLS, unix sockets or localhost");
+}
+
 void AddSessionFlags(CLI::App& app, SessionOptions* sessions) {
   app.add_option("--max-sessions", sessions->max_sessions,
                  "Sessions that may be there at once; one client may have half of them")
@@ -310,9 +332,11 @@ absl::Status Check(const Model& model) {
 }
 
 // Null: none is configured.
-std::unique_ptr<EncoderPool> FindEncoders(EncoderPoolOptions options, int dim,
-                                          const DecoderMetrics& metrics, const Logger& logger) {
+std::unique_ptr<EncoderPool> FindEncoders(EncoderPoolOptions options, EncoderSecrets* secrets,
+                                          int dim, const DecoderMetrics& metrics,
+                                          const Logger& logger) {
   if (options.encoders.empty()) return nullptr;
+  options.secrets = secrets;
   options.dim = dim;
   options.on_retry = [&metrics](Blame why) { metrics.OnRetry(why); };
   auto encoders = std::make_unique<EncoderPool>(std::move(options), logger);
@@ -327,14 +351,17 @@ absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const
   const ProcessMetrics process(metrics, phase);
   ASSIGN_OR_RETURN(const auto admin,
                    AdminServer::Start(service.admin_listen, metrics, phase, logger));
-  RETURN_IF_ERROR(PrepareListenAddress(service.server.listen));
+  ASSIGN_OR_RETURN(const Reach reach, PrepareListenAddress(service.server.listen));
+  ASSIGN_OR_RETURN(const auto gate, Gate::Open(service.gate, reach, metrics, logger));
+  ASSIGN_OR_RETURN(const auto secrets,
+                   EncoderSecrets::Open(flags.secrets, flags.pool.encoders, metrics, logger));
   ASSIGN_OR_RETURN(const bool there, WaitForModel(flags.model, service.model_wait, stop, logger));
   if (!there) return absl::OkStatus();
   logger.Log(LogLevel::kInfo, "loading", {{"file", flags.model}});
   const absl::Duration start = SteadyNow();
   // In this order: calls may outlive the server for as long as the engine or the encoders hold
   // them.
-  Border border(service.border);
+  Border border(service.border, gate.get());
   CallCounts counts;
   const CallMetrics call_metrics(metrics, DecoderServiceDescriptor());
   const DecoderMetrics decoder_metrics(metrics);
@@ -351,7 +378,7 @@ absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const
               DurationField("load", load)});
   Workers workers(kWorkers);
   const std::unique_ptr<EncoderPool> encoders =
-      FindEncoders(flags.pool, engine.info().dim, decoder_metrics, logger);
+      FindEncoders(flags.pool, secrets.get(), engine.info().dim, decoder_metrics, logger);
   const Calls calls{logger, border, workers, call_metrics};
   KnownMedia known_media;
   Sessions sessions(flags.sessions);
@@ -385,6 +412,7 @@ int Run(int argc, char** argv) {
   DecoderFlags flags;
   AddModelFlags(app, &flags);
   AddMediaFlags(app, &flags);
+  AddEncoderSecretFlags(app, &flags.secrets);
   AddSessionFlags(app, &flags.sessions);
   AddServiceFlags(app, "localhost:50052", &service);
   if (const auto exit_code = ParseFlags(app, "SOFTSPLICE_DECODER_", argc, argv)) return *exit_code;
@@ -393,9 +421,8 @@ int Run(int argc, char** argv) {
   SetGrpcLogger(&logger);
   const absl::Status status = Serve(service, flags, logger);
   SetGrpcLogger(nullptr);
-  if (status.ok()) return kExitStopped;
-  logger.Print(absl::StrCat("softsplice-decoder: ", status.message()));
-  return kExitFailed;
+  if (!status.ok()) logger.Print(absl::StrCat("softsplice-decoder: ", status.message()));
+  return ExitCodeOf(status);
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "common/server/address.h"
 #include "common/server/admin_server.h"
 #include "common/server/flags.h"
+#include "common/server/gate.h"
 #include "common/server/grpc_log.h"
 #include "common/server/load_log.h"
 #include "common/server/model_wait.h"
@@ -119,13 +120,14 @@ absl::Status Serve(const ServiceFlags& flags, EncoderOptions options, const Logg
   const ProcessMetrics process(metrics, phase);
   ASSIGN_OR_RETURN(const auto admin,
                    AdminServer::Start(flags.admin_listen, metrics, phase, logger));
-  RETURN_IF_ERROR(PrepareListenAddress(flags.server.listen));
+  ASSIGN_OR_RETURN(const Reach reach, PrepareListenAddress(flags.server.listen));
+  ASSIGN_OR_RETURN(const auto gate, Gate::Open(flags.gate, reach, metrics, logger));
   ASSIGN_OR_RETURN(const bool there,
                    WaitForModel(options.mmproj_path, flags.model_wait, stop, logger));
   if (!there) return absl::OkStatus();
   logger.Log(LogLevel::kInfo, "loading", {{"file", options.mmproj_path}});
   const absl::Duration start = SteadyNow();
-  Border border(flags.border);  // outlives the encoder, which may hold calls
+  Border border(flags.border, gate.get());  // outlives the encoder, which may hold calls
   const CallMetrics call_metrics(metrics, EncoderServiceDescriptor());
   const EncoderMetrics encoder_metrics(metrics);
   options.on_load = LoadLog(logger);
@@ -171,9 +173,8 @@ int Run(int argc, char** argv) {
   SetGrpcLogger(&logger);
   const absl::Status status = Serve(flags, options, logger);
   SetGrpcLogger(nullptr);
-  if (status.ok()) return kExitStopped;
-  logger.Print(absl::StrCat("softsplice-encoder: ", status.message()));
-  return kExitFailed;
+  if (!status.ok()) logger.Print(absl::StrCat("softsplice-encoder: ", status.message()));
+  return ExitCodeOf(status);
 }
 
 }  // namespace

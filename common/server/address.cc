@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -105,6 +106,17 @@ absl::StatusOr<ListeningSockets> ListenUnix(const std::string& address, const st
   return listening;
 }
 
+Reach ReachOf(const sockaddr* name) {
+  if (name->sa_family == AF_INET6) {
+    const in6_addr& address = reinterpret_cast<const sockaddr_in6*>(name)->sin6_addr;
+    if (IN6_IS_ADDR_LOOPBACK(&address)) return Reach::kMachine;
+    return IN6_IS_ADDR_UNSPECIFIED(&address) ? Reach::kEverywhere : Reach::kNetwork;
+  }
+  const uint32_t address = ntohl(reinterpret_cast<const sockaddr_in*>(name)->sin_addr.s_addr);
+  if (address >> 24 == IN_LOOPBACKNET) return Reach::kMachine;
+  return address == INADDR_ANY ? Reach::kEverywhere : Reach::kNetwork;
+}
+
 in_port_t& Port(sockaddr* name) {
   return name->sa_family == AF_INET6 ? reinterpret_cast<sockaddr_in6*>(name)->sin6_port
                                      : reinterpret_cast<sockaddr_in*>(name)->sin_port;
@@ -156,6 +168,7 @@ absl::StatusOr<ListeningSockets> ListenTcp(const std::string& address) {
     Port(info->ai_addr) = htons(static_cast<in_port_t>(number));
     ASSIGN_OR_RETURN(Fd fd, BindTcp(address, *info));
     if (!fd) continue;
+    listening.reach = std::max(listening.reach, ReachOf(info->ai_addr));
     sockaddr_storage name = {};
     socklen_t size = sizeof(name);
     getsockname(fd.get(), reinterpret_cast<sockaddr*>(&name), &size);
@@ -184,10 +197,10 @@ void StopListening(ListeningSockets* listening) {
   if (name.ok() && lock.ok()) RemoveIfLeftBehind(listening->address, *name).IgnoreError();
 }
 
-absl::Status PrepareListenAddress(const std::string& address) {
-  auto listening = Listen(address);
-  if (listening.ok()) StopListening(&*listening);
-  return listening.status();
+absl::StatusOr<Reach> PrepareListenAddress(const std::string& address) {
+  ASSIGN_OR_RETURN(ListeningSockets listening, Listen(address));
+  StopListening(&listening);
+  return listening.reach;
 }
 
 std::string OwnAddress(const std::string& address) {

@@ -10,8 +10,13 @@
 
 namespace softsplice {
 
+// From where a server can be reached: this machine only, some networks, or all that the machine is
+// in.
+enum class Reach { kMachine, kNetwork, kEverywhere };
+
 struct ListeningSockets {
-  std::string address;      // the port filled in
+  std::string address;  // the port filled in
+  Reach reach = Reach::kMachine;
   std::vector<Fd> sockets;  // non-blocking; one for each address that the host's name has
 };
 
@@ -25,7 +30,7 @@ absl::StatusOr<ListeningSockets> Listen(const std::string& address);
 void StopListening(ListeningSockets* listening);
 
 // Says before anything is loaded whether Listen would succeed.
-absl::Status PrepareListenAddress(const std::string& address);
+absl::StatusOr<Reach> PrepareListenAddress(const std::string& address);
 
 // Where the process itself reaches a server that listens on `address`.
 std::string OwnAddress(const std::string& address);

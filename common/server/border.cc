@@ -38,7 +38,8 @@ void Border::Lease::Shrink(uint64_t bytes) {
   border_->bytes_.fetch_sub(bytes, std::memory_order_relaxed);
 }
 
-Border::Border(const BorderOptions& options) : options_(options), ticker_([this] { Tick(); }) {}
+Border::Border(const BorderOptions& options, Gate* gate)
+    : options_(options), gate_(gate), ticker_([this] { Tick(); }) {}
 
 Border::~Border() {
   {

@@ -16,6 +16,8 @@
 
 namespace softsplice {
 
+class Gate;
+
 struct BorderOptions {
   int max_calls = 512;
   uint64_t max_request_bytes = 64 << 20;  // of one message
@@ -67,10 +69,12 @@ class Border {
     uint64_t bytes_ = 0;
   };
 
-  explicit Border(const BorderOptions& options);
+  // `gate`, which outlives the border, says who may come; none: everyone.
+  explicit Border(const BorderOptions& options, Gate* gate = nullptr);
   ~Border();
 
   const BorderOptions& options() const { return options_; }
+  Gate* gate() const { return gate_; }
 
   // A call came. UNAVAILABLE (DRAINING), RESOURCE_EXHAUSTED (SERVER_BUSY). `light`: it takes next
   // to nothing, and others depend on it (who are you, how busy): there is room for some more of
@@ -96,6 +100,7 @@ class Border {
   void Tick();
 
   const BorderOptions options_;
+  Gate* const gate_;
   std::atomic<uint64_t> bytes_ = 0;
 
   mutable std::mutex mutex_;

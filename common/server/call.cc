@@ -11,6 +11,7 @@
 #include "absl/strings/str_format.h"
 #include "common/server/status.h"
 #include "common/status/error.h"
+#include "common/text/utf8.h"
 #include "common/time/steady.h"
 
 namespace softsplice {
@@ -72,8 +73,13 @@ std::string HostOf(absl::string_view peer) {
   return std::string(peer.substr(scheme + 1, port - scheme - 1));
 }
 
-Call::Call(grpc::CallbackServerContext* context, const Logger& logger, const CallMetrics& metrics,
-           std::string service, std::string method)
+std::string Caller::Scope(absl::string_view salt) const {
+  return name.empty() ? std::string(salt) : absl::StrCat(name.size(), ":", name, salt);
+}
+
+Call::Call(grpc::CallbackServerContext* context, const absl::StatusOr<std::string>& name,
+           const Logger& logger, const CallMetrics& metrics, std::string service,
+           std::string method)
     : context_(context),
       logger_(logger),
       metrics_(metrics),
@@ -81,7 +87,8 @@ Call::Call(grpc::CallbackServerContext* context, const Logger& logger, const Cal
       method_(std::move(method)),
       start_(SteadyNow()),
       deadline_(start_ + TimeLeft(*context)),
-      host_(HostOf(context->peer())),
+      admission_(name.status()),
+      caller_({.name = name.ok() ? *name : "", .host = HostOf(context->peer())}),
       request_id_(Header(*context, kRequestIdHeader)),
       traceparent_(Header(*context, kTraceparentHeader)) {
   if (!IsSaneRequestId(request_id_)) {
@@ -105,6 +112,7 @@ grpc::Status Call::End(const absl::Status& status, LogLevel level) {
                                   {"method", method_},
                                   {"request_id", request_id_},
                                   {"code", absl::StatusCodeToString(status.code())}};
+  if (!caller_.name.empty()) fields.push_back({"caller", ToUtf8(caller_.name)});
   if (!traceparent_.empty()) fields.push_back({"trace_id", traceparent_.substr(3, 32)});
   const ErrorDetail detail = GetErrorDetail(status);
   if (!detail.reason.empty()) fields.push_back({"reason", detail.reason});

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "common/log/log.h"
@@ -29,18 +30,31 @@ bool IsSaneTraceparent(absl::string_view value);
 // are of one host.
 std::string HostOf(absl::string_view peer);
 
+// Whose call it is.
+struct Caller {
+  std::string name;  // as the gate has it: then everybody has one; empty: it asks for none
+  std::string host;
+
+  // Whom turns and quotas go by.
+  const std::string& key() const { return name.empty() ? host : name; }
+  // Who shares what with whom: those of one name that give the same salt.
+  std::string Scope(absl::string_view salt) const;
+};
+
 // Lives as long as the call's reactor; not thread-safe. `logger` and `metrics` must outlive it,
 // `context` until the status that End gave was sent.
 class Call {
  public:
-  // Takes the client's request id, if it is sane, or makes one.
-  Call(grpc::CallbackServerContext* context, const Logger& logger, const CallMetrics& metrics,
-       std::string service, std::string method);
+  // Takes the client's request id, if it is sane, or makes one. `name`: the caller's, or why it may
+  // not call.
+  Call(grpc::CallbackServerContext* context, const absl::StatusOr<std::string>& name,
+       const Logger& logger, const CallMetrics& metrics, std::string service, std::string method);
 
   const std::string& request_id() const { return request_id_; }
   const std::string& traceparent() const { return traceparent_; }  // empty: none came
-  // Whose call it is, as far as is known.
-  const std::string& host() const { return host_; }
+  // Not OK: the caller may not call.
+  const absl::Status& admission() const { return admission_; }
+  const Caller& caller() const { return caller_; }
   absl::Duration elapsed() const;
   // The caller's: SteadyNow() then, so that nobody who sets the wall clock ends a request.
   absl::Duration deadline() const { return deadline_; }
@@ -66,7 +80,8 @@ class Call {
   const std::string method_;
   const absl::Duration start_;  // of SteadyNow
   const absl::Duration deadline_;
-  const std::string host_;  // kept: when the call has ended gRPC no longer knows its peer
+  const absl::Status admission_;
+  const Caller caller_;  // kept: when the call has ended gRPC no longer knows its peer
   std::string request_id_;
   std::string traceparent_;
   bool accepted_ = false;

@@ -27,7 +27,7 @@ struct Rejection {
 constexpr Rejection kRejections[] = {
     {reason::kQueueFull, "queue_full"}, {reason::kServerBusy, "server_busy"},
     {reason::kOverLimit, "too_large"},  {reason::kPromptTooLong, "too_large"},
-    {reason::kDraining, "draining"},
+    {reason::kDraining, "draining"},    {reason::kUnauthenticated, "unauthenticated"},
 };
 
 }  // namespace

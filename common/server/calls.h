@@ -9,6 +9,7 @@
 #include "common/server/border.h"
 #include "common/server/call.h"
 #include "common/server/call_metrics.h"
+#include "common/server/gate.h"
 #include "common/workers/workers.h"
 
 namespace softsplice {
@@ -22,7 +23,7 @@ struct Calls {
 
   Call Begin(grpc::CallbackServerContext* context, const std::string& service,
              const std::string& method) const {
-    return Call(context, logger, metrics, service, method);
+    return Call(context, Admit(border.gate(), *context), logger, metrics, service, method);
   }
 };
 

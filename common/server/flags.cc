@@ -50,6 +50,32 @@ void AddLimitFlags(CLI::App& app, ServiceFlags* flags) {
              "replicas; running calls go on; 0 is off; never on a unix socket");
 }
 
+void AddGateFlags(CLI::App& app, ServiceFlags* flags) {
+  const auto file = [&](const char* name, std::string* path, const char* help) {
+    return app.add_option(name, *path, help)->type_name("FILE");
+  };
+  auto* certificate =
+      file("--tls-cert", &flags->gate.tls.certificate,
+           "The service's certificate, and those between it and its authority (PEM): connections "
+           "are TLS. Like all files of certificates and tokens it is read again when it changes");
+  auto* key = file("--tls-key", &flags->gate.tls.key, "Its private key (PEM, no passphrase)");
+  certificate->needs(key);
+  key->needs(certificate);
+  file("--tls-client-ca", &flags->gate.tls.ca,
+       "Authorities (PEM): clients have to show a certificate of one of them")
+      ->needs(certificate);
+  file("--auth-tokens", &flags->gate.tokens,
+       "Who may call: lines of a name and the SHA-256 of its bearer token. Needs TLS, a unix "
+       "socket or localhost");
+  app.add_option_function<std::string>(
+         "--reflection",
+         [flags](const std::string& value) { flags->server.reflection = value == "on"; },
+         "Whether clients may ask for the contract (grpcurl does): on or off")
+      ->check(CLI::IsMember({"on", "off"}))
+      ->type_name("on|off")
+      ->default_str("on");
+}
+
 LogLevel LevelOf(const std::string& name) {
   if (name == "debug") return LogLevel::kDebug;
   if (name == "warning") return LogLevel::kWarning;
@@ -72,6 +98,7 @@ void AddServiceFlags(CLI::App& app, const std::string& default_listen, ServiceFl
                  "Where operators are answered, by plain HTTP: host:port. /metrics for Prometheus; "
                  "/livez and /readyz: 200 or 503, and a word that says why. Not set: nowhere")
       ->type_name("ADDRESS");
+  AddGateFlags(app, flags);
   AddLimitFlags(app, flags);
   AddSeconds(app, "--model-wait-seconds", &flags->model_wait,
              "How long the model's file may take to appear, if another program puts it there: by "
@@ -95,6 +122,11 @@ void AddServiceFlags(CLI::App& app, const std::string& default_listen, ServiceFl
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
       ->type_name("LEVEL")
       ->default_str("info");
+}
+
+int ExitCodeOf(const absl::Status& status) {
+  if (status.ok()) return kExitStopped;
+  return absl::IsInvalidArgument(status) ? kExitUsage : kExitFailed;
 }
 
 std::optional<int> ParseFlags(CLI::App& app, const std::string& prefix, int argc, char** argv) {

@@ -8,6 +8,7 @@
 
 #include "common/log/log.h"
 #include "common/server/border.h"
+#include "common/server/gate.h"
 #include "common/server/serve.h"
 #include "common/server/server.h"
 
@@ -21,12 +22,17 @@ inline constexpr int kExitUsage = 2;
 struct ServiceFlags {
   ServerOptions server;
   BorderOptions border;
+  GateOptions gate;
   ServeOptions serve;
   absl::Duration model_wait = absl::ZeroDuration();
   std::string admin_listen;  // empty: nowhere
   LogFormat log_format = LogFormat::kText;
   LogLevel log_level = LogLevel::kInfo;
 };
+
+// How a process ends that `status` ends. INVALID_ARGUMENT: its flags, or files that they name, are
+// wrong.
+int ExitCodeOf(const absl::Status& status);
 
 // Adds them to `app`. `flags` is filled by ParseFlags and must outlive `app`.
 void AddServiceFlags(CLI::App& app, const std::string& default_listen, ServiceFlags* flags);

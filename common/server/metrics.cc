@@ -34,6 +34,15 @@ prometheus::Counter& Metrics::Add(const Family& family, const prometheus::Labels
 }
 
 template <>
+prometheus::Gauge& Metrics::Add(const Family& family, const prometheus::Labels& labels) {
+  return prometheus::BuildGauge()
+      .Name(family.name)
+      .Help(family.help)
+      .Register(registry_)
+      .Add(labels);
+}
+
+template <>
 prometheus::Histogram& Metrics::Add(const Family& family, const prometheus::Labels& labels) {
   return prometheus::BuildHistogram()
       .Name(family.name)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <prometheus/counter.h>
+#include <prometheus/gauge.h>
 #include <prometheus/histogram.h>
 #include <prometheus/labels.h>
 #include <prometheus/metric_family.h>
@@ -71,7 +72,8 @@ class Metrics {
     const Place place_;
   };
 
-  // One metric of a family, a Counter or a Histogram; there from now on, with nothing counted.
+  // One metric of a family, a Counter, Gauge or Histogram; there from now on, with nothing counted.
+  // Added again it is the same one.
   template <class Metric>
   Metric& Add(const Family& family, const prometheus::Labels& labels = {});
 
@@ -92,6 +94,8 @@ class Metrics {
 
 template <>
 prometheus::Counter& Metrics::Add(const Family& family, const prometheus::Labels& labels);
+template <>
+prometheus::Gauge& Metrics::Add(const Family& family, const prometheus::Labels& labels);
 template <>
 prometheus::Histogram& Metrics::Add(const Family& family, const prometheus::Labels& labels);
 

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/server/gate.h"
 #include "common/server/raw_message.h"
 #include "common/server/status.h"
 #include "common/status/error.h"
@@ -136,10 +137,10 @@ class ReflectionCall final
   ReflectionCall(const std::vector<std::string>& services, Border& border)
       : services_(services), border_(border) {}
 
-  // Once it is owned by a shared pointer.
-  void Start() {
+  // Once it is owned by a shared pointer. `status`: not OK, the caller may not call.
+  void Start(absl::Status status) {
     self_ = this->shared_from_this();
-    const absl::Status status = border_.Enter(self_, /*light=*/true);
+    if (status.ok()) status = border_.Enter(self_, /*light=*/true);
     const std::lock_guard lock(mutex_);
     if (!status.ok()) return End(status);
     this->StartRead(&bytes_);
@@ -211,9 +212,9 @@ class ReflectionService final : public RawService {
       : services_(std::move(services)) {
     Serve<typename Version::Response>(
         absl::StrCat("/", Version::Service::service_full_name(), "/ServerReflectionInfo"),
-        [this, &border](grpc::CallbackServerContext* /*context*/) {
+        [this, &border](grpc::CallbackServerContext* context) {
           const auto call = std::make_shared<ReflectionCall<Version>>(services_, border);
-          call->Start();
+          call->Start(Admit(border.gate(), *context).status());
           return call.get();
         });
   }

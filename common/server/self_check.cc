@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/server/address.h"
+#include "common/server/gate.h"
 #include "common/server/health.h"
 #include "common/time/steady.h"
 #include "grpc/health/v1/health.grpc.pb.h"
@@ -68,8 +69,10 @@ bool SelfCheck::Ask(grpc::ClientContext* context) const {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  const auto channel = grpc::CreateCustomChannel(OwnAddress(server_.address()),
-                                                 grpc::InsecureChannelCredentials(), arguments);
+  const Gate* gate = server_.border().gate();
+  const auto channel = grpc::CreateCustomChannel(
+      OwnAddress(server_.address()),
+      gate == nullptr ? grpc::InsecureChannelCredentials() : gate->own_credentials(), arguments);
   grpc::health::v1::HealthCheckRequest request;
   grpc::health::v1::HealthCheckResponse response;
   request.set_service(kLivenessName);

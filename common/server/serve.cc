@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/server/flags.h"
+#include "common/server/gate.h"
 #include "common/server/process_metrics.h"
 #include "common/server/self_check.h"
 #include "common/time/steady.h"
@@ -55,6 +56,7 @@ class Watch {
     if (!vitality.failure.ok()) return vitality.failure;
     SetAlive(SteadyNow() - vitality.heartbeat < kStalled);
     server_.health().EndSlowCalls();
+    if (Gate* gate = server_.border().gate()) gate->Look();
     TellRefused();
     trimmer_.Look(server_.border());
     return absl::OkStatus();

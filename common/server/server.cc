@@ -13,6 +13,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/server/gate.h"
 #include "common/server/reflection.h"
 #include "common/status/macros.h"
 #include "common/time/steady.h"
@@ -89,13 +90,14 @@ std::vector<std::string> NamesOf(const std::vector<NamedService>& services) {
   return names;
 }
 
+std::shared_ptr<grpc::ServerCredentials> Credentials(Gate* gate) {
+  return gate == nullptr ? grpc::InsecureServerCredentials() : gate->server_credentials();
+}
+
 }  // namespace
 
 Server::Server(Border& border, std::vector<NamedService> services)
-    : border_(border),
-      services_(std::move(services)),
-      health_(NamesOf(services_)),
-      reflection_(MakeReflectionServices(NamesOf(services_), border)) {}
+    : border_(border), services_(std::move(services)), health_(NamesOf(services_)) {}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, Border& border,
                                                       std::vector<NamedService> services) {
@@ -103,11 +105,14 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   ASSIGN_OR_RETURN(ListeningSockets listening, Listen(options.listen));
   std::unique_ptr<Server> server(new Server(border, std::move(services)));
   server->address_ = listening.address;
+  if (options.reflection) {
+    server->reflection_ = MakeReflectionServices(NamesOf(server->services_), border);
+  }
 
   grpc::ServerBuilder builder;
   AddArguments(options, border, &builder);
   server->acceptor_ = builder.experimental().AddExternalConnectionAcceptor(
-      AcceptorType::FROM_FD, grpc::InsecureServerCredentials());
+      AcceptorType::FROM_FD, Credentials(border.gate()));
   builder.RegisterService(&server->health_.service());
   for (const NamedService& service : server->services_) {
     builder.RegisterService(service.service.get());

@@ -34,6 +34,7 @@ struct ServerOptions {
   int max_connections = 4096;  // fewer if the process may not have as many descriptors
   absl::Duration max_connection_age = absl::Minutes(30);  // zero: no limit
   absl::Duration max_connection_idle = absl::Minutes(5);  // without a call
+  bool reflection = true;
 };
 
 // A service and its full name.
@@ -45,9 +46,10 @@ struct NamedService {
 // Thread-safe but for Drain and the destructor.
 class Server {
  public:
-  // Listens and answers; health says SERVING for "", every service and `liveness`. `border`, which
-  // outlives the server, is the one that the services' calls pass. ALREADY_EXISTS: the address is
-  // taken; FAILED_PRECONDITION or INVALID_ARGUMENT: it can't be used.
+  // Listens and answers, as the border's gate says over TLS; health says SERVING for "", every
+  // service and `liveness`. `border`, which outlives the server, is the one that the services'
+  // calls pass. ALREADY_EXISTS: the address is taken; FAILED_PRECONDITION or INVALID_ARGUMENT: it
+  // can't be used.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options, Border& border,
                                                        std::vector<NamedService> services);
   // Ends all calls; waits until nothing of the server's runs any more.
@@ -57,6 +59,7 @@ class Server {
   const std::string& address() const { return address_; }
   Health& health() { return health_; }
   Border& border() { return border_; }
+  const Border& border() const { return border_; }
   const Listener& listener() const { return *listener_; }
 
   // Health says NOT_SERVING; takes no more connections and calls, and asks clients to go; what only

@@ -46,8 +46,10 @@ ServerCall::ServerCall(Call call, const Calls& calls, CallWeight weight)
       quiet_since_(SteadyNow()) {}
 
 bool ServerCall::Enter() {
-  const absl::Status status =
-      calls_.border.Enter(shared_from_this(), weight_ == CallWeight::kLight);
+  absl::Status status = call_.admission();
+  if (status.ok()) {
+    status = calls_.border.Enter(shared_from_this(), weight_ == CallWeight::kLight);
+  }
   if (!status.ok()) {
     End(status);
     return false;

@@ -24,6 +24,9 @@ inline constexpr char kSessionExpired[] = "SESSION_EXPIRED";
 inline constexpr char kSessionLost[] = "SESSION_LOST";
 inline constexpr char kSessionElsewhere[] = "SESSION_ELSEWHERE";
 
+// The caller is at fault.
+inline constexpr char kUnauthenticated[] = "UNAUTHENTICATED";
+
 // Its time is over.
 inline constexpr char kCancelled[] = "CANCELLED";
 inline constexpr char kDeadlineExceeded[] = "DEADLINE_EXCEEDED";
@@ -101,6 +104,8 @@ inline constexpr Reason kReasons[] = {
      "the session's decoder was started anew; send the whole conversation"},
     {kSessionElsewhere, absl::StatusCode::kNotFound, Retry::kNever,
      "the session lives in another decoder: in the one at `endpoint`, if the metadata name one"},
+    {kUnauthenticated, absl::StatusCode::kUnauthenticated, Retry::kNever,
+     "the service wants a token, or a name in the client's certificate, and knows none that came"},
     {kCancelled, absl::StatusCode::kCancelled, Retry::kNever, "the client is gone"},
     {kDeadlineExceeded, absl::StatusCode::kDeadlineExceeded, Retry::kNever,
      "the caller's deadline has passed, or the service's own for a call"},

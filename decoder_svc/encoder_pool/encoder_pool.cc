@@ -11,6 +11,7 @@
 #include "common/status/reasons.h"
 #include "common/time/steady.h"
 #include "decoder_svc/encoder_pool/blame.h"
+#include "decoder_svc/encoder_pool/encoder_secrets.h"
 #include "decoder_svc/encoder_pool/pool_state.h"
 #include "decoder_svc/encoder_pool/probe.h"
 
@@ -23,6 +24,8 @@ constexpr absl::Duration kProbeKeen = absl::Milliseconds(300);
 // How late a time in the pool may be noticed, with media in its line and without.
 constexpr auto kTickBusy = std::chrono::milliseconds(20);
 constexpr auto kTickIdle = std::chrono::milliseconds(200);
+// How often certificates and tokens are read.
+constexpr absl::Duration kLookEvery = absl::Seconds(1);
 
 }  // namespace
 
@@ -104,6 +107,7 @@ void EncoderPool::Monitor() {
   std::unique_lock lock(mutex_);
   while (!stopping_) {
     lock.unlock();
+    LookAtSecrets();
     Update([this](absl::Duration now, Work* work) { BeginProbes(now, work); });
     lock.lock();
     if (stopping_) return;
@@ -127,19 +131,38 @@ void EncoderPool::OnAddresses(Name* name, const Resolver::Addresses& addresses) 
   });
 }
 
+void EncoderPool::LookAtSecrets() {
+  if (options_.secrets == nullptr || SteadyNow() - looked_ < kLookEvery) return;
+  looked_ = SteadyNow();
+  const auto before = options_.secrets->security().tls;
+  options_.secrets->Look();
+  if (options_.secrets->security().tls == before) return;
+  Update([this](absl::Duration now, Work*) { FindTargets(now); });
+}
+
 void EncoderPool::FindTargets(absl::Duration now) {
   for (const TargetPtr& target : targets_) target->retired = true;
   for (const auto& name : names_) {
-    for (const std::string& address : name->addresses) {
-      const auto found =
-          std::find_if(targets_.begin(), targets_.end(),
-                       [&](const TargetPtr& target) { return target->address == address; });
-      if (found != targets_.end()) {
-        (*found)->retired = false;
-      } else {
-        targets_.push_back(std::make_shared<Target>(address, name->name, now));
-      }
-    }
+    for (const std::string& address : name->addresses) Keep(address, name->name, now);
+  }
+}
+
+// Makes a target that the address has not got yet, with the certificates of now. One with older
+// ones stays beside it until the new one has answered: so it takes good ones to end what works.
+void EncoderPool::Keep(const std::string& address, const EncoderName& name, absl::Duration now) {
+  const ChannelSecurity security =
+      options_.secrets == nullptr ? ChannelSecurity() : options_.secrets->security();
+  TargetPtr newest;
+  for (const TargetPtr& target : targets_) {
+    if (target->address == address && target->tls == security.tls) newest = target;
+  }
+  if (newest == nullptr) {
+    newest = targets_.emplace_back(std::make_shared<Target>(address, name, security, now));
+  }
+  newest->retired = false;
+  if (newest->health.usable()) return;
+  for (const TargetPtr& target : targets_) {
+    if (target->address == address && target->health.usable()) target->retired = false;
   }
 }
 
@@ -168,6 +191,7 @@ void EncoderPool::AskAgain(Target* target) {
 void EncoderPool::OnProbe(const TargetPtr& target, const absl::Status& status,
                           const v1::GetEncoderInfoResponse& info) {
   Update([&](absl::Duration now, Work* work) {
+    const bool usable = target->health.usable();
     if (status.ok()) {
       target->fingerprint = info.encoder_fingerprint();
       target->health.Answered(info, Judge(*target, info, now, work));
@@ -183,6 +207,7 @@ void EncoderPool::OnProbe(const TargetPtr& target, const absl::Status& status,
       }
       AskAgain(target.get());
     }
+    if (!usable && target->health.usable()) FindTargets(now);  // one with older certificates goes
     target->next_probe = now + (status.ok() && target->health.usable() ? kProbeCalm : kProbeKeen);
     target->answered = true;
   });

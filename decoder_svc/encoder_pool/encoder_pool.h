@@ -26,13 +26,15 @@
 
 namespace softsplice {
 
+class EncoderSecrets;
 class PoolCall;
 struct Outcome;
 struct Target;
 
 struct EncoderPoolOptions {
   std::vector<EncoderName> encoders;
-  int dim = 0;              // the decoder's width: rows of another are refused
+  EncoderSecrets* secrets = nullptr;  // outlives the pool; none: plain connections, no token
+  int dim = 0;                        // the decoder's width: rows of another are refused
   std::string fingerprint;  // of the only model whose rows are taken; empty: that of the first
   absl::Duration encode_limit = absl::Minutes(2);  // for one medium, once an encoder has it
   absl::Duration wait_limit = absl::Minutes(5);    // until an encoder has it
@@ -119,9 +121,11 @@ class EncoderPool {
   void OnResult(const CallPtr& call, const TargetPtr& target, Outcome outcome);
   void OnCancel();
   void Monitor();
+  void LookAtSecrets();
 
   // With the mutex.
   void FindTargets(absl::Duration now);
+  void Keep(const std::string& address, const EncoderName& name, absl::Duration now);
   absl::Status Judge(const Target& target, const v1::GetEncoderInfoResponse& info,
                      absl::Duration now, Work* work);
   void BeginProbes(absl::Duration now, Work* work);
@@ -144,6 +148,7 @@ class EncoderPool {
   Pace pace_;
   size_t next_ = 0;  // where to look first: spreads media over equals
   bool stopping_ = false;
+  absl::Duration looked_ = -absl::InfiniteDuration();  // at the secrets; the monitor's
   std::thread monitor_;
 };
 

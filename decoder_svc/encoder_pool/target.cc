@@ -1,7 +1,6 @@
 #include "decoder_svc/encoder_pool/target.h"
 
-#include <grpcpp/create_channel.h>
-#include <grpcpp/security/credentials.h>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -18,8 +17,10 @@ std::string Uri(const std::string& address) {
   return absl::StrCat("ipv6:", absl::StrReplaceAll(address, {{"[", "%5B"}, {"]", "%5D"}}));
 }
 
-std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address, const EncoderName& name) {
+std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address, const EncoderName& name,
+                                           const ChannelSecurity& security) {
   grpc::ChannelArguments arguments;
+  // Whose certificate it has to be, too.
   if (name.named()) {
     arguments.SetString(GRPC_ARG_DEFAULT_AUTHORITY, absl::StrCat(name.host, ":", name.port));
   }
@@ -33,16 +34,17 @@ std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address, const Enc
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  return grpc::CreateCustomChannel(Uri(address), grpc::InsecureChannelCredentials(), arguments);
+  return OpenSecureChannel(Uri(address), security, std::move(arguments));
 }
 
 }  // namespace
 
 Target::Target(const std::string& target_address, const EncoderName& encoder_name,
-               absl::Duration now)
+               const ChannelSecurity& security, absl::Duration now)
     : address(target_address),
       name(encoder_name.text),
-      channel(OpenChannel(target_address, encoder_name)),
+      tls(security.tls),
+      channel(OpenChannel(target_address, encoder_name, security)),
       stub(v1::EncoderService::NewStub(channel)),
       health_stub(grpc::health::v1::Health::NewStub(channel)),
       health(now) {}

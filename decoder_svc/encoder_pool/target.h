@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "common/server/secure_channel.h"
 #include "decoder_svc/encoder_pool/encoder_name.h"
 #include "decoder_svc/encoder_pool/target_health.h"
 #include "grpc/health/v1/health.grpc.pb.h"
@@ -20,11 +21,13 @@ class Probe;
 
 struct Target {
   // `address` is one of those that `name` stands for.
-  Target(const std::string& address, const EncoderName& name, absl::Duration now);
+  Target(const std::string& address, const EncoderName& name, const ChannelSecurity& security,
+         absl::Duration now);
   ~Target();
 
   const std::string address;
   const std::string name;
+  const std::shared_ptr<const TlsSet> tls;  // that the channel was made with
   const std::shared_ptr<grpc::Channel> channel;
   const std::unique_ptr<v1::EncoderService::Stub> stub;
   const std::unique_ptr<grpc::health::v1::Health::Stub> health_stub;

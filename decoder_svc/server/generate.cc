@@ -110,7 +110,8 @@ void GenerateCall::BringAllMedia() {
 absl::Status GenerateCall::Prepare(const v1::GenerateRequest& request) {
   ASSIGN_OR_RETURN(engine_request_, ReadOptions(request, decoder_));
   priority_ = request.priority() == v1::PRIORITY_BATCH ? Priority::kBatch : Priority::kNormal;
-  engine_request_.client = call().host();
+  engine_request_.client = call().caller().key();
+  engine_request_.cache_scope = call().caller().Scope(request.cache_salt());
   seed_ = engine_request_.sampling.seed;
   RETURN_IF_ERROR(EnterSession(request));
   ASSIGN_OR_RETURN(PromptPlan plan,
@@ -139,11 +140,12 @@ absl::Status GenerateCall::EnterSession(const v1::GenerateRequest& request) {
   }
   uint64_t bytes = 0;
   for (const v1::Message& message : request.chat().messages()) bytes += BytesOf(message);
-  ASSIGN_OR_RETURN(Sessions::Turn turn, decoder_.sessions.Begin(request.session_id(), bytes));
+  ASSIGN_OR_RETURN(Sessions::Turn turn,
+                   decoder_.sessions.Begin(call().caller(), request.session_id(), bytes));
   if (!request.cache_salt().empty() && request.cache_salt() != turn.salt()) {
     return InvalidField("cache_salt", "cache_salt is not the session's");
   }
-  engine_request_.cache_scope = turn.salt();
+  engine_request_.cache_scope = call().caller().Scope(turn.salt());
   history_ = turn.history();
   const std::lock_guard lock(mutex_);
   if (!ended()) turn_ = std::move(turn);

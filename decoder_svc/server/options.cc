@@ -109,7 +109,6 @@ absl::StatusOr<EngineRequest> ReadOptions(const v1::GenerateRequest& request,
                    ReadSampling(request.sampling(), model.vocabulary_size));
   engine_request.max_tokens = ToInt(request.max_tokens());
   engine_request.alternatives = ToInt(request.logprobs());
-  engine_request.cache_scope = request.cache_salt();
   engine_request.share_cache = !request.no_prefix_cache();
   const std::vector<int32_t> banned = context.tokenizer.BannedTokens();
   // Before any medium is encoded.

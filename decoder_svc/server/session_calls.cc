@@ -27,7 +27,7 @@ void CreateSessionCall::Begin(const v1::CreateSessionRequest& request) {
     return End(status);
   }
   auto response = Named<v1::CreateSessionResponse>(
-      sessions_.Create(call().host(), GetDuration(request.idle_timeout()), request.cache_salt()),
+      sessions_.Create(call().caller(), GetDuration(request.idle_timeout()), request.cache_salt()),
       sessions_);
   if (!response.ok()) return End(response.status());
   Answer(*std::move(response));
@@ -36,14 +36,14 @@ void CreateSessionCall::Begin(const v1::CreateSessionRequest& request) {
 template <>
 void ForkSessionCall::Begin(const v1::ForkSessionRequest& request) {
   auto response = Named<v1::ForkSessionResponse>(
-      sessions_.Fork(call().host(), request.session_id()), sessions_);
+      sessions_.Fork(call().caller(), request.session_id()), sessions_);
   if (!response.ok()) return End(response.status());
   Answer(*std::move(response));
 }
 
 template <>
 void DeleteSessionCall::Begin(const v1::DeleteSessionRequest& request) {
-  const absl::Status status = sessions_.Delete(request.session_id());
+  const absl::Status status = sessions_.Delete(call().caller(), request.session_id());
   if (!status.ok()) return End(status);
   Answer({});
 }

@@ -103,7 +103,7 @@ std::shared_ptr<const Value> Sessions::Store(Value value, uint64_t bytes) const 
           }};
 }
 
-absl::StatusOr<std::string> Sessions::Create(const std::string& owner, absl::Duration idle_timeout,
+absl::StatusOr<std::string> Sessions::Create(const Caller& owner, absl::Duration idle_timeout,
                                              std::string salt) {
   if (idle_timeout < absl::ZeroDuration() || idle_timeout > options_.max_idle_timeout) {
     return InvalidField(
@@ -117,9 +117,9 @@ absl::StatusOr<std::string> Sessions::Create(const std::string& owner, absl::Dur
       Session{.owner = owner, .salt = std::move(salt), .idle_timeout = idle_timeout}));
 }
 
-absl::StatusOr<std::string> Sessions::Fork(const std::string& owner, const std::string& id) {
+absl::StatusOr<std::string> Sessions::Fork(const Caller& owner, const std::string& id) {
   const std::lock_guard lock(mutex_);
-  ASSIGN_OR_RETURN(const std::shared_ptr<Session> from, Find(id));
+  ASSIGN_OR_RETURN(const std::shared_ptr<Session> from, Find(owner, id));
   return Add(std::make_shared<Session>(Session{.owner = owner,
                                                .salt = from->salt,
                                                .idle_timeout = from->idle_timeout,
@@ -129,7 +129,9 @@ absl::StatusOr<std::string> Sessions::Fork(const std::string& owner, const std::
 absl::StatusOr<std::string> Sessions::Add(std::shared_ptr<Session> session) {
   Expire();
   const int most_of_one = (options_.max_sessions + 1) / 2;
-  const auto same = [&](const auto& entry) { return entry.second->owner == session->owner; };
+  const auto same = [&](const auto& entry) {
+    return entry.second->owner.key() == session->owner.key();
+  };
   if (static_cast<int>(sessions_.size()) >= options_.max_sessions) {
     return Full(absl::StrCat("there are ", sessions_.size(), " sessions, and no room for more"));
   }
@@ -142,9 +144,11 @@ absl::StatusOr<std::string> Sessions::Add(std::shared_ptr<Session> session) {
   return id;
 }
 
-absl::StatusOr<std::shared_ptr<Sessions::Session>> Sessions::Find(const std::string& id) {
+absl::StatusOr<std::shared_ptr<Sessions::Session>> Sessions::Find(const Caller& caller,
+                                                                  const std::string& id) {
   Expire();
-  if (const auto found = sessions_.find(id); found != sessions_.end()) return found->second;
+  const auto found = sessions_.find(id);
+  if (found != sessions_.end() && found->second->owner.name == caller.name) return found->second;
   const std::vector<absl::string_view> parts = absl::StrSplit(id, '~');
   if (parts.size() != 3) return NotFound(reason::kSessionExpired, "session_id is none of ours");
   if (parts[0] != place_) {
@@ -168,16 +172,17 @@ void Sessions::Expire() {
   });
 }
 
-absl::Status Sessions::Delete(const std::string& id) {
+absl::Status Sessions::Delete(const Caller& caller, const std::string& id) {
   const std::lock_guard lock(mutex_);
-  RETURN_IF_ERROR(Find(id).status());
+  RETURN_IF_ERROR(Find(caller, id).status());
   sessions_.erase(id);
   return absl::OkStatus();
 }
 
-absl::StatusOr<Sessions::Turn> Sessions::Begin(const std::string& id, uint64_t bytes) {
+absl::StatusOr<Sessions::Turn> Sessions::Begin(const Caller& caller, const std::string& id,
+                                               uint64_t bytes) {
   const std::lock_guard lock(mutex_);
-  ASSIGN_OR_RETURN(const std::shared_ptr<Session> session, Find(id));
+  ASSIGN_OR_RETURN(const std::shared_ptr<Session> session, Find(caller, id));
   if (session->busy) {
     return MakeError(
         absl::StatusCode::kAborted, "another request is in the session",

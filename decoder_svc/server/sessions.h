@@ -18,6 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/server/call.h"
 #include "common/time/steady.h"
 #include "softsplice/v1/decoder.pb.h"
 
@@ -40,7 +41,8 @@ using History = std::shared_ptr<const Turns>;
 // What a stored message occupies, the heap's part included.
 uint64_t BytesOf(const v1::Message& message);
 
-// Thread-safe. An id is known to its creator and is enough to use the session.
+// Thread-safe. An id is known to its creator; with it anybody of the creator's name can use the
+// session, and where callers have no names anybody at all.
 class Sessions {
   struct Session;
 
@@ -69,25 +71,25 @@ class Sessions {
 
   explicit Sessions(const SessionOptions& options);
 
-  // The new session's id. `owner`: whose quota it takes. RESOURCE_EXHAUSTED (SESSIONS_FULL): there
-  // are too many, or too many of one owner's. INVALID_ARGUMENT: idle_timeout out of range (zero
-  // takes the default).
-  absl::StatusOr<std::string> Create(const std::string& owner, absl::Duration idle_timeout,
+  // The new session's id. `owner`: whose quota it takes, too. RESOURCE_EXHAUSTED (SESSIONS_FULL):
+  // there are too many, or too many of one owner's. INVALID_ARGUMENT: idle_timeout out of range
+  // (zero takes the default).
+  absl::StatusOr<std::string> Create(const Caller& owner, absl::Duration idle_timeout,
                                      std::string salt);
   // The same and NOT_FOUND: SESSION_EXPIRED (or deleted, or never there), SESSION_LOST (of this
   // process before it was started anew), SESSION_ELSEWHERE (of another one: the id says where).
-  absl::StatusOr<std::string> Fork(const std::string& owner, const std::string& id);
-  absl::Status Delete(const std::string& id);
+  absl::StatusOr<std::string> Fork(const Caller& owner, const std::string& id);
+  absl::Status Delete(const Caller& caller, const std::string& id);
   // `bytes` (BytesOf) come with the request. NOT_FOUND as above; ABORTED (SESSION_BUSY): another
   // request is in it; RESOURCE_EXHAUSTED (SESSIONS_FULL): the histories are too large already.
-  absl::StatusOr<Turn> Begin(const std::string& id, uint64_t bytes);
+  absl::StatusOr<Turn> Begin(const Caller& caller, const std::string& id, uint64_t bytes);
 
   const std::string& endpoint() const { return options_.advertise; }
   int count() const;
 
  private:
   struct Session {
-    std::string owner;
+    Caller owner;
     std::string salt;
     absl::Duration idle_timeout;
     absl::Duration used;  // last, on the clock
@@ -96,7 +98,7 @@ class Sessions {
   };
 
   absl::StatusOr<std::string> Add(std::shared_ptr<Session> session);
-  absl::StatusOr<std::shared_ptr<Session>> Find(const std::string& id);
+  absl::StatusOr<std::shared_ptr<Session>> Find(const Caller& caller, const std::string& id);
   void Expire();  // all three with the mutex
   // Counted in bytes_ for as long as somebody holds it.
   template <class Value>

@@ -34,8 +34,7 @@ struct MediaFile {
 };
 
 struct ChatOptions {
-  std::string server;
-  ServicesOptions services;  // model empty: talk to `server`
+  ServicesOptions services;  // model empty: talk to the conversation's server
   std::vector<MediaFile> media;
   std::string system;
   std::string prompt;
@@ -160,9 +159,11 @@ int RunChat(ChatOptions& options, Interrupts& interrupts) {
       return absl::IsCancelled(started.status()) ? kExitInterrupted : kExitUnreachable;
     }
     services = *std::move(started);
-    options.server = services->decoder_address();
+    options.conversation.access = {};
+    options.conversation.server = services->decoder_address();
   }
-  const auto channel = Connect(options.server, interrupts);
+  const auto channel =
+      Connect(options.conversation.server, options.conversation.access, interrupts);
   if (!channel.ok()) return ReportFailure(channel.status(), options.conversation.json);
 
   if (!options.system.empty()) {
@@ -292,7 +293,8 @@ void AddChat(CLI::App& app, Interrupts& interrupts, int& exit_code) {
   chat->add_flag_callback(
       "--no-session", [&conversation] { conversation.session = false; },
       "Send a conversation whole with each turn, though the decoder could keep it");
-  auto* server = AddServer(*chat, options->server);
+  auto* server = AddServer(*chat, conversation.server);
+  AddAccess(*chat, conversation.access);
   auto* model = chat->add_option("--model", options->services.model,
                                  "Without a running server: start one with this text model …")
                     ->option_text("FILE")

@@ -1,7 +1,5 @@
 #include "deploy/cli/client.h"
 
-#include <grpcpp/create_channel.h>
-#include <grpcpp/security/credentials.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,6 +11,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "common/status/macros.h"
 #include "deploy/cli/terminal.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
@@ -31,6 +30,9 @@ std::string Hint(const Failure& failure) {
   }
   if (failure.code == "UNAVAILABLE") {
     return "`softsplice info` shows which service is not ready";
+  }
+  if (failure.code == "UNAUTHENTICATED") {
+    return "give a token that the service knows with --token-file, or a certificate with --cert";
   }
   if (failure.code == "UNIMPLEMENTED") {
     return "the server may be the other service (encoder or decoder), or of another version";
@@ -106,26 +108,16 @@ std::string DefaultEncoderAddress() {
   return DefaultAddress("SOFTSPLICE_ENCODER", EncoderSocket(), "localhost:50051");
 }
 
-std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address) {
-  grpc::ChannelArguments arguments;
-  arguments.SetMaxReceiveMessageSize(-1);
-  arguments.SetMaxSendMessageSize(-1);
-  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  // A new channel tries at once, whatever an earlier one to the same address met.
-  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
-}
-
 absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const std::string& address,
-                                                       Interrupts& interrupts,
+                                                       const Access& access, Interrupts& interrupts,
                                                        absl::Duration limit) {
-  const std::shared_ptr<grpc::Channel> channel = OpenChannel(address);
+  ASSIGN_OR_RETURN(const std::shared_ptr<grpc::Channel> channel, OpenChannel(address, access));
   const absl::Time deadline = absl::Now() + limit;
   grpc_connectivity_state state = channel->GetState(true);
   while (state != GRPC_CHANNEL_READY && absl::Now() < deadline) {
     if (interrupts.raised()) return absl::CancelledError("interrupted");
     if (state == GRPC_CHANNEL_TRANSIENT_FAILURE) {
-      return absl::UnavailableError(absl::StrCat("nothing answers at ", address));
+      return WhyUnreachable(address, access);
     }
     const absl::Time tick = std::min(deadline, absl::Now() + absl::Milliseconds(50));
     channel->WaitForStateChange(state, absl::ToChronoTime(tick));

@@ -1,4 +1,4 @@
-// How the command line reaches the services: addresses, channels, and what it says when a call
+// How the command line reaches the services: addresses, connections, and what it says when a call
 // fails.
 #pragma once
 
@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "deploy/cli/access.h"
 #include "deploy/cli/signals.h"
 
 namespace softsplice {
@@ -40,13 +41,10 @@ std::string DefaultDecoderAddress();
 // $SOFTSPLICE_ENCODER, or the socket of `softsplice up` if there is one, or localhost:50051.
 std::string DefaultEncoderAddress();
 
-// A channel with no message limits of its own.
-std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address);
-
-// The same, connected. UNAVAILABLE: nothing listens there, or no answer within `limit`; CANCELLED:
-// a signal came.
+// OpenChannel, connected. UNAVAILABLE: nothing listens there, or no answer within `limit`;
+// CANCELLED: a signal came.
 absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const std::string& address,
-                                                       Interrupts& interrupts,
+                                                       const Access& access, Interrupts& interrupts,
                                                        absl::Duration limit = kConnectLimit);
 
 // Whether gRPC's health service calls the whole server at the other end of `channel` healthy.

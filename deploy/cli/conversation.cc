@@ -129,8 +129,12 @@ void Conversation::OpenSession() {
     return;
   }
   session_.emplace().id = response.session_id();
-  if (response.endpoint().empty()) return;
-  session_->stub = v1::DecoderService::NewStub(OpenChannel(response.endpoint()));
+  std::string endpoint = response.endpoint();
+  if (endpoint.empty()) return;
+  const Access access = AccessToPeer(options_.server, options_.access, &endpoint);
+  const auto channel = OpenChannel(endpoint, access);
+  // A token that would travel in plain text stays here; so does the session's other decoder.
+  if (channel.ok()) session_->stub = v1::DecoderService::NewStub(*channel);
 }
 
 // The decoder forgets it by itself later, if this does not reach it.

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "deploy/cli/access.h"
 #include "deploy/cli/signals.h"
 #include "softsplice/v1/decoder.grpc.pb.h"
 
@@ -19,6 +20,9 @@ struct ConversationOptions {
   v1::GenerateRequest request;  // has the sampling, the limits and the system turn, if any
   absl::Duration timeout = absl::InfiniteDuration();  // for one answer
   bool json = false;
+  // Where the conversation's channel leads, for sessions that live in another decoder there.
+  std::string server;
+  Access access;
   bool session = false;  // use one where the decoder offers them
 };
 

@@ -23,6 +23,7 @@ struct EncodeOptions {
   std::string file;
   std::string output;
   std::string encoder;
+  Access access;
   std::string data_type = "bf16";
   uint32_t budget = 0;
 };
@@ -112,7 +113,7 @@ int RunEncode(const EncodeOptions& options, Interrupts& interrupts) {
                   false);
     return kExitUsage;
   }
-  const auto channel = Connect(options.encoder, interrupts);
+  const auto channel = Connect(options.encoder, options.access, interrupts);
   if (!channel.ok()) return ReportFailure(channel.status(), false);
   grpc::ClientContext context;
   interrupts.OnRaise([&] { context.TryCancel(); });
@@ -157,6 +158,7 @@ void AddEncode(CLI::App& app, Interrupts& interrupts, int& exit_code) {
       ->option_text("TYPE")
       ->check(CLI::IsMember({"f32", "f16", "bf16"}));
   AddEncoder(*encode, options->encoder);
+  AddAccess(*encode, options->access);
   encode->footer(R"(
 Examples:
   softsplice encode photo.jpg -o photo.soft

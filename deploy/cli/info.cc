@@ -24,6 +24,7 @@ namespace {
 struct InfoOptions {
   std::string server;
   std::string encoder;
+  Access access;
   bool json = false;
 };
 
@@ -113,7 +114,7 @@ template <typename Info, typename Call>
 int Describe(const char* name, const std::string& address, Interrupts& interrupts,
              const InfoOptions& options, Call call, void (*print)(const Info&),
              nlohmann::json& json) {
-  const auto channel = Connect(address, interrupts);
+  const auto channel = Connect(address, options.access, interrupts);
   json[name] = {{"address", address}, {"health", HealthName(Health::kUnreachable)}};
   if (!channel.ok()) {
     return options.json ? kExitUnreachable : ReportFailure(channel.status(), false);
@@ -164,6 +165,7 @@ void AddInfo(CLI::App& app, Interrupts& interrupts, int& exit_code) {
   const auto options = std::make_shared<InfoOptions>();
   AddServer(*info, options->server);
   AddEncoder(*info, options->encoder);
+  AddAccess(*info, options->access);
   info->add_flag("--json", options->json, "One JSON object on stdout");
   info->footer(R"(
 Examples:

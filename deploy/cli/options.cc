@@ -2,6 +2,7 @@
 
 #include <sstream>
 
+#include "absl/strings/str_cat.h"
 #include "deploy/cli/client.h"
 
 namespace softsplice {
@@ -16,7 +17,8 @@ CLI::Option* AddServer(CLI::App& app, std::string& address) {
   address = DefaultDecoderAddress();
   return app
       .add_option("--server", address,
-                  "The decoder's address (default: $SOFTSPLICE_SERVER, or where `softsplice up` "
+                  "The decoder's address: host:port, unix:PATH, or https://host:port over TLS "
+                  "(default: $SOFTSPLICE_SERVER, or where `softsplice up` "
                   "listens, or localhost:50052)")
       ->option_text("ADDR");
 }
@@ -24,10 +26,37 @@ CLI::Option* AddServer(CLI::App& app, std::string& address) {
 CLI::Option* AddEncoder(CLI::App& app, std::string& address) {
   address = DefaultEncoderAddress();
   return app
-      .add_option("--encoder", address,
-                  "The encoder's address (default: $SOFTSPLICE_ENCODER, or where `softsplice up` "
-                  "listens, or localhost:50051)")
+      .add_option(
+          "--encoder", address,
+          "The encoder's address, likewise (default: $SOFTSPLICE_ENCODER, or where `softsplice up` "
+          "listens, or localhost:50051)")
       ->option_text("ADDR");
+}
+
+void AddAccess(CLI::App& app, Access& access) {
+  const auto add = [&](const char* name, std::string* value, const char* variable,
+                       const std::string& help) {
+    return app.add_option(name, *value, absl::StrCat(help, " (default: $", variable, ")"))
+        ->envname(variable)
+        ->group("TLS and tokens");
+  };
+  const auto file = [&](const char* name, std::string* value, const char* variable,
+                        const std::string& help) {
+    return add(name, value, variable, help)->option_text("FILE")->check(CLI::ExistingFile);
+  };
+  file("--ca", &access.tls.ca, "SOFTSPLICE_CA",
+       "Authorities (PEM) that an https:// service's certificate may be of, instead of the "
+       "system's");
+  auto* certificate = file("--cert", &access.tls.certificate, "SOFTSPLICE_CERT",
+                           "The certificate (PEM) that an https:// service is shown");
+  auto* key = file("--key", &access.tls.key, "SOFTSPLICE_KEY", "Its private key (PEM)");
+  certificate->needs(key);
+  key->needs(certificate);
+  add("--tls-name", &access.name, "SOFTSPLICE_TLS_NAME",
+      "The name that an https:// service's certificate has, if not the address's host")
+      ->option_text("NAME");
+  file("--token-file", &access.token_file, "SOFTSPLICE_TOKEN_FILE",
+       "A file that holds the token that the service wants");
 }
 
 CLI::Option* AddBudget(CLI::App& app, uint32_t& budget) {

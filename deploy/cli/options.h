@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "deploy/cli/access.h"
 #include "deploy/cli/services.h"
 
 namespace softsplice {
@@ -13,6 +14,8 @@ namespace softsplice {
 CLI::Option* AddServer(CLI::App& app, std::string& address);
 // --encoder: the same for the encoder.
 CLI::Option* AddEncoder(CLI::App& app, std::string& address);
+// --ca, --cert, --key, --tls-name and --token-file: for whichever addresses the command has.
+void AddAccess(CLI::App& app, Access& access);
 // --budget: rows per picture; 0 where it is not given.
 CLI::Option* AddBudget(CLI::App& app, uint32_t& budget);
 

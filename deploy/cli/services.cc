@@ -34,7 +34,7 @@ absl::StatusOr<std::string> MakeRunFolder() {
 }
 
 absl::Status CheckFree(const std::string& address, Interrupts& interrupts) {
-  const auto channel = Connect(address, interrupts, absl::Milliseconds(300));
+  const auto channel = Connect(address, {}, interrupts, absl::Milliseconds(300));
   if (!channel.ok()) return absl::OkStatus();
   return absl::FailedPreconditionError(
       absl::StrCat("something serves at ", address, " already; `softsplice info` shows what"));
@@ -121,13 +121,13 @@ absl::Status Services::Run(Service& service, std::vector<std::string> arguments,
 
 absl::Status Services::WaitUntilServing(const Service& service) {
   return WaitUntil([&] {
-    return CheckHealth(OpenChannel(service.address), absl::Seconds(1)) == Health::kServing;
+    return CheckHealth(*OpenChannel(service.address), absl::Seconds(1)) == Health::kServing;
   });
 }
 
 // An encoder that loads for longer than the decoder is not there when that one looks first.
 absl::Status Services::WaitUntilPaired() {
-  const auto stub = v1::DecoderService::NewStub(OpenChannel(decoder_.address));
+  const auto stub = v1::DecoderService::NewStub(*OpenChannel(decoder_.address));
   return WaitUntil([&] {
     grpc::ClientContext context;
     SetDeadline(context, absl::Seconds(1));

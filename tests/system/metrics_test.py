@@ -43,8 +43,9 @@ BOTH = {
     "model_load_seconds": ("gauge", {}),
     "requests_rejected_total": (
         "counter",
-        {"reason": {"queue_full", "server_busy", "too_large", "draining"}},
+        {"reason": {"queue_full", "server_busy", "too_large", "draining", "unauthenticated"}},
     ),
+    "tls_reload_failures_total": ("counter", {"end": {"server"}}),
     "requests_waiting": ("gauge", {}),
     "requests_running": ("gauge", {}),
     "queue_capacity": ("gauge", {}),
@@ -52,6 +53,7 @@ BOTH = {
     "device_errors_total": ("counter", {"kind": {"out_of_memory", "rank_failed", "device_error"}}),
 }
 DECODER = BOTH | {
+    "tls_reload_failures_total": ("counter", {"end": {"server", "encoders"}}),
     "requests_total": ("counter", {"method": DECODER_METHODS, "code": CODES}),
     "request_duration_seconds": (D, {"method": DECODER_METHODS}),
     "queue_seconds": (T, {"method": {"Generate"}}),

@@ -19,12 +19,21 @@ DECODER = "softsplice.v1.DecoderService"
 class Service:
     """One of the binaries; serving when the constructor returns.
 
-    `stderr`: where its log goes, if not to a file; `under`: a command that becomes the binary, such as prlimit."""
+    `stderr`: where its log goes, if not to a file; `under`: a command that becomes the binary, such as prlimit;
+    `access`: what its clients show and trust (secure.Access)."""
 
     def __init__(
-        self, folder, binary, *flags, listen=None, environment=None, stderr=None, under=()
+        self,
+        folder,
+        binary,
+        *flags,
+        listen=None,
+        environment=None,
+        stderr=None,
+        under=(),
+        access=None,
     ):
-        self.binary = binary
+        self.binary, self.access = binary, access
         self.address = listen or f"unix:{folder}/{binary.removeprefix('softsplice-')}.sock"
         self.log = folder / f"{binary}-{time.monotonic_ns()}.log"
         kept = {k: v for k, v in os.environ.items() if not k.startswith("SOFTSPLICE_")}
@@ -68,8 +77,13 @@ class Service:
             assert self.process.poll() is None and time.monotonic() < deadline, self.text()
             time.sleep(0.02)
 
+    def channel(self):
+        if self.access is None:
+            return grpc.insecure_channel(self.address)
+        return self.access.channel(self.address)
+
     def serving(self, name=""):
-        with grpc.insecure_channel(self.address) as channel:
+        with self.channel() as channel:
             try:
                 request = health_pb2.HealthCheckRequest(service=name)
                 answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=5)
@@ -112,10 +126,12 @@ def row_bytes(header):
 
 
 class Client:
-    """Calls any method of a server by name, with default options; all types come from reflection."""
+    """Calls any method of a server by name, with default options; all types come from reflection.
 
-    def __init__(self, service):
-        self.channel = grpc.insecure_channel(service.address)
+    `access`: other than the service's."""
+
+    def __init__(self, service, access=None):
+        self.channel = access.channel(service.address) if access else service.channel()
         database = proto_reflection_descriptor_database.ProtoReflectionDescriptorDatabase(
             self.channel
         )

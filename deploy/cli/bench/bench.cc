@@ -174,7 +174,7 @@ int RunLoads(const bench::Options& options, const bench::TargetInfo& target, ben
 absl::StatusOr<std::unique_ptr<bench::Target>> Reach(const bench::Options& options,
                                                      Interrupts& interrupts) {
   if (options.llama_server.empty())
-    return bench::ConnectDecoder(options.server, options.sessions, interrupts);
+    return bench::ConnectDecoder(options.server, options.access, options.sessions, interrupts);
   return bench::ConnectLlamaServer(options.llama_server, interrupts);
 }
 

@@ -97,12 +97,13 @@ class DecoderTarget final : public Target {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Target>> ConnectDecoder(const std::string& address, bool sessions,
+absl::StatusOr<std::unique_ptr<Target>> ConnectDecoder(const std::string& address,
+                                                       const Access& access, bool sessions,
                                                        Interrupts& interrupts) {
   // A thread of gRPC's may be asleep in its poller for 10 s, and gRPC's shutdown, which would come
   // with the channel's end, waits for it. Held, it does not shut down.
   grpc_init();
-  ASSIGN_OR_RETURN(const auto channel, Connect(address, interrupts));
+  ASSIGN_OR_RETURN(const auto channel, Connect(address, access, interrupts));
   auto target = std::make_unique<DecoderTarget>(channel, sessions, interrupts);
   RETURN_IF_ERROR(target->Ask());
   return target;

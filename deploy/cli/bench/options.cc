@@ -163,6 +163,7 @@ void AddOptions(CLI::App& command, const std::shared_ptr<Options>& options) {
       ->option_text("URL")
       ->excludes(server);
   AddWorkload(command, options);
+  AddAccess(command, options->access);
   AddLoad(command, options);
   AddMeasuring(command, options);
   command.footer(absl::StrCat(R"(

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "deploy/cli/access.h"
 #include "deploy/cli/bench/metrics.h"
 #include "deploy/cli/bench/workload.h"
 
@@ -14,6 +15,7 @@ namespace softsplice::bench {
 
 struct Options {
   std::string server;        // a decoder's address; or else
+  Access access;             // to it
   std::string llama_server;  // a llama-server's URL
   WorkloadOptions workload;
   std::vector<double> rates;  // of an open loop: one run each; or else

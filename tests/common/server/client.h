@@ -40,7 +40,8 @@ bool Eventually(Condition condition) {
 // A server that has only health and reflection, and a client's channel to it.
 class BareServer {
  public:
-  explicit BareServer(ServerOptions options = {}) {
+  explicit BareServer(ServerOptions options = {}, Gate* gate = nullptr)
+      : border_(BorderOptions(), gate) {
     if (options.listen.empty()) options.listen = SocketAddress("bare");
     auto started = Server::Start(options, border_, {});
     EXPECT_TRUE(started.ok()) << started.status();
@@ -68,7 +69,7 @@ class BareServer {
   }
 
  private:
-  Border border_{BorderOptions()};
+  Border border_;
   std::unique_ptr<Server> server_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<grpc::health::v1::Health::Stub> stub_;

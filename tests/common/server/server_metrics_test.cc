@@ -90,7 +90,8 @@ TEST(CallMetrics, CountByMethodAndCode) {
   calls.OnEnd("Watch", absl::StatusCode::kResourceExhausted, reason::kOverLimit, absl::Seconds(1));
   calls.OnEnd("Watch", absl::StatusCode::kUnavailable, reason::kDraining, absl::Seconds(1));
   calls.OnEnd("Watch", absl::StatusCode::kResourceExhausted, reason::kServerBusy, absl::Seconds(1));
-  calls.OnEnd("Watch", absl::StatusCode::kUnauthenticated, "", absl::Seconds(1));
+  calls.OnEnd("Watch", absl::StatusCode::kUnauthenticated, reason::kUnauthenticated,
+              absl::Seconds(1));
   const std::string text = metrics.Text();
   for (const char* line : {
            "softsplice_requests_total{code=\"OK\",method=\"Check\"} 1\n",
@@ -101,6 +102,7 @@ TEST(CallMetrics, CountByMethodAndCode) {
            "softsplice_requests_rejected_total{reason=\"server_busy\"} 1\n",
            "softsplice_requests_rejected_total{reason=\"too_large\"} 2\n",
            "softsplice_requests_rejected_total{reason=\"draining\"} 1\n",
+           "softsplice_requests_rejected_total{reason=\"unauthenticated\"} 1\n",
            "softsplice_request_duration_seconds_bucket{method=\"Check\",le=\"0.02\"} 0\n",
            "softsplice_request_duration_seconds_bucket{method=\"Check\",le=\"0.04\"} 1\n",
            "softsplice_request_duration_seconds_count{method=\"Watch\"} 6\n",

@@ -73,7 +73,7 @@ class WatchCall final : public StreamCall<HealthCheckRequest, HealthCheckRespons
  private:
   void Begin(const HealthCheckRequest& request) override {
     script_.begin(request);
-    script_.host = call().host();
+    script_.host = call().caller().host;
     std::unique_lock lock(mutex_);
     left_ = script_.messages;
     if (!script_.waits) Working();

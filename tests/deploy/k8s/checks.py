@@ -12,6 +12,7 @@ LOADING_SECONDS = 600
 FAREWELL_SECONDS = 10
 # Pods that policies let in, which not every overlay has.
 OPTIONAL = ("smoke",)
+PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 
 
 def quantity(text):
@@ -86,9 +87,11 @@ def ports(objects):
     """Named and numbered ports lead to where something listens."""
     for thing, _, container in containers(objects):
         numbers = {p["containerPort"] for p in container.get("ports", [])}
-        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-            port = container.get(probe, {}).get("grpc", {}).get("port")
-            if thing["kind"] == "Deployment" and port not in numbers:
+        named_ports = {p["name"]: p["containerPort"] for p in container.get("ports", [])}
+        for probe in PROBES:
+            asked = container.get(probe, {})
+            port = asked.get("grpc", asked.get("httpGet", {})).get("port")
+            if thing["kind"] == "Deployment" and named_ports.get(port, port) not in numbers:
                 yield f"{title(thing)}: {probe} asks port {port}, not one of {numbers}"
         variables = environment(objects, container)
         for name in ("LISTEN", "ADMIN_LISTEN"):
@@ -115,10 +118,11 @@ def container_port(objects, service, name):
 def addresses(objects):
     """Who is told of a Service finds it: decoders, the smoke Job, routes."""
     for thing, _, container in containers(objects):
-        encoder = flag(environment(objects, container), "ENCODER")
-        arguments = container.get("args", [])
+        variables = environment(objects, container)
+        encoder = flag(variables, "ENCODER")
         told = [encoder.removeprefix("dns:///")] if encoder else []
-        told += [v for k, v in zip(arguments, arguments[1:], strict=False) if k == "--server"]
+        if "SOFTSPLICE_SERVER" in variables:
+            told.append(variables["SOFTSPLICE_SERVER"].removeprefix("https://"))
         for address in told:
             name, port = address.split(":")
             if not serves(objects, name, int(port)):
@@ -162,6 +166,40 @@ def missing(objects, thing, volume):
     config = volume.get("configMap", {}).get("name")
     if config and not named(objects, "ConfigMap", config):
         yield f"{title(thing)}: there is no ConfigMap {config}"
+
+
+def secrets(objects):
+    """Who wants TLS, a certificate or a token gets it; nothing secret goes in plain text; files that
+    flags name are mounted."""
+    servers = {
+        kind: environment(objects, server["spec"]["template"]["spec"]["containers"][0])
+        for kind in ("encoder", "decoder")
+        if (server := named(objects, "Deployment", f"softsplice-{kind}"))
+    }
+    encoder, decoder = servers["encoder"], servers["decoder"]
+    for wanted, shown in (
+        ("TLS_CERT", "ENCODER_TLS_CA"),
+        ("TLS_CLIENT_CA", "ENCODER_TLS_CERT"),
+        ("AUTH_TOKENS", "ENCODER_TOKEN_FILE"),
+    ):
+        if bool(flag(encoder, wanted)) != bool(flag(decoder, shown)):
+            yield f"encoders have {wanted}, decoders {shown}: not both"
+    for kind, variables in servers.items():
+        if flag(variables, "AUTH_TOKENS") and not flag(variables, "TLS_CERT"):
+            yield f"{kind}s take tokens in plain text"
+    for thing, _, container in containers(objects):
+        variables = environment(objects, container)
+        mounts = tuple(f"{m['mountPath']}/" for m in container.get("volumeMounts", []))
+        for name, path in variables.items():
+            if path.startswith(("/tls/", "/auth/")) and not path.startswith(mounts):
+                yield f"{title(thing)}: {name} is {path}, which is not mounted"
+        if thing["kind"] == "Deployment":
+            plain = not flag(variables, "TLS_CERT")
+            if any(("grpc" in container[probe]) != plain for probe in PROBES):
+                yield f"{title(thing)}: its probes do not speak what its port does"
+        server = variables.get("SOFTSPLICE_SERVER")
+        if server and server.startswith("https://") != bool(flag(decoder, "TLS_CERT")):
+            yield f"{title(thing)}: {server} is not what decoders speak"
 
 
 def lifetimes(objects):
@@ -301,6 +339,7 @@ EVERYWHERE = [
     ports,
     addresses,
     volumes,
+    secrets,
     lifetimes,
     restricted,
     resources,

@@ -19,7 +19,7 @@ ALTERNATIVES = [
     {"gpu", "mig", "timeslice"},
     {"hpa", "keda"},
 ]
-NEEDS = {"fetch-job": ["models-pvc"]}
+NEEDS = {"fetch-job": ["models-pvc"], "auth": ["tls"]}
 
 
 def names(kind):

@@ -6,6 +6,7 @@ import sys
 
 import checks
 import pytest
+import trustme
 from manifests import ROOT, cases, containers, environment, named, of_kind, render
 
 sys.path.insert(0, str(ROOT / "tests" / "support"))
@@ -40,6 +41,13 @@ def change_flag(objects, name, value):
     for config in of_kind(objects, "ConfigMap"):
         if name in config["data"]:
             config["data"][name] = value
+
+
+def change_server(objects, address):
+    for container in first(objects, "Job")["spec"]["template"]["spec"]["containers"]:
+        for variable in container["env"]:
+            if variable["name"] == "SOFTSPLICE_SERVER":
+                variable["value"] = address
 
 
 # One change of a manifest that is right, and the check that has to find it.
@@ -101,8 +109,8 @@ BREAKS = {
     "a question to nobody": (
         checks.addresses,
         "laptop",
-        lambda o: first(o, "Job")["spec"]["template"]["spec"]["containers"][1]["args"].__setitem__(
-            2, "softsplice:50051"
+        lambda o: first(o, "Job")["spec"]["template"]["spec"]["containers"][1]["env"][0].update(
+            value="softsplice:50051"
         ),
     ),
     "a route to nowhere": (
@@ -129,6 +137,36 @@ BREAKS = {
         checks.volumes,
         "cpu",
         lambda o: o.remove(first(o, "ConfigMap")),
+    ),
+    "an encoder that nobody shows a token": (
+        checks.secrets,
+        "cpu+auth",
+        lambda o: change_flag(o, "SOFTSPLICE_DECODER_ENCODER_TOKEN_FILE", ""),
+    ),
+    "an encoder that nobody shows a certificate": (
+        checks.secrets,
+        "cpu+tls",
+        lambda o: change_flag(o, "SOFTSPLICE_DECODER_ENCODER_TLS_CERT", ""),
+    ),
+    "tokens in plain text": (
+        checks.secrets,
+        "cpu+auth",
+        lambda o: change_flag(o, "SOFTSPLICE_DECODER_TLS_CERT", ""),
+    ),
+    "certificates that are elsewhere": (
+        checks.secrets,
+        "cpu+tls",
+        lambda o: server(o)["volumeMounts"].pop(0),
+    ),
+    "probes in plain text": (
+        checks.secrets,
+        "cpu+tls",
+        lambda o: server(o)["livenessProbe"].update(grpc={}),
+    ),
+    "a question in plain text": (
+        checks.secrets,
+        "laptop+tls",
+        lambda o: change_server(o, "softsplice:50052"),
     ),
     "too short a grace": (
         checks.lifetimes,
@@ -260,6 +298,21 @@ def test_every_variable_is_a_flag():
         assert {name for name, _ in variables} <= variables_of(binary)
 
 
+def write_secrets(folder):
+    """What the Secrets hold that README.md makes."""
+    authority = trustme.CA()
+    mine = authority.issue_cert("softsplice-encoder")
+    (folder / "tls").mkdir()
+    (folder / "auth").mkdir()
+    (folder / "tls" / "tls.crt").write_bytes(mine.cert_chain_pems[0].bytes())
+    (folder / "tls" / "tls.key").write_bytes(mine.private_key_pem.bytes())
+    (folder / "tls" / "ca.crt").write_bytes(authority.cert_pem.bytes())
+    (folder / "auth" / "tokens").write_text(f"me {'0' * 64}\n")
+    (folder / "auth" / "encoder-token").write_text("token\n")
+
+
 @pytest.mark.parametrize("binary, variables", services())
 def test_every_value_is_taken(binary, variables, tmp_path):
-    check_taken(binary, dict(variables), tmp_path)
+    write_secrets(tmp_path)
+    values = {k: re.sub("^/(?=tls/|auth/)", f"{tmp_path}/", v) for k, v in variables}
+    check_taken(binary, values, tmp_path)

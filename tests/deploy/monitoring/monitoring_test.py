@@ -13,6 +13,7 @@ import urllib.request
 import pytest
 import yaml
 from admin import ADMIN, Metrics, address
+from secure import Access, Authority, Files
 from services import start_decoder, start_encoder
 from support import PATIENCE, ROOT, wait_until
 
@@ -20,7 +21,7 @@ PROMETHEUS = ROOT / ".tools" / "prometheus" / "usr" / "bin"
 FOLDER = ROOT / "deploy" / "k8s" / "components" / "monitoring"
 ALERTS = {"EngineStalled", "ErrorRatio", "NoHealthyEncoder", "QueueFull", "SlowFirstToken"}
 ALERTS |= {"SlowTokens", "KvNearlyFull", "EncoderBacklog", "Restarting", "MetricsAbsent"}
-ALERTS |= {"DrainTooLong", "ForeignEncoder"}
+ALERTS |= {"CertificateExpires", "DrainTooLong", "ForeignEncoder"}
 
 pytestmark = pytest.mark.skipif(
     not (PROMETHEUS / "promtool").exists(), reason="Prometheus is not in .tools/prometheus"
@@ -55,8 +56,12 @@ def panel_expressions():
 @pytest.fixture(scope="module")
 def services(tmp_path_factory):
     folder = tmp_path_factory.mktemp("services")
-    with start_encoder(folder, "--backend", "cuda", *ADMIN) as encoder:
-        with start_decoder(folder, encoder, "--backend", "cpu", *ADMIN) as decoder:
+    authority = Authority()
+    files = Files(folder / "tls", authority.issue(), authority)
+    flags = ("--backend", "cuda", *files.server(), *ADMIN)
+    with start_encoder(folder, *flags, access=Access(authority)) as encoder:
+        flags = ("--backend", "cpu", *files.decoder(), *ADMIN)
+        with start_decoder(folder, encoder, *flags) as decoder:
             yield encoder, decoder
 
 

@@ -50,6 +50,9 @@ HIT_SHARE = (
 MEMORY = of_ours(f"process_resident_memory_bytes{{{SELECT}}}")
 CPUS = of_ours(f"rate(process_cpu_seconds_total{{{SELECT}}}[$__rate_interval])")
 STARTS = of_ours(f"changes(process_start_time_seconds{{{SELECT}}}[1h])")
+EXPIRY = (
+    f"min by (instance, end) (softsplice_tls_certificate_expiry_timestamp_seconds{{{SELECT}}}) - time()"
+)
 VERSIONS = f"count by (version, backend, model) (softsplice_build_info{{{SELECT}}})"
 
 # Row -> its panels: (title, unit, [(expression, legend), ...]).
@@ -159,6 +162,7 @@ ROWS = {
         ("CPUs", "short", [(CPUS, "{{instance}}")]),
         ("Time to load", "s", [(gauge("model_load_seconds"), "{{instance}}")]),
         ("Versions", "short", [(VERSIONS, "{{version}}, {{backend}}, {{model}}")]),
+        ("Until certificates expire", "s", [(EXPIRY, "{{instance}} {{end}}")]),
         (
             "Device errors",
             "short",
