@@ -24,8 +24,21 @@ constexpr absl::Duration kProbeKeen = absl::Milliseconds(300);
 // How late a time in the pool may be noticed, with media in its line and without.
 constexpr auto kTickBusy = std::chrono::milliseconds(20);
 constexpr auto kTickIdle = std::chrono::milliseconds(200);
-// How often certificates and tokens are read.
-constexpr absl::Duration kLookEvery = absl::Seconds(1);
+
+// The target of `address` with the certificates of now, if there is one. One with older ones stays
+// beside it until it has answered: so it takes good ones to end what works.
+std::shared_ptr<Target> Keep(const std::vector<std::shared_ptr<Target>>& targets,
+                             const std::string& address, const ChannelSecurity& security) {
+  std::shared_ptr<Target> newest;
+  for (const auto& target : targets) {
+    if (target->address == address && target->tls == security.tls) newest = target;
+  }
+  if (newest != nullptr && newest->health.usable()) return newest;
+  for (const auto& target : targets) {
+    if (target->address == address && target->health.usable()) target->retired = false;
+  }
+  return newest;
+}
 
 }  // namespace
 
@@ -107,8 +120,11 @@ void EncoderPool::Monitor() {
   std::unique_lock lock(mutex_);
   while (!stopping_) {
     lock.unlock();
-    LookAtSecrets();
-    Update([this](absl::Duration now, Work* work) { BeginProbes(now, work); });
+    const bool new_secrets = options_.secrets != nullptr && options_.secrets->Look();
+    Update([&](absl::Duration now, Work* work) {
+      if (new_secrets) FindTargets(now);
+      BeginProbes(now, work);
+    });
     lock.lock();
     if (stopping_) return;
     changed_.wait_for(lock, line_.size() > 0 ? kTickBusy : kTickIdle);
@@ -131,38 +147,18 @@ void EncoderPool::OnAddresses(Name* name, const Resolver::Addresses& addresses) 
   });
 }
 
-void EncoderPool::LookAtSecrets() {
-  if (options_.secrets == nullptr || SteadyNow() - looked_ < kLookEvery) return;
-  looked_ = SteadyNow();
-  const auto before = options_.secrets->security().tls;
-  options_.secrets->Look();
-  if (options_.secrets->security().tls == before) return;
-  Update([this](absl::Duration now, Work*) { FindTargets(now); });
-}
-
 void EncoderPool::FindTargets(absl::Duration now) {
-  for (const TargetPtr& target : targets_) target->retired = true;
-  for (const auto& name : names_) {
-    for (const std::string& address : name->addresses) Keep(address, name->name, now);
-  }
-}
-
-// Makes a target that the address has not got yet, with the certificates of now. One with older
-// ones stays beside it until the new one has answered: so it takes good ones to end what works.
-void EncoderPool::Keep(const std::string& address, const EncoderName& name, absl::Duration now) {
   const ChannelSecurity security =
       options_.secrets == nullptr ? ChannelSecurity() : options_.secrets->security();
-  TargetPtr newest;
-  for (const TargetPtr& target : targets_) {
-    if (target->address == address && target->tls == security.tls) newest = target;
-  }
-  if (newest == nullptr) {
-    newest = targets_.emplace_back(std::make_shared<Target>(address, name, security, now));
-  }
-  newest->retired = false;
-  if (newest->health.usable()) return;
-  for (const TargetPtr& target : targets_) {
-    if (target->address == address && target->health.usable()) target->retired = false;
+  for (const TargetPtr& target : targets_) target->retired = true;
+  for (const auto& name : names_) {
+    for (const std::string& address : name->addresses) {
+      if (TargetPtr found = Keep(targets_, address, security)) {
+        found->retired = false;
+      } else {
+        targets_.push_back(std::make_shared<Target>(address, name->name, security, now));
+      }
+    }
   }
 }
 

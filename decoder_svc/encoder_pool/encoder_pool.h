@@ -39,8 +39,7 @@ struct EncoderPoolOptions {
   absl::Duration encode_limit = absl::Minutes(2);  // for one medium, once an encoder has it
   absl::Duration wait_limit = absl::Minutes(5);    // until an encoder has it
   size_t max_waiting = 1024;                       // media; one more is refused
-  // Called when a medium goes to an encoder once more, with what was wrong the last time. Any
-  // thread; must not block.
+  // A medium goes to an encoder once more, for this reason. Any thread; must not block.
   std::function<void(Blame)> on_retry = [](Blame) {};
 };
 
@@ -56,9 +55,8 @@ struct EncodeJob {
   // Called at most once, from any thread, with the checked header before any row: an error ends
   // the encoding with it. May be empty.
   std::function<absl::Status(const v1::SoftTokensHeader&)> on_header;
-  // Called, from any thread, whenever more runs of the medium are complete and others are not:
-  // their checksum is still to come, and where another encoder has to begin anew, so do they. May
-  // be empty.
+  // Called, from any thread, whenever more runs are complete and others are not: their checksum is
+  // still to come, and where another encoder has to begin anew, so do they. May be empty.
   std::function<void(const EncodedMedium& so_far)> on_runs;
 };
 
@@ -121,11 +119,9 @@ class EncoderPool {
   void OnResult(const CallPtr& call, const TargetPtr& target, Outcome outcome);
   void OnCancel();
   void Monitor();
-  void LookAtSecrets();
 
   // With the mutex.
   void FindTargets(absl::Duration now);
-  void Keep(const std::string& address, const EncoderName& name, absl::Duration now);
   absl::Status Judge(const Target& target, const v1::GetEncoderInfoResponse& info,
                      absl::Duration now, Work* work);
   void BeginProbes(absl::Duration now, Work* work);
@@ -148,7 +144,6 @@ class EncoderPool {
   Pace pace_;
   size_t next_ = 0;  // where to look first: spreads media over equals
   bool stopping_ = false;
-  absl::Duration looked_ = -absl::InfiniteDuration();  // at the secrets; the monitor's
   std::thread monitor_;
 };
 

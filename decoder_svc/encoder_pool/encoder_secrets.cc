@@ -5,8 +5,14 @@
 #include "absl/strings/str_cat.h"
 #include "common/secrets/tokens.h"
 #include "common/status/macros.h"
+#include "common/time/steady.h"
 
 namespace softsplice {
+namespace {
+
+constexpr absl::Duration kLookEvery = absl::Seconds(1);
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<EncoderSecrets>> EncoderSecrets::Open(
     const EncoderSecretPaths& paths, const std::vector<EncoderName>& encoders, Metrics& metrics,
@@ -36,9 +42,11 @@ absl::StatusOr<std::unique_ptr<EncoderSecrets>> EncoderSecrets::Open(
   return secrets;
 }
 
-void EncoderSecrets::Look() {
-  if (tls_ != nullptr) reports_.LookAt(*tls_);
+bool EncoderSecrets::Look() {
+  if (SteadyNow() - looked_ < kLookEvery) return false;
+  looked_ = SteadyNow();
   if (token_ != nullptr) reports_.LookAt(*token_, "token");
+  return tls_ != nullptr && reports_.LookAt(*tls_);
 }
 
 ChannelSecurity EncoderSecrets::security() const {

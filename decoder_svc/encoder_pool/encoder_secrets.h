@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "common/log/log.h"
 #include "common/secrets/certificates.h"
 #include "common/server/metrics.h"
@@ -30,11 +31,11 @@ class EncoderSecrets {
       const EncoderSecretPaths& paths, const std::vector<EncoderName>& encoders, Metrics& metrics,
       const Logger& logger);
 
-  // Reads again what changed. To be called about once a second, by one thread.
-  void Look();
+  // Reads again what changed, about once a second however often one thread calls it. True: new
+  // channels are to be made. A changed token goes with the next call of any channel.
+  bool Look();
 
-  // For new channels, which are to be made when `tls` is another pointer than before. A changed
-  // token goes with the next call of any channel. It may outlive this.
+  // For new channels. It may outlive this.
   ChannelSecurity security() const;
 
  private:
@@ -44,6 +45,7 @@ class EncoderSecrets {
   std::unique_ptr<Reread<TlsSet>> tls_;  // null: plain connections
   std::string name_;
   std::shared_ptr<Reread<std::string>> token_;  // null: none
+  absl::Duration looked_ = -absl::InfiniteDuration();
 };
 
 }  // namespace softsplice

@@ -172,9 +172,10 @@ def secrets(objects):
     """Who wants TLS, a certificate or a token gets it; nothing secret goes in plain text; files that
     flags name are mounted."""
     servers = {
-        kind: environment(objects, server["spec"]["template"]["spec"]["containers"][0])
-        for kind in ("encoder", "decoder")
-        if (server := named(objects, "Deployment", f"softsplice-{kind}"))
+        template["metadata"]["labels"]["app.kubernetes.io/component"]: environment(
+            objects, template["spec"]["containers"][0]
+        )
+        for _, template in workloads(objects)
     }
     encoder, decoder = servers["encoder"], servers["decoder"]
     for wanted, shown in (
@@ -184,7 +185,7 @@ def secrets(objects):
     ):
         if bool(flag(encoder, wanted)) != bool(flag(decoder, shown)):
             yield f"encoders have {wanted}, decoders {shown}: not both"
-    for kind, variables in servers.items():
+    for kind, variables in (("encoder", encoder), ("decoder", decoder)):
         if flag(variables, "AUTH_TOKENS") and not flag(variables, "TLS_CERT"):
             yield f"{kind}s take tokens in plain text"
     for thing, _, container in containers(objects):
