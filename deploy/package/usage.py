@@ -8,7 +8,7 @@ from pathlib import Path
 
 OPTION = re.compile(r"  (-\S+)(?: (.+?))?(?: {2,}(\S.*))?")
 ENTRY = re.compile(r"  ([a-z][\w-]*)(?: (.+?))?(?: {2,}(\S.*))?")
-TITLE = re.compile(r"(\w+):")
+TITLE = re.compile(r"(\w[\w ]*):")
 # What services say of a value: N:INT in [0 - 1024]=0, TYPE:{f16,f32}=f16.
 VALUE = re.compile(r"([^\s:={]+)(?::(\{.*?\}|[^=]*))?(?:=(.*))?")
 

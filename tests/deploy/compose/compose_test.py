@@ -119,5 +119,5 @@ def test_both_services_answer(compose):
         assert time.monotonic() < deadline
         time.sleep(0.5)
     picture = "/demo/samples/circle-square.png"
-    asked = ["chat", "--image", picture, "What colour is the circle?"]
+    asked = ["chat", "--temperature", "0", "--image", picture, "What colour is the circle?"]
     assert compose("run", "--rm", "-T", "softsplice", *asked).stdout.splitlines()[-1] == "Red."
