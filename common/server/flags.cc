@@ -7,6 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "common/status/error.h"
 
 namespace softsplice {
 namespace {
@@ -126,7 +127,9 @@ void AddServiceFlags(CLI::App& app, const std::string& default_listen, ServiceFl
 
 int ExitCodeOf(const absl::Status& status) {
   if (status.ok()) return kExitStopped;
-  return absl::IsInvalidArgument(status) ? kExitUsage : kExitFailed;
+  // What has a reason is of the model or the machine, which may be another at the next start.
+  const bool usage = absl::IsInvalidArgument(status) && GetErrorDetail(status).reason.empty();
+  return usage ? kExitUsage : kExitFailed;
 }
 
 std::optional<int> ParseFlags(CLI::App& app, const std::string& prefix, int argc, char** argv) {

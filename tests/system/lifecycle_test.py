@@ -40,10 +40,10 @@ def run(binary, *flags, **environment):
     )
 
 
-def fails_to_start(binary, *flags):
-    """Exit code 1 and, besides the log, one line on stderr; returns it."""
+def fails_to_start(binary, *flags, code=1):
+    """That exit code and, besides the log, one line on stderr; returns it."""
     done = run(binary, *flags, "--log-format", "json", "--log-level", "error")
-    assert done.returncode == 1, done
+    assert done.returncode == code, done
     lines = done.stderr.splitlines()
     assert len(lines) == 1 and lines[0].startswith(f"{binary}: "), done.stderr
     return lines[0]
@@ -126,10 +126,9 @@ def test_address_in_use(tmp_path):
     # What a killed server leaves behind does not stop the next one.
     with start_encoder(tmp_path) as encoder:
         assert encoder.serving()
-    for nonsense in ("here", "localhost:http", "unix:/no/such/folder/s.sock"):
-        assert nonsense in fails_to_start(
-            "softsplice-encoder", "--mmproj", MMPROJ, "--listen", nonsense
-        )
+    flags = ("softsplice-encoder", "--mmproj", MMPROJ, "--listen")
+    for nonsense, code in (("here", 2), ("localhost:http", 2), ("unix:/no/such/folder/s.sock", 1)):
+        assert nonsense in fails_to_start(*flags, nonsense, code=code)
 
 
 UNITS = {"GiB": 1 << 30, "MiB": 1 << 20, "minutes": 60}

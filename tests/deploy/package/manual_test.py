@@ -18,7 +18,7 @@ PROGRAMS = ["softsplice", "softsplice-encoder", "softsplice-decoder"]
 SOURCES = {
     "softsplice": ["deploy/cli/*.cc", "deploy/cli/bench/options.cc"],
     "softsplice-encoder": ["encoder_svc/main.cc", "common/server/flags.cc"],
-    "softsplice-decoder": ["decoder_svc/main.cc", "common/server/flags.cc"],
+    "softsplice-decoder": ["decoder_svc/flags.cc", "common/server/flags.cc"],
 }
 LITERAL = re.compile(r'"((?:-\w,)?--[a-z][\w,-]*)[" ]')
 
