@@ -40,7 +40,7 @@ endfunction()
 
 # What has threads of its own, be they the emulated device's. They carry the label "threads", the target
 # "thread_tests" builds all of them, and `tests/run --tsan` runs them.
-set(SOFTSPLICE_THREAD_TESTS call_test choice_test decoder_engine_test encoder_pool_test kernels_cuda_attention_race_test
+set(SOFTSPLICE_THREAD_TESTS call_test choice_test decoder_engine_test encoder_pool_test gate_test kernels_cuda_attention_race_test
     kernels_cuda_barriers_test kernels_cuda_matmul_test kernels_elementwise_test kernels_emulation_test kernels_kv_append_test
     kernels_rank_group_test kernels_sound_ops_test kernels_table_test kernels_thread_pool_test log_test server_metrics_test shared_rows_test stream_call_test)
 add_custom_target(thread_tests)
