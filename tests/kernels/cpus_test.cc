@@ -1,24 +1,11 @@
 #include "kernels/cpu/cpus.h"
 
-#include <filesystem>
-#include <fstream>
-
-#include "gtest/gtest.h"
+#include "tests/kernels/fake_root.h"
 
 namespace softsplice {
 namespace {
 
-class CgroupTest : public ::testing::Test {
- protected:
-  void SetUp() override { std::filesystem::remove_all(root_); }
-  void TearDown() override { std::filesystem::remove_all(root_); }
-  void Write(const std::string& path, const std::string& text) {
-    const std::filesystem::path file = root_ + path;
-    std::filesystem::create_directories(file.parent_path());
-    std::ofstream(file) << text;
-  }
-  std::string root_ = ::testing::TempDir() + "/cgroup_test";
-};
+using CgroupTest = testing::FakeRoot;
 
 TEST_F(CgroupTest, NoQuota) {
   EXPECT_EQ(CgroupCpus("", root_), 0);

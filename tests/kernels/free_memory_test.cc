@@ -1,12 +1,8 @@
 #include "kernels/free_memory.h"
 
-#include <unistd.h>
+#include <string>
 
-#include <filesystem>
-#include <fstream>
-
-#include "absl/strings/str_cat.h"
-#include "gtest/gtest.h"
+#include "tests/kernels/fake_root.h"
 
 namespace softsplice {
 namespace {
@@ -16,22 +12,14 @@ constexpr char kMachine[] =
     "MemFree:          10 kB\n"
     "MemAvailable:    600 kB\n";
 
-class FreeMemoryTest : public ::testing::Test {
+class FreeMemoryTest : public testing::FakeRoot {
  protected:
-  void SetUp() override { std::filesystem::remove_all(root_); }
-  void TearDown() override { std::filesystem::remove_all(root_); }
-  void Write(const std::string& path, const std::string& text) {
-    const std::filesystem::path file = root_ + path;
-    std::filesystem::create_directories(file.parent_path());
-    std::ofstream(file) << text;
-  }
   void Expect(const std::string& cgroups, uint64_t free, uint64_t total, const std::string& of) {
     const HostMemory memory = FreeHostMemory(cgroups, kMachine, root_);
     EXPECT_EQ(memory.free_bytes, free);
     EXPECT_EQ(memory.total_bytes, total);
     EXPECT_EQ(memory.of, of);
   }
-  const std::string root_ = absl::StrCat(::testing::TempDir(), "/free_memory_test.", getpid());
 };
 
 TEST_F(FreeMemoryTest, WithoutLimitsIsTheMachines) {
