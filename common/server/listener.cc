@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -113,16 +114,26 @@ uint64_t Listener::refused() const {
   return refused_;
 }
 
-void Listener::EndAnswers() { ShutDownOpen(SHUT_WR); }
+void Listener::StopReading() {
+  const int all = std::numeric_limits<int>::max();
+  ForEachOpen([&](int fd) { setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &all, sizeof(all)); });
+}
 
-void Listener::CloseConnections() { ShutDownOpen(SHUT_RDWR); }
+void Listener::EndAnswers() {
+  ForEachOpen([](int fd) { shutdown(fd, SHUT_WR); });
+}
 
-void Listener::ShutDownOpen(int how) {
+void Listener::CloseConnections() {
+  ForEachOpen([](int fd) { shutdown(fd, SHUT_RDWR); });
+}
+
+template <class Visit>
+void Listener::ForEachOpen(Visit visit) {
   const std::lock_guard lock(mutex_);
   for (const auto& [fd, inode] : open_) {
     // The descriptor may be closed, and another's, at any moment; a copy of it can't.
     const Fd copy(fcntl(fd, F_DUPFD_CLOEXEC, 0));
-    if (copy && InodeOf(copy.get()) == inode) shutdown(copy.get(), how);
+    if (copy && InodeOf(copy.get()) == inode) visit(copy.get());
   }
 }
 

@@ -39,6 +39,8 @@ class Listener {
 
   // Takes no more; what was taken goes on. Idempotent, but not thread-safe.
   void Stop();
+  // Leaves what comes from now on unread on every open TCP connection, until its client ends it.
+  void StopReading();
   // Says on every open connection that nothing more will come: clients end it, and what they have
   // asked a moment ago fails as UNAVAILABLE, which they may repeat elsewhere.
   void EndAnswers();
@@ -51,7 +53,8 @@ class Listener {
   void Add(int socket, int connection);
   void RefuseWithoutDescriptor(int socket);
   void ForgetClosed();
-  void ShutDownOpen(int how);
+  template <class Visit>
+  void ForEachOpen(Visit visit);
 
   ListeningSockets listening_;
   const size_t max_connections_;

@@ -40,6 +40,8 @@ constexpr absl::Duration kQuiet = absl::Seconds(1);
 // What ended calls get to tell their clients, and clients to go by themselves.
 constexpr absl::Duration kLastMessages = absl::Seconds(2);
 constexpr absl::Duration kGoodbye = absl::Milliseconds(500);
+// For gRPC to answer what it read at the very last.
+constexpr absl::Duration kLastRead = absl::Milliseconds(20);
 
 void AddArguments(const ServerOptions& options, const Border& border,
                   grpc::ServerBuilder* builder) {
@@ -160,6 +162,10 @@ void Server::Retire() {
 }
 
 void Server::ReleaseClients() {
+  // gRPC would answer what still comes, could not, and would close the connection: a client that
+  // writes then loses the answers that it has not read yet.
+  listener_->StopReading();
+  absl::SleepFor(kLastRead);
   listener_->EndAnswers();
   const absl::Duration end = SteadyNow() + kGoodbye;
   while (listener_->CountOpen() > 0 && SteadyNow() < end) absl::SleepFor(absl::Milliseconds(5));

@@ -1,14 +1,18 @@
 """Rolling restarts under load: whoever retries as gRPC itself does loses no request."""
 
 import itertools
+import select
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
+import pytest
 from askers import QUESTIONS, Askers
+from http2 import PING, Connection, frame, message
 from names import Names
-from services import start_decoder, start_encoder
-from support import wait_until
+from services import DECODER, start_decoder, start_encoder
+from support import PATIENCE, wait_until
 
 SHORT = [(("What is two plus three?",), "Five.")]
 DRAINS = 5  # of each of two services
@@ -112,6 +116,30 @@ def test_a_drain_loses_no_call_of_a_busy_connection(tmp_path):
                 )
                 wait_until(lambda n=n: answers(decoders[n]))
         assert not askers.lost, f"of {askers.answered}: {askers.lost}"
+
+
+def test_a_client_that_asks_on_can_still_read_its_answers(tmp_path):
+    """They came and lie unread when the service says that it will send nothing more; if it reset the
+    connection for what comes then, the client's next write would fail, and its library give up."""
+    with (
+        start_decoder(tmp_path, None, *QUICK, listen="127.0.0.1:0") as decoder,
+        Connection(decoder.address) as client,
+    ):
+        stream = client.open(f"/{DECODER}/GetDecoderInfo")
+        client.upload(stream, message(b""), end=True)
+        goodbye = select.poll()
+        goodbye.register(client.socket, select.POLLRDHUP)
+        decoder.process.send_signal(signal.SIGTERM)
+        assert goodbye.poll(1000 * PATIENCE)
+        for _ in range(3):
+            client.socket.send(frame(PING, payload=b"are you?"))
+            time.sleep(0.02)
+        with pytest.raises(ConnectionResetError, match="the server closed the connection"):
+            while True:
+                client.receive(PATIENCE)
+        assert client.headers[stream]["grpc-status"] == "0"
+        client.socket.close()
+        assert decoder.process.wait(PATIENCE) == 0
 
 
 def each(replace):
