@@ -93,8 +93,8 @@ class EngineImpl final : public Engine {
   void Run();   // parts_
   void OnEmptyPlan();
   void FailStep(const absl::Status& status);
-  int Rows() const;        // of parts_
-  int PromptRows() const;  // of them, those of prompts
+  int Rows() const;             // of parts_
+  PromptRows RowsRead() const;  // of them, those of prompts
   void Advance(Sequence& sequence, int rows);
   void Pick(Sequence& sequence, const RowLogits& logits);
   void Finish(Sequence& sequence, EngineFinish finish, int32_t stop_token = -1);

@@ -76,15 +76,14 @@ void EngineImpl::Run() {
   empty_plans_ = 0;
   const absl::Duration start = Now();
   const absl::StatusOr<absl::Span<const RowLogits>> logits = ranks_->Run(parts_);
-  const StepReport report = {.status = logits.status(),
-                             .rows = Rows(),
-                             .prompt_rows = PromptRows(),
-                             .took = Now() - start};
+  const PromptRows read = RowsRead();
+  const StepReport report = {
+      .status = logits.status(), .rows = Rows(), .prompt_rows = read.count, .took = Now() - start};
   options_.on_step(report);
   if (!logits.ok()) return FailStep(logits.status());
   {
     const std::lock_guard lock(mutex_);
-    pace_.OnStep(report.prompt_rows, report.rows - report.prompt_rows, report.took);
+    pace_.OnStep(read, report.rows - read.count, report.took);
     CountKv();
   }
   size_t row = 0;
@@ -111,7 +110,8 @@ void EngineImpl::Plan() {
       turns_.push_back({.prompt_left = std::max(sequence->given - sequence->read, 0),
                         .spent = shares_.Spent(sequence->request.client),
                         .batch = sequence->priority == Priority::kBatch,
-                        .ahead = sequence->ahead});
+                        .ahead = sequence->ahead,
+                        .weight = pace_.Weight(sequence->read)});
     }
   }
   PlanStep(absl::MakeSpan(turns_),
@@ -153,12 +153,15 @@ int EngineImpl::Rows() const {
   return rows;
 }
 
-int EngineImpl::PromptRows() const {
-  int rows = 0;
+PromptRows EngineImpl::RowsRead() const {
+  PromptRows read;
   for (size_t i = 0; i < work_.size(); ++i) {
-    if (work_[i]->reads()) rows += static_cast<int>(parts_[i].tokens.size());
+    if (!work_[i]->reads()) continue;
+    const int64_t rows = parts_[i].tokens.size();
+    read.count += static_cast<int>(rows);
+    read.positions += rows * parts_[i].first + rows * (rows - 1) / 2;
   }
-  return rows;
+  return read;
 }
 
 // A device that does not recover fails again when asked; whoever hears of the end finds it known.

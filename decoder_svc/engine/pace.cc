@@ -11,29 +11,27 @@ void Pace::Average::Add(double sample) {
   known_ = true;
 }
 
-void Pace::OnStep(int prompt_rows, int writing, absl::Duration took) {
+void Pace::OnStep(const PromptRows& read, int writing, absl::Duration took) {
   const double seconds = absl::ToDoubleSeconds(took);
-  if (prompt_rows > 0) {
-    seconds_per_row_.Add(seconds / prompt_rows);
-    if (seconds > 0) {
-      best_rows_per_second_ = std::max(best_rows_per_second_, prompt_rows / seconds);
-    }
-    if (writing > 0) Correct(prompt_rows, seconds - seconds_per_token_.value());
-  } else {
-    seconds_per_token_.Add(seconds);
-  }
+  if (read.count == 0) return seconds_per_token_.Add(seconds);
+  if (seconds <= 0) return;
+  seconds_per_row_.Add(seconds / read.count);
+  best_rows_per_second_ = std::max(best_rows_per_second_, read.count / seconds);
+  if (writing > 0) Correct(row_cost_.Weight(read), seconds - seconds_per_token_.value());
+  row_cost_.Add(read, seconds);
 }
 
-// `stall`: what a step took longer than one that only writes.
-void Pace::Correct(int prompt_rows, double stall) {
+// A step that read rows of that weight took `stall` longer than one that only writes.
+void Pace::Correct(double weight, double stall) {
   constexpr double kMostCut = 0.5;  // by one step, which may have been late by chance
   constexpr double kLeast = 1.0 / 64;
   constexpr double kGrowth = 1.05;
-  constexpr double kCalm = 0.9;
+  constexpr double kAim = 0.8;  // of the target: no two steps are alike
+  constexpr double kCalm = 0.7;
   const double target = absl::ToDoubleSeconds(stall_target_);
-  if (stall > target) {
-    part_ = std::max(kLeast, part_ * std::max(kMostCut, target / stall));
-  } else if (stall < kCalm * target && prompt_rows >= rows_per_second() * target / 2) {
+  if (stall > kAim * target) {
+    part_ = std::max(kLeast, part_ * std::max(kMostCut, kAim * target / stall));
+  } else if (stall < kCalm * target && weight >= rows_per_second() * target / 2) {
     part_ = std::min(1.0, part_ * kGrowth);  // steps of few rows say nothing of larger ones
   }
 }

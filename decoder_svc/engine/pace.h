@@ -3,6 +3,7 @@
 #pragma once
 
 #include "absl/time/time.h"
+#include "decoder_svc/engine/row_cost.h"
 
 namespace softsplice {
 
@@ -12,9 +13,8 @@ class Pace {
   // `stall_target`: see EngineOptions.
   explicit Pace(absl::Duration stall_target) : stall_target_(stall_target) {}
 
-  // A step that read `prompt_rows` rows of prompts and wrote one token in each of `writing`
-  // sequences.
-  void OnStep(int prompt_rows, int writing, absl::Duration took);
+  // A step that read rows of prompts and wrote one token in each of `writing` sequences.
+  void OnStep(const PromptRows& read, int writing, absl::Duration took);
   // A request that ended, however it did.
   void OnEnd(int prompt_tokens, int completion_tokens);
 
@@ -36,14 +36,16 @@ class Pace {
   // How long `work` takes where `at_once` sequences go on in each step: they take turns in reading
   // and write side by side.
   absl::Duration TimeFor(const Work& work, int at_once) const;
-  // Of prompts beside answers; 0 before the first step. The best speed of any step (not the last or
-  // an average one, which smaller steps would slow down, which would make them smaller still), or
-  // the part of it with which the stall target holds where rows take longer: far into long prompts,
-  // and where others use the machine.
+  // Of prompts beside answers, at their beginning; 0 before the first step. The best speed of any
+  // step (not the last or an average one, which smaller steps would slow down, which would make
+  // them smaller still), or the part of it with which the stall target holds where others use the
+  // machine.
   double rows_per_second() const { return part_ * best_rows_per_second_; }
+  // How many rows at a prompt's beginning a row at `position` costs as much as.
+  double Weight(int position) const { return row_cost_.Weight(position); }
 
  private:
-  void Correct(int prompt_rows, double stall);
+  void Correct(double weight, double stall);
 
   class Average {
    public:
@@ -62,6 +64,7 @@ class Pace {
   Average prompt_{512};
   Average answer_{256};
   const absl::Duration stall_target_;
+  RowCost row_cost_;
   double best_rows_per_second_ = 0;
   double part_ = 1;
 };

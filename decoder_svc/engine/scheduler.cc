@@ -2,6 +2,7 @@
 #include "decoder_svc/engine/scheduler.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace softsplice {
 namespace {
@@ -14,10 +15,12 @@ int Most(const Turn& turn) { return std::max(turn.prompt_left, 1); }
 
 int LeftAfter(const Turn& turn) { return turn.prompt_left - turn.rows; }
 
-void Give(Turn& turn, int most, int& budget) {
-  const int rows = std::min({LeftAfter(turn), most, budget});
+// Up to `most` of the budget, in whole rows, but one where that is less.
+void Give(Turn& turn, double most, double& budget) {
+  const int fit = static_cast<int>(std::min(most, budget) / turn.weight);
+  const int rows = std::min(LeftAfter(turn), std::max(fit, 1));
   turn.rows += rows;
-  budget -= rows;
+  budget -= rows * turn.weight;
 }
 
 // Who shares what is left, one class after the other.
@@ -40,9 +43,9 @@ Turn* First(absl::Span<Turn> turns, Class those, Key key) {
   return first;
 }
 
-void SharePrompts(absl::Span<Turn> turns, Class those, int& budget) {
+void SharePrompts(absl::Span<Turn> turns, Class those, double& budget) {
   Turn* const next = First(turns, those, [](const Turn& turn) { return turn.spent; });
-  if (next != nullptr) Give(*next, (budget + 1) / 2, budget);
+  if (next != nullptr && budget > 0) Give(*next, std::ceil(budget / 2), budget);
   while (budget > 0) {
     Turn* const shortest = First(turns, those, LeftAfter);
     if (shortest == nullptr) break;
@@ -66,13 +69,16 @@ void PlanStep(absl::Span<Turn> turns, const StepLimits& limits, double rows_per_
     writing += turn.rows;
     if (ClassOf(turn) == Class::kBatch) batch_most += Most(turn);
   }
-  int budget = PromptBudget(writing, limits, rows_per_second);
-  const int for_batch = std::min({batch_due, batch_most, budget});
+  if (writing == 0) {
+    for (Turn& turn : turns) turn.weight = 1;  // a chunk is one, wherever
+  }
+  double budget = PromptBudget(writing, limits, rows_per_second);
+  const double for_batch = std::min<double>(std::min(batch_due, batch_most), budget);
   budget -= for_batch;
   SharePrompts(turns, Class::kNormal, budget);
   budget += for_batch;
   for (Turn& turn : turns) {
-    if (turn.prompt_left > 0 || !turn.batch || budget == 0) continue;
+    if (turn.prompt_left > 0 || !turn.batch || budget <= 0) continue;
     turn.rows = 1;
     --budget;
   }

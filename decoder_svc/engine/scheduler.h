@@ -14,6 +14,7 @@ struct Turn {
   int64_t spent = 0;    // FairShare: of its client, so the same for all of a client's sequences
   bool batch = false;   // its priority
   bool ahead = false;   // it only reads, for a request that is not all there yet
+  double weight = 1;    // of each row of its prompt: how many at a beginning it costs as much as
   int rows = 0;         // the plan
 };
 
@@ -23,8 +24,9 @@ struct StepLimits {
 };
 
 // The rows that all prompts of a step share. Nobody writes: a chunk. Else what fits the stall
-// target (see Pace), at least 16. However many prompts wait: larger steps for a burst of them would
-// read it hardly sooner, as a row costs about the same in each.
+// target (see Pace), at least 16; those far into a prompt count as more than one. However many
+// prompts wait: larger steps for a burst of them would read it hardly sooner, as a row costs about
+// the same in each.
 int PromptBudget(int writing, const StepLimits& limits, double rows_per_second);
 
 // Sets the rows of `turns`, which are in order of age, the oldest first. Whoever writes gets its

@@ -66,6 +66,17 @@ TEST(PlanStepTest, TheOldestGetsHalfAndTheShortestTheRest) {
   EXPECT_THAT(Rows({Prompt(10), Prompt(20)}, 200), ElementsAre(10, 20));
 }
 
+TEST(PlanStepTest, RowsFarIntoAPromptCountForMore) {
+  const auto far = [](int left, double weight) {
+    return Turn{.prompt_left = left, .weight = weight};
+  };
+  EXPECT_THAT(Rows({Writes(), far(1000, 4)}, 200), ElementsAre(1, 15));
+  EXPECT_THAT(Rows({Writes(), far(1000, 3), Prompt(900)}, 200), ElementsAre(1, 10, 30));
+  EXPECT_THAT(Rows({Writes(), far(1000, 100)}, 200), ElementsAre(1, 1)) << "at least one";
+  EXPECT_THAT(Rows({far(1000, 4)}, 200), ElementsAre(512)) << "nobody waits";
+  EXPECT_THAT(Rows({Writes(), far(1000, 1.01)}, 1e9), ElementsAre(1, 507)) << "never over a chunk";
+}
+
 TEST(PlanStepTest, TheClientThatHadLeastGoesFirst) {
   EXPECT_THAT(Rows({Prompt(5000, 70), Prompt(5000, 60), Prompt(900, 70), Prompt(5000, 60)}, 200),
               ElementsAre(0, 256, 256, 0));
