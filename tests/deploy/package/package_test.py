@@ -63,7 +63,8 @@ def test_it_holds_what_an_installation_needs(package):
         *(f"usr/share/zsh/vendor-completions/_{name}" for name in PROGRAMS),
         *(f"usr/share/fish/vendor_completions.d/{name}.fish" for name in PROGRAMS),
     ]
-    for folder in ("docs", "examples"):
+    deployments = (f"deploy/{name}" for name in ("systemd", "compose", "envoy", "k8s"))
+    for folder in ("docs", "examples", *deployments):
         paths = [path for path in (ROOT / folder).rglob("*") if path.is_file()]
         expected += [f"{documents}/{path.relative_to(ROOT)}" for path in paths]
     assert set(expected) <= set(files)
