@@ -20,10 +20,11 @@ from http2 import (
     PING,
     RST_STREAM,
     SETTINGS,
-    Connection,
+    connect,
     frame,
     message,
 )
+from secure import encrypted
 from services import DECODER, ENCODER, Client, error, sample, start_decoder, start_encoder
 from sounds import noise, wav
 from support import SANITIZED, error_details_pb2, status_pb2, wait_until
@@ -93,7 +94,7 @@ class Victim:
         with gRPC's wait_for_ready: that one tries again inside, for ever and in growing memory.)"""
         request = health_pb2.HealthCheckRequest(service="liveness").SerializeToString()
         try:
-            with Connection(self.address) as connection:
+            with connect(self.service) as connection:
                 path = "/grpc.health.v1.Health/Check"
                 headers, _ = connection.call(path, message(request), limit=HEALTH_LIMIT)
         except OSError:
@@ -105,11 +106,12 @@ class Victim:
             return int(file.read().split()[1]) * 4096
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory):
+@pytest.fixture(scope="module", params=["plain", "tls"])
+def pair(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("s")
-    with start_encoder(folder, *FLAGS) as encoder:
-        with start_decoder(folder, encoder, *FLAGS) as decoder:
+    of_encoder, of_decoder, access = encrypted(folder) if request.param == "tls" else ([], [], None)
+    with start_encoder(folder, *FLAGS, *of_encoder, access=access) as encoder:
+        with start_decoder(folder, encoder, *FLAGS, *of_decoder, access=access) as decoder:
             yield {ENCODER: encoder, DECODER: decoder}
 
 
@@ -164,7 +166,7 @@ def bombs():
 def test_nothing_is_inflated(victim, name, bombs):
     for path in paths(name):
         for encoding, bomb in bombs.items():
-            with Connection(victim.address) as connection:
+            with connect(victim.service) as connection:
                 headers, ended = connection.call(path, bomb, ("grpc-encoding", encoding))
                 assert ended, path
                 # The small ones are told their message is too large.
@@ -182,7 +184,7 @@ def keep_going(attack):
 
 def test_uploads_that_never_end(victim, name):
     def attack():
-        with Connection(victim.address) as connection:
+        with connect(victim.service) as connection:
             body = bytes(31 * MIB)
             for path in 4 * paths(name):
                 stream = connection.open(path)
@@ -194,7 +196,7 @@ def test_uploads_that_never_end(victim, name):
 
 def test_a_message_that_says_it_is_endless(victim, name):
     def attack():
-        with Connection(victim.address) as connection:
+        with connect(victim.service) as connection:
             stream = connection.open(paths(name)[0])
             connection.upload(stream, message(b"", length=2**32 - 1))
             for _ in range(6 * BUDGET // MIB):
@@ -205,7 +207,7 @@ def test_a_message_that_says_it_is_endless(victim, name):
 
 def test_large_texts(victim, pair, name):
     """The largest that parse, several at once."""
-    with Client(pair[DECODER]) as client, grpc.insecure_channel(victim.address) as channel:
+    with Client(pair[DECODER]) as client, victim.service.channel() as channel:
         text = "All work and no play makes Jack a dull boy. " * (16 * MIB // 44)
         if name == DECODER:
             requests = {"Generate": client.chat([("user", [text])])}
@@ -306,7 +308,7 @@ def test_answers_that_nobody_reads(victim, pair, name):
     data = message(request.SerializeToString())
 
     def attack():
-        with Connection(victim.address, window=0) as connection:
+        with connect(victim.service, window=0) as connection:
             for _ in range(150):
                 connection.upload(connection.open(path), data, end=True)
             # The rest of them is told that the service is busy.
@@ -318,7 +320,7 @@ def test_answers_that_nobody_reads(victim, pair, name):
 def test_long_answers_that_nobody_reads(pair):
     """Of each token much is told; what is not taken costs a megabyte a call, not the whole answer."""
     decoder = pair[DECODER]
-    with Client(decoder) as client, Connection(decoder.address, window=0) as connection:
+    with Client(decoder) as client, connect(decoder, window=0) as connection:
         request = client.chat([("user", ["Count from one to nine."])])
         request.logprobs = 20
         for token in range(client.info(DECODER).vocabulary_size):
@@ -346,7 +348,7 @@ def test_sounds_that_nobody_reads(tmp_path):
         sound = wav(noise(95))
         request = client.type("EncodeAudioRequest")(data=sound, data_type=1)
         data = message(request.SerializeToString())
-        with Victim(encoder), Connection(encoder.address, window=0) as connection:
+        with Victim(encoder), connect(encoder, window=0) as connection:
             for _ in range(3):
                 connection.upload(connection.open(f"/{ENCODER}/EncodeAudio"), data, end=True)
             wait_until(lambda: connection.receive(0) or client.info(ENCODER).load.parked == 3)
@@ -359,7 +361,7 @@ def test_sounds_that_nobody_reads(tmp_path):
 
 def test_more_streams_than_calls_fit(victim, name):
     def attack():
-        with Connection(victim.address) as connection:
+        with connect(victim.service) as connection:
             for _ in range(2500):
                 for path in paths(name):
                     connection.open(path)
@@ -370,7 +372,7 @@ def test_more_streams_than_calls_fit(victim, name):
 
 def test_rapid_resets(victim, name):
     def attack():
-        with Connection(victim.address) as connection:
+        with connect(victim.service) as connection:
             for _ in range(5000):
                 stream = connection.open(paths(name)[0])
                 connection.send(frame(RST_STREAM, stream=stream, payload=struct.pack(">I", 8)))
@@ -383,7 +385,7 @@ def test_rapid_resets(victim, name):
 @pytest.mark.parametrize("flood", [frame(PING, payload=bytes(8)), frame(SETTINGS)])
 def test_floods_of_control_frames(victim, flood):
     def attack():
-        with Connection(victim.address) as connection:
+        with connect(victim.service) as connection:
             for _ in range(100):
                 connection.send(200 * flood)
                 connection.receive(0)
@@ -393,7 +395,7 @@ def test_floods_of_control_frames(victim, flood):
 
 def test_headers_without_end(victim, name):
     def attack(size):
-        with Connection(victim.address) as connection:
+        with connect(victim.service) as connection:
             headers, _ = connection.call(
                 paths(name)[0], message(b""), ("x-large", size * "x"), limit=10
             )
@@ -403,7 +405,7 @@ def test_headers_without_end(victim, name):
         keep_going(lambda size=size: attack(size))
 
     def drip():
-        with Connection(victim.address) as connection:
+        with connect(victim.service) as connection:
             connection.send(frame(HEADERS, stream=1, payload=bytes(10)))
             for _ in range(1000):
                 connection.send(frame(CONTINUATION, stream=1, payload=bytes(16)))
@@ -412,7 +414,13 @@ def test_headers_without_end(victim, name):
 
 
 def test_what_is_no_http(victim):
-    for data in (b"GET / HTTP/1.1\r\n\r\n", bytes(100_000), b"\xff" * 100_000, b"PRI * HTTP/2.0\r\n"):
+    for data in (
+        b"GET / HTTP/1.1\r\n\r\n",
+        bytes(100_000),
+        b"\xff" * 100_000,
+        b"PRI * HTTP/2.0\r\n",
+        b"\x16\x03\x01\x3f\xff\x01" + bytes(1000),  # a beginning of TLS
+    ):
         with socket.socket(socket.AF_UNIX) as plain:
             plain.connect(victim.address.removeprefix("unix:"))
             try:

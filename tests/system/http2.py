@@ -2,6 +2,7 @@
 
 import select
 import socket
+import ssl
 import struct
 import time
 
@@ -13,6 +14,7 @@ DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION =
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
 MAX_FRAME = 16384
 MAX_WINDOW = 2**31 - 1
+WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 def frame(kind, flags=0, stream=0, payload=b""):
@@ -24,11 +26,19 @@ def message(data, compressed=False, length=None):
     return struct.pack(">BI", compressed, len(data) if length is None else length) + data
 
 
+def tls_context():
+    """Of a client that takes any server's word."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
 class Connection:
     """Answers settings and pings; keeps what came for each stream. All calls may raise OSError once
     the server has ended the connection."""
 
-    def __init__(self, address, window=MAX_WINDOW):
+    def __init__(self, address, window=MAX_WINDOW, tls=False):
         if address.startswith("unix:"):
             self.socket = socket.socket(socket.AF_UNIX)
             self.socket.connect(address.removeprefix("unix:"))
@@ -36,6 +46,8 @@ class Connection:
             host, port = address.rsplit(":", 1)
             self.socket = socket.create_connection((host, int(port)))
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls:
+            self.socket = tls_context().wrap_socket(self.socket)
         self.socket.setblocking(False)
         self.poll = select.poll()
         self.poll.register(self.socket, select.POLLIN)
@@ -70,7 +82,7 @@ class Connection:
             while self.unsent:
                 try:
                     del self.unsent[: self.socket.send(self.unsent)]
-                except BlockingIOError:
+                except WOULD_BLOCK:
                     self.receive(0.1)
         finally:
             self.sending = False
@@ -128,9 +140,12 @@ class Connection:
 
     def receive(self, patience):
         """Takes what has come, or comes within `patience` seconds."""
-        if not self.poll.poll(1000 * patience):
+        if not self.decrypted() and not self.poll.poll(1000 * patience):
             return
-        data = self.socket.recv(1 << 20)
+        try:
+            data = self.socket.recv(1 << 20)
+        except WOULD_BLOCK:  # a part of what makes sense only as a whole
+            return
         if not data:
             raise ConnectionResetError("the server closed the connection")
         self.received += data
@@ -141,6 +156,10 @@ class Connection:
             kind, flags, stream = struct.unpack(">BBI", self.received[3:9])
             payload, self.received = self.received[9 : 9 + size], self.received[9 + size :]
             self.take(kind, flags, stream, payload)
+
+    def decrypted(self):
+        """Bytes that came, of which the socket knows nothing any more."""
+        return self.socket.pending() if isinstance(self.socket, ssl.SSLSocket) else 0
 
     def take(self, kind, flags, stream, payload):
         if kind == SETTINGS and not flags & ACK:
@@ -165,3 +184,8 @@ class Connection:
             self.going_away = True
         if kind == RST_STREAM or (kind in (HEADERS, DATA) and flags & END_STREAM):
             self.ended.add(stream)
+
+
+def connect(service, **options):
+    """To a services.Service, as its clients have to."""
+    return Connection(service.address, tls=service.access is not None, **options)

@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
-from http2 import Connection, message
+from http2 import connect, message
 from PIL import Image
+from secure import encrypted
 from services import DECODER, ENCODER, Client, start_decoder, start_encoder
 from sounds import noise, wav
 from support import ROOT, SANITIZED
@@ -77,11 +78,17 @@ def png(width, height, colour):
     return file.getvalue()
 
 
-def leave_unfinished(address, path):
+@pytest.fixture(name="transport", params=["plain", "tls"])
+def flags_of_it(request, tmp_path):
+    """As secure.encrypted."""
+    return encrypted(tmp_path) if request.param == "tls" else ([], [], None)
+
+
+def leave_unfinished(service, path):
     """Uploads that never end, as much of them as is taken."""
     for _ in range(2):
         try:
-            with Connection(address) as connection:
+            with connect(service) as connection:
                 for _ in range(8):
                     body = message(bytes(7 * MIB), length=8 * MIB)
                     connection.upload(connection.open(path), body, limit=0.2)
@@ -89,12 +96,13 @@ def leave_unfinished(address, path):
             continue  # the service may end the connection
 
 
-def test_a_decoder_keeps_to_its_sum(tmp_path):
+def test_a_decoder_keeps_to_its_sum(tmp_path, transport):
+    of_encoder, of_decoder, access = transport
     kv, histories = 16 * MIB, 16 * MIB
     own = ("--kv-memory", kv, "--session-memory", histories, "--max-sessions", 2000)
     with (
-        start_encoder(tmp_path) as encoder,
-        start_decoder(tmp_path, encoder, *FLAGS, *own) as decoder,
+        start_encoder(tmp_path, *of_encoder, access=access) as encoder,
+        start_decoder(tmp_path, encoder, *FLAGS, *own, *of_decoder, access=access) as decoder,
         Client(decoder) as client,
         ThreadPoolExecutor(16) as pool,
     ):
@@ -120,15 +128,17 @@ def test_a_decoder_keeps_to_its_sum(tmp_path):
             for request in requests:
                 request.max_tokens = 1
             list(pool.map(lambda request: finished(client.start(request)), requests))
-        leave_unfinished(decoder.address, f"/{DECODER}/Generate")
+        leave_unfinished(decoder, f"/{DECODER}/Generate")
         bounded.check()
         assert client.ask("What is two plus three?") == "Five."
 
 
-def test_an_encoder_keeps_to_its_sum(tmp_path):
+def test_an_encoder_keeps_to_its_sum(tmp_path, transport):
+    of_encoder, _, access = transport
     cache, decoding = 8 * MIB, 96 * MIB
     own = ("--cache-bytes", cache, "--decode-memory-bytes", decoding)
-    with start_encoder(tmp_path, *FLAGS, *own) as encoder, Client(encoder) as client:
+    flags = (*FLAGS, *own, *of_encoder)
+    with start_encoder(tmp_path, *flags, access=access) as encoder, Client(encoder) as client:
         # The largest passes of its towers.
         client.encode(data=png(960, 960, 0), max_soft_tokens=1120)
         client.encode(audio=True, data=wav(noise(30)))
@@ -143,6 +153,6 @@ def test_an_encoder_keeps_to_its_sum(tmp_path):
         assert all([finished(call) for call in calls[:3]])
         for call in calls:
             call.cancel()
-        leave_unfinished(encoder.address, f"/{ENCODER}/EncodeImage")
+        leave_unfinished(encoder, f"/{ENCODER}/EncodeImage")
         bounded.check()
         assert client.encode(data=png(48, 48, 0))

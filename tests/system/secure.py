@@ -120,6 +120,14 @@ class Files:
         return flags + ([*pair, self.path("tls.key")] if certificate else [])
 
 
+def encrypted(folder):
+    """Flags of an encoder and of a decoder that speak TLS alone, and what their clients trust."""
+    authority = Authority()
+    files = Files(folder / "tls", authority.issue(), authority)
+    trust = [*files.decoder(), "--encoder-tls-name", "localhost"]
+    return files.server(), [*files.server(), *trust], Access(authority)
+
+
 class TokenList:
     """A file of those who may call."""
 
