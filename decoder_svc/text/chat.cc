@@ -18,7 +18,9 @@ namespace {
 
 // SHA-256 of the templates that we know, without the empty thought block and the white space
 // around.
-constexpr absl::string_view kCurrentHash =
+constexpr absl::string_view kJulyHash =
+    "74a88f94c57c14e22dcdbe08e94127f42b87c6f584cb73838e73e32126f3f6b3";
+constexpr absl::string_view kAprilHash =
     "781d10940fbc44be40064b5d43a056fc486c84ceaa55538226368b57314132bf";
 constexpr absl::string_view kFirstReleaseHash =
     "55572b8d3c8342044e25874c73fe5234b661fa0a57a57f6ef75b58e03d7d959a";
@@ -151,12 +153,14 @@ absl::Status RequireMarkers(const Tokenizer& tokenizer, MediaKind kind) {
 ChatTemplate::ChatTemplate(const Tokenizer& tokenizer, absl::string_view source)
     : tokenizer_(tokenizer) {
   const std::string hash = Sha256Hex(WithoutEmptyThought(source));
-  known_ = hash == kCurrentHash || hash == kFirstReleaseHash;
+  known_ = hash == kJulyHash || hash == kAprilHash || hash == kFirstReleaseHash;
   empty_thought_ = OpensEmptyThought(source);
   // A template that says nothing of turns is not one of this family: take the current one.
   if (absl::StrContains(source, "<|turn>")) {
     think_newline_ = absl::StrContains(source, "'<|think|>\\n'");
     join_model_turns_ = absl::StrContains(source, "continue_same_model_turn");
+    join_model_texts_ = absl::StrContains(source, "continues_into_next");
+    space_system_parts_ = absl::StrContains(source, "item['text'] | trim + ' '");
     image_newlines_ = absl::StrContains(source, "'\\n\\n<|image|>\\n\\n'");
   }
   name_ = absl::StrCat("gemma4 ", empty_thought_ ? "large" : "e4b",
@@ -181,14 +185,20 @@ absl::StatusOr<std::vector<PromptPiece>> ChatTemplate::Render(
   }
   for (size_t i = 0; i < messages.size(); ++i) {
     const bool model = messages[i].role == Role::kModel;
-    const bool goes_on =
-        join_model_turns_ && model && i > 0 && messages[i - 1].role == Role::kModel;
+    const auto is_model = [&](size_t k) {
+      return k < messages.size() && messages[k].role == Role::kModel;
+    };
+    const bool goes_on = join_model_turns_ && model && is_model(i - 1);
     if (!goes_on && messages[i].role != Role::kSystem) {
       prompt.Control(model ? "<|turn>model\n" : "<|turn>user\n");
     }
+    // One part is the text that most clients send; only lists have spaces.
+    const bool spaced =
+        space_system_parts_ && messages[i].role == Role::kSystem && messages[i].parts.size() > 1;
     for (const auto& part : messages[i].parts) {
       if (const auto* text = std::get_if<std::string>(&part)) {
         prompt.Text(model ? StripThinking(*text) : std::string(StripUnicodeSpace(*text)));
+        if (spaced) prompt.Text(" ");
         continue;
       }
       const MediaRef& media = std::get<MediaRef>(part);
@@ -198,7 +208,7 @@ absl::StatusOr<std::vector<PromptPiece>> ChatTemplate::Render(
       prompt.Media(media, true);
       prompt.Control(around);
     }
-    prompt.Control("<turn|>\n");
+    if (!(join_model_texts_ && model && is_model(i + 1))) prompt.Control("<turn|>\n");
   }
   if (options.add_generation_prompt) {
     prompt.Control("<|turn>model\n");

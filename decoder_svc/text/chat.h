@@ -51,8 +51,9 @@ class ChatTemplate {
  public:
   // `source` is the GGUF's tokenizer.chat_template (may be empty); `tokenizer` must outlive this.
   // Recognises E4B's template and the larger models' (which opens an empty thought channel when
-  // thinking is off), both also as first released. Anything else is rendered as whichever of them
-  // its text looks most like, and known() is false so that the caller can warn.
+  // thinking is off), as of July 2026, of April, and as first released. Anything else is rendered
+  // as whichever of them its text looks most like, and known() is false so that the caller can
+  // warn.
   ChatTemplate(const Tokenizer& tokenizer, absl::string_view source);
 
   bool known() const { return known_; }
@@ -70,10 +71,12 @@ class ChatTemplate {
   std::string name_;
   bool known_ = false;
   // What sets the templates apart.
-  bool empty_thought_ = false;    // after <|turn>model when thinking is off
-  bool think_newline_ = true;     // after <|think|>
-  bool join_model_turns_ = true;  // model messages in a row share one <|turn>model
-  bool image_newlines_ = false;   // two around an image
+  bool empty_thought_ = false;      // after <|turn>model when thinking is off
+  bool think_newline_ = true;       // after <|think|>
+  bool join_model_turns_ = true;    // model messages in a row share one <|turn>model
+  bool join_model_texts_ = true;    // and one <turn|>: their texts touch
+  bool space_system_parts_ = true;  // one behind each of several texts
+  bool image_newlines_ = false;     // two around an image
 };
 
 // A raw prompt's parts: text, ids, and media with or without the markers around them.

@@ -35,6 +35,12 @@ ChatTemplate Large() {
 ChatTemplate FirstRelease() {
   return ChatTemplate(RealTokenizer(), *RealVocabFile().String("tokenizer.chat_template"));
 }
+// What sets the one of July 2026 apart.
+ChatTemplate July() {
+  return ChatTemplate(RealTokenizer(),
+                      "'<|turn>' '<|think|>\\n' item['text'] | trim + ' ' continue_same_model_turn "
+                      "continues_into_next");
+}
 
 struct Conversation {
   std::vector<ChatMessage> messages;
@@ -130,7 +136,9 @@ TEST(ChatTemplate, MoreConversationsThroughEveryTemplate) {
   const Json goldens = ReadJson("tests/data/text/chat_more.json")["conversations"];
   int compared = 0;
   for (const Json& golden : goldens) {
-    compared += Compare(E4b(), golden, golden["text_e4b"]);
+    compared += Compare(July(), golden, golden["text_july"]);
+    if (!golden.contains("text_e4b")) continue;
+    Compare(E4b(), golden, golden["text_e4b"]);
     Compare(Large(), golden, golden["text_large"]);
     Compare(FirstRelease(), golden, golden["text_first_release"]);
   }
