@@ -7,8 +7,10 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "common/config/text_config.h"
+#include "common/config/unread.h"
 #include "common/gguf/file.h"
 #include "common/gguf/lost_pages.h"
 #include "common/log/log.h"
@@ -64,6 +66,10 @@ absl::StatusOr<Model> LoadModel(const DecoderFlags& flags, const DecoderMetrics&
     logger.Log(LogLevel::kWarning, "the context is what the model was made for",
                {{"context", config.context_length}, {"wanted", flags.engine.context_length}});
   }
+  if (const auto names = UnreadNames(*model.file); !names.empty()) {
+    logger.Log(LogLevel::kWarning, "what the file has besides a model of this kind is not read",
+               {{"names", absl::StrJoin(names, ", ")}});
+  }
   ASSIGN_OR_RETURN(model.tokenizer, Tokenizer::FromGguf(*model.file));
   std::string source;
   if (model.file->Has("tokenizer.chat_template")) {
@@ -78,8 +84,7 @@ absl::StatusOr<Model> LoadModel(const DecoderFlags& flags, const DecoderMetrics&
   ASSIGN_OR_RETURN(model.engine, Engine::Load(*model.file, engine,
                                               {.stop = tokenizer.StopTokens(),
                                                .banned = tokenizer.BannedTokens(),
-                                               .placeholders = tokenizer.PlaceholderTokens(),
-                                               .pad = tokenizer.pad()}));
+                                               .placeholders = tokenizer.PlaceholderTokens()}));
   return model;
 }
 

@@ -5,6 +5,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/config/keys.h"
+#include "common/config/unread.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
 
@@ -162,6 +163,7 @@ absl::Status ReadVocab(const gguf::File& file, TextConfig& c) {
                                     tokens->size(), " tokens (the limit is ", kMaxVocab, ")"));
   }
   c.vocab = static_cast<int>(table->Rows());
+  c.own_head = file.FindOptional("output.weight") != nullptr;
   return absl::OkStatus();
 }
 
@@ -178,6 +180,7 @@ absl::StatusOr<TextConfig> TextConfig::FromGguf(const gguf::File& file) {
   RETURN_IF_ERROR(ReadKvSources(file, keys, c));
   RETURN_IF_ERROR(ReadFfn(file, keys, c));
   RETURN_IF_ERROR(ReadVocab(file, c));
+  RETURN_IF_ERROR(CheckArithmetic(file, c.layers));
   return c;
 }
 

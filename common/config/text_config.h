@@ -1,6 +1,7 @@
 // The hyperparameters of a gemma4 text model, read once from its GGUF file and checked.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -8,6 +9,11 @@
 #include "common/gguf/file.h"
 
 namespace softsplice {
+
+// What stands for a medium's rows, and for placeholders, where there are tokens: the row of the
+// per-layer table that they take (Gemma4Model.forward: pad_token_id of the text config, which is
+// that of the releases whatever a tokenizer pads with).
+inline constexpr int32_t kMediaToken = 0;
 
 // All sizes are positive and small enough that products of any three fit in 64 bits and the rows
 // of every matrix in an int. Vectors have one entry per layer.
@@ -32,9 +38,10 @@ struct TextConfig {
   float rope_base_sliding = 0;
 
   std::vector<int> ffn;
-  int ple_dim = 0;    // per-layer embeddings
-  float eps = 0;      // of all RMS norms
-  float softcap = 0;  // of the logits; 0 means none
+  int ple_dim = 0;        // per-layer embeddings
+  float eps = 0;          // of all RMS norms
+  float softcap = 0;      // of the logits; 0 means none
+  bool own_head = false;  // an output.weight, which is not the token table
 
   bool OwnsKv(int layer) const { return kv_source[layer] == layer; }
   int HeadDim(int layer) const { return is_sliding[layer] ? head_dim_sliding : head_dim_full; }

@@ -301,6 +301,12 @@ absl::StatusOr<const Tensor*> File::Find(absl::string_view name,
     return InvalidFile(path_, absl::StrCat("tensor \"", name, "\" is missing"));
   }
   RETURN_IF_ERROR(CheckShape(path_, *tensor, dims));
+  if (!IsRead(tensor->type)) {
+    const auto add = [](std::string* out, const TypeInfo& t) { absl::StrAppend(out, t.name); };
+    return InvalidFile(path_, absl::StrCat("tensor \"", name, "\" is ", Info(tensor->type).name,
+                                           ", which is not supported; supported are ",
+                                           absl::StrJoin(AllTypes(), " ", add)));
+  }
   return tensor;
 }
 

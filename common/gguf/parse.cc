@@ -262,10 +262,8 @@ absl::Status ReadType(Cursor& in, absl::string_view what, Tensor& tensor) {
   ASSIGN_OR_RETURN(const uint32_t number, in.Read<uint32_t>(what));
   const TypeInfo* info = FindType(number);
   if (info == nullptr) {
-    const auto name = [](std::string* out, const TypeInfo& t) { absl::StrAppend(out, t.name); };
     return InvalidFile(in.path(), absl::StrCat(what, " has ggml's type number ", number,
-                                               ", which is not supported; supported are ",
-                                               absl::StrJoin(AllTypes(), " ", name)));
+                                               ", which is not known"));
   }
   tensor.type = info->type;
   if (tensor.Cols() % info->block_elements != 0) {

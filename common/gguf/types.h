@@ -1,4 +1,4 @@
-// The tensor types of GGUF that we read, their block geometry, and exact dequantisation to float32.
+// The tensor types of GGUF, their block geometry, and exact dequantisation to float32.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,7 @@
 
 namespace softsplice::gguf {
 
-// Values are ggml's type numbers.
+// Those that we read. Values are ggml's type numbers, also those of types that have no name here.
 enum class Type : uint32_t {
   kF32 = 0,
   kF16 = 1,
@@ -35,10 +35,11 @@ struct TypeInfo {
   int block_bytes;
 };
 
-// All of the above.
+// All that we read.
 absl::Span<const TypeInfo> AllTypes();
+bool IsRead(Type type);
 
-// Null if `type` is not one of the above (ggml knows more).
+// Of all types that ggml has had since GGUF v3; null: another number.
 const TypeInfo* FindType(uint32_t type);
 const TypeInfo& Info(Type type);
 

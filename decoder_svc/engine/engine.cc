@@ -58,7 +58,8 @@ absl::StatusOr<Footprint> MeasureOn(CountingBackend& counter, const gguf::File& 
 }
 
 // One real step, so that a model that can't work fails now and not at the first request.
-absl::Status WarmUp(Ranks& ranks, int32_t token) {
+absl::Status WarmUp(Ranks& ranks) {
+  const int32_t token = kMediaToken;
   const absl::StatusOr<absl::Span<const RowLogits>> logits =
       ranks.Run({{.tokens = absl::MakeConstSpan(&token, 1), .logit_rows = 1}});
   RETURN_IF_ERROR(logits.status());
@@ -95,10 +96,6 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Load(const gguf::File& file,
                                                      SpecialTokens special) {
   ASSIGN_OR_RETURN(const TextConfig config, TextConfig::FromGguf(file));
   RETURN_IF_ERROR(CheckOptions(options, config));
-  if (special.pad < 0 || special.pad >= config.vocab) {
-    return InvalidFile(file.path(), absl::StrCat("the pad token ", special.pad,
-                                                 " is not in the vocabulary of ", config.vocab));
-  }
   const auto advice = [&](absl::string_view backend, absl::string_view others) {
     return absl::StrCat("lower --kv-memory, --context (", options.context_length,
                         "), --max-sequences (", options.max_sequences, ") or --chunk (",
@@ -129,7 +126,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Load(const gguf::File& file,
                    Ranks::Load(file, std::move(backends), OptionsOfRunner(options, choice.name),
                                options.step_limit));
   options.on_load("first pass", 0);
-  RETURN_IF_ERROR(Annotate(WarmUp(*ranks, special.pad), file.path()));
+  RETURN_IF_ERROR(Annotate(WarmUp(*ranks), file.path()));
   ModelInfo info{.name = file.String("general.name").value_or("gemma4"),
                  .backend = ranks->Name(),
                  .backend_why = choice.why,

@@ -25,8 +25,7 @@ struct SpecialTokens {
   std::vector<int32_t> stop;    // end a turn
   std::vector<int32_t> banned;  // are never sampled
   std::vector<int32_t>
-      placeholders;  // read as `pad` where they come as plain tokens: <|image|> ...
-  int32_t pad = 0;   // stands in for soft tokens
+      placeholders;  // read as kMediaToken where they come as plain tokens: <|image|> ...
 };
 
 struct ModelInfo {

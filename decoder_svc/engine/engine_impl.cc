@@ -150,7 +150,7 @@ absl::StatusOr<std::unique_ptr<Sequence>> EngineImpl::MakeSequence(
                                             .banned_tokens = special_.banned}));
   std::vector<int32_t> tokens = std::move(request.prompt.tokens);
   for (const SoftRun& run : request.prompt.soft) {
-    std::fill_n(tokens.begin() + run.first, run.rows, special_.pad);
+    std::fill_n(tokens.begin() + run.first, run.rows, kMediaToken);
   }
   for (int32_t& token : tokens) token = InputId(token);
   Sampler sampler(request.sampling, special_.banned, tokens, request.alternatives);
@@ -181,10 +181,10 @@ std::vector<Content> EngineImpl::ContentsOf(const Sequence& sequence) {
   return contents;
 }
 
-// A placeholder that stands in a prompt or is sampled as a plain token reads as the pad token
+// A placeholder that stands in a prompt or is sampled as a plain token reads as media do
 // (Gemma4Model.forward).
 int32_t EngineImpl::InputId(int32_t token) const {
-  return absl::c_linear_search(special_.placeholders, token) ? special_.pad : token;
+  return absl::c_linear_search(special_.placeholders, token) ? kMediaToken : token;
 }
 
 // The last token of an answer is never read.

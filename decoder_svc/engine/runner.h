@@ -21,7 +21,7 @@ namespace softsplice {
 struct StepPart {
   int slot = 0;
   int first = 0;
-  absl::Span<const int32_t> tokens;    // one per row; the pad token at soft positions
+  absl::Span<const int32_t> tokens;    // one per row; kMediaToken at soft positions
   absl::Span<const SoftRun> soft;      // by position in the sequence; those outside are left out
   int logit_rows = 0;                  // how many of the last rows need logits
   bool all_logits = false;             // of each of them, not only what is known of the best

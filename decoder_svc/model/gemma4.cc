@@ -73,7 +73,7 @@ void Gemma4::RunLayer(Backend& b, Arena& a, int index, const RowMap& rows, const
 // Gemma4ForCausalLM: tied embedding and softcap over the normed rows.
 void Gemma4::Logits(Backend& b, Mat logits, Mat normed, const Tap& tap) const {
   if (tap) tap("norm", normed);
-  b.Matmul(logits, normed, token_head_);
+  b.Matmul(logits, normed, head_);
   if (config_.softcap > 0) b.Softcap(logits, config_.softcap);
   if (tap) tap("logits", logits);
 }

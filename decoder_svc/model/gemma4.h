@@ -19,7 +19,7 @@ namespace softsplice {
 // What one pass reads: rows of any number of sequences, prompt chunks and single tokens mixed. All
 // of it lies in the backend's memory.
 struct Step {
-  Mat tokens;      // kI32 [rows]: the pad token where soft tokens and placeholders stand
+  Mat tokens;      // kI32 [rows]: kMediaToken where soft tokens and placeholders stand
   RowMap rows;     // of each row
   Mat soft;        // float32 [soft rows, dim]
   Mat soft_index;  // kI32 [soft rows]: the rows that they are
@@ -98,7 +98,7 @@ class Gemma4 {
 
   TextConfig config_;
   Weight token_table_;           // [vocabulary, dim]
-  Weight token_head_;            // the same matrix, packed for the logits
+  Weight head_;                  // the same matrix, packed for the logits, or one of its own
   Weight per_layer_table_;       // [vocabulary, layers * ple]
   Weight per_layer_projection_;  // [layers * ple, dim]
   Weight per_layer_norm_;        // [ple]

@@ -43,7 +43,7 @@ absl::Status Gemma4::LoadTop(const gguf::File& file, Backend& backend) {
   const Packer pack(file, backend, "", Values::kAny);
   const int ple = c.layers * c.ple_dim;
   RETURN_IF_ERROR(pack.Table(token_table_, "token_embd", c.dim, c.vocab));
-  RETURN_IF_ERROR(pack.Linear(token_head_, "token_embd", c.dim, c.vocab));
+  RETURN_IF_ERROR(pack.Linear(head_, c.own_head ? "output" : "token_embd", c.dim, c.vocab));
   RETURN_IF_ERROR(
       pack.Table(per_layer_table_, "per_layer_token_embd", ple, c.vocab, Use::kLargeTable));
   RETURN_IF_ERROR(pack.Linear(per_layer_projection_, "per_layer_model_proj", c.dim, ple));

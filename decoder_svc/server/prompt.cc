@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/config/text_config.h"
 #include "common/media/sound.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
@@ -232,7 +233,7 @@ Prompt BuildPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const Enco
       }
       const int position = static_cast<int>(prompt.tokens.size());
       prompt.soft.push_back({position, run.rows, run.values, run.name});
-      prompt.tokens.insert(prompt.tokens.end(), run.rows, tokenizer.pad());
+      prompt.tokens.insert(prompt.tokens.end(), run.rows, kMediaToken);
     }
     if (medium.runs.size() < RunsOf(medium.header).size()) break;
   }

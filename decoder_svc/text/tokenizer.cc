@@ -113,7 +113,6 @@ class GemmaTokenizer : public Tokenizer {
     return found == ids_.end() ? -1 : found->second;
   }
   int32_t bos() const override { return bos_; }
-  int32_t pad() const override { return pad_; }
   std::vector<int32_t> StopTokens() const override { return stop_; }
   std::vector<int32_t> BannedTokens() const override { return Existing({"<image|>", "<audio|>"}); }
   std::vector<int32_t> PlaceholderTokens() const override {

@@ -49,7 +49,6 @@ class Tokenizer {
   virtual int32_t Find(absl::string_view token) const = 0;
 
   virtual int32_t bos() const = 0;
-  virtual int32_t pad() const = 0;
   // Ids that end a turn: what the GGUF names (eos, eot, eom) plus <eos>, <turn|> and
   // <|tool_response>, those that exist.
   virtual std::vector<int32_t> StopTokens() const = 0;

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <optional>
 #include <utility>
 #include <variant>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -15,11 +17,13 @@
 #include "common/config/audio_config.h"
 #include "common/config/mmproj.h"
 #include "common/config/text_config.h"
+#include "common/config/unread.h"
 #include "common/config/vision_config.h"
 #include "common/gguf/file.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
 #include "common/text/bytes.h"
+#include "decoder_svc/text/tokenizer.h"
 #include "deploy/cli/placement.h"
 #include "kernels/choose_backend.h"
 #include "nlohmann/json.hpp"
@@ -45,6 +49,7 @@ struct Report {
   std::optional<VisionConfig> vision;
   std::optional<AudioConfig> audio;
   std::optional<Placement> placement;  // where it is servable
+  std::vector<std::string> unread;     // see UnreadNames
   int64_t parameters = 0;
   std::map<absl::string_view, TypeShare> types;
 };
@@ -67,8 +72,11 @@ void DescribeText(Report& r) {
     return;
   }
   r.text = *std::move(config);
-  r.servable = true;
-  r.use = "the decoder serves it: give it to --model";
+  r.unread = UnreadNames(r.file);
+  const absl::Status tokenizer = Tokenizer::FromGguf(r.file).status();
+  r.servable = tokenizer.ok();
+  r.use =
+      tokenizer.ok() ? "the decoder serves it: give it to --model" : Unserved(r.file, tokenizer);
 }
 
 absl::Status ReadTowers(Report& r) {
@@ -114,6 +122,12 @@ Report Look(const gguf::File& file) {
     r.use = "can't be served: text files have the architecture gemma4, mmproj files clip";
   }
   if (r.servable) r.placement = PlacementOf(file, r.kind == "mmproj");
+  // To measure it, all of it is loaded, but for the numbers.
+  if (r.placement && !r.placement->host.ok()) {
+    r.servable = false;
+    r.use = Unserved(file, r.placement->host.status());
+    r.placement.reset();
+  }
   for (const gguf::Tensor& tensor : file.tensors()) {
     r.parameters += tensor.Elements();
     TypeShare& share = r.types[gguf::Info(tensor.type).name];
@@ -199,6 +213,13 @@ Lines AudioLines(const AudioConfig& c) {
           {"Soft tokens", absl::StrCat("of ", c.projection_dim, " numbers")}};
 }
 
+// As a terminal may have them.
+std::string Names(const std::vector<std::string>& names) {
+  return absl::StrJoin(names, ", ", [](std::string* out, const std::string& name) {
+    absl::StrAppend(out, absl::Utf8SafeCEscape(name));
+  });
+}
+
 Lines Summary(const Report& r) {
   const std::string name = r.file.String("general.name").value_or("");
   Lines lines = {
@@ -217,6 +238,7 @@ Lines Summary(const Report& r) {
         absl::StrFormat("%-7s %6d tensors %12s", type, share.tensors, BytesForPeople(share.bytes)));
   }
   const auto add = [&](const Lines& more) { lines.insert(lines.end(), more.begin(), more.end()); };
+  if (!r.unread.empty()) lines.emplace_back("Not read", Names(r.unread));
   if (r.text) add(TextLines(*r.text));
   if (r.vision) add(VisionLines(*r.vision));
   if (r.audio) add(AudioLines(*r.audio));
@@ -282,8 +304,7 @@ void PrintTensors(const gguf::File& file, std::ostream& out) {
   }
 }
 
-void PrintText(const Report& r, std::ostream& out) {
-  PrintLines(Summary(r), "", out);
+void PrintAll(const Report& r, std::ostream& out) {
   Lines metadata;
   for (const auto& [key, value] : r.file.metadata()) {
     metadata.emplace_back(absl::Utf8SafeCEscape(key), std::visit(PrintValue(), value));
@@ -349,10 +370,15 @@ ordered_json AudioJson(const AudioConfig& c) {
 }
 
 ordered_json ToJson(const Report& r) {
-  ordered_json json = {{"path", r.file.path()},           {"kind", r.kind},
-                       {"servable", r.servable},          {"use", r.use},
-                       {"bytes", r.file.file_bytes()},    {"parts", r.file.parts()},
-                       {"alignment", r.file.alignment()}, {"parameters", r.parameters}};
+  ordered_json json = {{"path", r.file.path()},
+                       {"kind", r.kind},
+                       {"servable", r.servable},
+                       {"use", r.use},
+                       {"bytes", r.file.file_bytes()},
+                       {"parts", r.file.parts()},
+                       {"alignment", r.file.alignment()},
+                       {"parameters", r.parameters},
+                       {"unread", r.unread}};
   for (const auto& [type, share] : r.types) {
     json["types"][std::string(type)] = {{"tensors", share.tensors}, {"bytes", share.bytes}};
   }
@@ -374,26 +400,84 @@ ordered_json ToJson(const Report& r) {
   return json;
 }
 
+// ---- Two files
+
+// Why two files do not go together; "": they do.
+std::string Misfit(const Report& one, const Report& other) {
+  const Report& text = one.kind == "text" ? one : other;
+  const Report& mmproj = one.kind == "text" ? other : one;
+  if (text.kind != "text" || mmproj.kind != "mmproj") {
+    return "a pair is a text model and an mmproj file";
+  }
+  if (!text.servable || !mmproj.servable) return "one of them can't be served";
+  for (const auto& [tower, width] :
+       {std::pair("image", mmproj.vision ? mmproj.vision->projection_dim : 0),
+        std::pair("audio", mmproj.audio ? mmproj.audio->projection_dim : 0)}) {
+    if (width != 0 && width != text.text->dim) {
+      return absl::StrCat("soft tokens of the ", tower, " tower have ", width,
+                          " numbers, the text model's rows ", text.text->dim);
+    }
+  }
+  return "";
+}
+
+std::string Verdict(const std::string& misfit) {
+  return misfit.empty() ? "they go together" : absl::StrCat("they don't go together: ", misfit);
+}
+
+absl::Status PrintMemory(const std::vector<Report>& reports, std::ostream& out) {
+  uint64_t bytes = 0;
+  for (const Report& report : reports) {
+    if (!report.placement) return InvalidFile(report.file.path(), report.use);
+    bytes += HostBytes(*report.placement->host);
+  }
+  out << bytes << "\n";
+  return absl::OkStatus();
+}
+
+void PrintForPeople(const std::vector<Report>& reports, bool all, const std::string& misfit,
+                    std::ostream& out) {
+  for (const Report& report : reports) {
+    PrintLines(Summary(report), "", out);
+    if (all) PrintAll(report, out);
+    if (reports.size() > 1) out << "\n";
+  }
+  if (reports.size() > 1) PrintLines({{"Pair", Verdict(misfit)}}, "", out);
+}
+
+ordered_json AllJson(const std::vector<Report>& reports, const std::string& misfit) {
+  if (reports.size() == 1) return ToJson(reports[0]);
+  ordered_json json = {{"files", ordered_json::array()}, {"pair", Verdict(misfit)}};
+  for (const Report& report : reports) json["files"].push_back(ToJson(report));
+  return json;
+}
+
 }  // namespace
 
-absl::Status Inspect(const std::string& path, InspectAs as, std::ostream& out) {
-  ASSIGN_OR_RETURN(const auto file, gguf::File::Open(path));
-  const Report report = Look(*file);
+absl::StatusOr<bool> Inspect(const std::vector<std::string>& paths, InspectAs as,
+                             std::ostream& out) {
+  std::vector<std::unique_ptr<gguf::File>> files;
+  std::vector<Report> reports;
+  for (const std::string& path : paths) {
+    ASSIGN_OR_RETURN(files.emplace_back(), gguf::File::Open(path));
+    reports.push_back(Look(*files.back()));
+  }
+  const std::string misfit = reports.size() > 1 ? Misfit(reports[0], reports[1]) : "";
   switch (as) {
-    case InspectAs::kText:
-      PrintText(report, out);
+    case InspectAs::kSummary:
+    case InspectAs::kTensors:
+      PrintForPeople(reports, as == InspectAs::kTensors, misfit, out);
       break;
     case InspectAs::kJson:
       // File texts need not be UTF-8, JSON must be.
-      out << ToJson(report).dump(2, ' ', false, ordered_json::error_handler_t::replace) << "\n";
+      out << AllJson(reports, misfit).dump(2, ' ', false, ordered_json::error_handler_t::replace)
+          << "\n";
       break;
     case InspectAs::kMemory:
-      if (!report.placement) return InvalidFile(path, report.use);
-      RETURN_IF_ERROR(report.placement->host.status());
-      out << HostBytes(*report.placement->host) << "\n";
+      RETURN_IF_ERROR(PrintMemory(reports, out));
       break;
   }
-  return absl::OkStatus();
+  return misfit.empty() && absl::c_all_of(reports, [](const Report& r) { return r.servable; });
 }
 
 }  // namespace softsplice

@@ -4,6 +4,7 @@
 #include <iostream>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "deploy/cli/bench/bench.h"
 #include "deploy/cli/chat.h"
@@ -22,28 +23,41 @@ namespace {
 void AddInspect(CLI::App& app, int& exit_code) {
   auto* inspect = app.add_subcommand(
       "inspect", "What a GGUF file holds, what it is good for, what memory it takes");
-  const auto file = std::make_shared<std::string>();
-  const auto json = std::make_shared<bool>(false), memory = std::make_shared<bool>(false);
-  inspect->add_option("file", *file, "The file; any part of a split one")
-      ->option_text("(required)")
+  const auto files = std::make_shared<std::vector<std::string>>();
+  const auto json = std::make_shared<bool>(false), memory = std::make_shared<bool>(false),
+             tensors = std::make_shared<bool>(false);
+  inspect
+      ->add_option("file", *files,
+                   "The file, any part of a split one; with a second one, a text model and its "
+                   "mmproj, whether they go together")
+      ->option_text("FILE [FILE] (required)")
       ->required()
+      ->expected(1, 2)
       ->check(CLI::ExistingFile);
+  auto* all = inspect->add_flag("--tensors", *tensors, "All metadata and tensors, too");
   auto* as_json = inspect->add_flag("--json", *json, "One JSON object on stdout");
   inspect
       ->add_flag("--memory", *memory,
                  "Only a number: the bytes of memory that its service needs on a CPU, with its "
                  "default options, to start. What clients may take comes on top of it")
-      ->excludes(as_json);
+      ->excludes(as_json)
+      ->excludes(all);
   inspect->footer(R"(
 Examples:
   softsplice inspect gemma-4-E4B-it-Q4_0.gguf
+  softsplice inspect gemma-4-E4B-it-Q4_0.gguf mmproj-gemma-4-E4B-it-F16.gguf
   softsplice inspect --memory gemma-4-E4B-it-Q4_0.gguf
 
-Exits with 1 when the file can't be read or is damaged.)");
+Exits with 1 when a file can't be read or served, or two don't go together.)");
   inspect->callback([=, &exit_code] {
-    const InspectAs as = *json ? InspectAs::kJson : *memory ? InspectAs::kMemory : InspectAs::kText;
-    const absl::Status status = Inspect(*file, as, std::cout);
-    exit_code = status.ok() ? kExitOk : ReportFailure(status, *json);
+    const InspectAs as = *json      ? InspectAs::kJson
+                         : *memory  ? InspectAs::kMemory
+                         : *tensors ? InspectAs::kTensors
+                                    : InspectAs::kSummary;
+    const absl::StatusOr<bool> servable = Inspect(*files, as, std::cout);
+    exit_code = !servable.ok() ? ReportFailure(servable.status(), *json)
+                : *servable    ? kExitOk
+                               : kExitFailed;
   });
 }
 

@@ -170,8 +170,7 @@ absl::Status MeasureText(const Options& options, Json& out) {
   ASSIGN_OR_RETURN(auto tokenizer, Tokenizer::FromGguf(*file));
   ASSIGN_OR_RETURN(auto engine, Engine::Load(*file, EngineOptionsFor(options),
                                              {.stop = tokenizer->StopTokens(),
-                                              .banned = tokenizer->BannedTokens(),
-                                              .pad = tokenizer->pad()}));
+                                              .banned = tokenizer->BannedTokens()}));
   out["load_s"] = absl::ToDoubleSeconds(absl::Now() - start);
   out["backend"] = engine->info().backend;
   RETURN_IF_ERROR(Generate(*engine, {.depth = 16}, 1).status());

@@ -43,7 +43,6 @@ class SmallTokenizer final : public Tokenizer {
   int longest() const override { return 1; }
   int32_t Find(absl::string_view) const override { return -1; }
   int32_t bos() const override { return 2; }
-  int32_t pad() const override { return 0; }
   std::vector<int32_t> StopTokens() const override { return {1}; }
   std::vector<int32_t> BannedTokens() const override { return {kBanned}; }
   std::vector<int32_t> PlaceholderTokens() const override { return {}; }

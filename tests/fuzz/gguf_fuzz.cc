@@ -60,6 +60,7 @@ void DequantizeEnds(const gguf::File& file) {
     (void)file.Find(tensor.name, {-1, -1, -1, -1});
     (void)file.FindF32(tensor.name, {tensor.dims[0]});
     const gguf::TypeInfo& info = gguf::Info(tensor.type);
+    if (!gguf::IsRead(tensor.type)) continue;
     const auto block = static_cast<size_t>(info.block_bytes);
     if (tensor.RowBytes() * static_cast<size_t>(tensor.Rows()) != tensor.bytes) std::abort();
     std::vector<float> numbers(static_cast<size_t>(info.block_elements));
@@ -84,9 +85,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   (void)softsplice::VisionConfig::FromGguf(**file);
   (void)softsplice::AudioConfig::FromGguf(**file);
   using softsplice::InspectAs;
-  for (const InspectAs as : {InspectAs::kText, InspectAs::kJson, InspectAs::kMemory}) {
+  for (const InspectAs as : {InspectAs::kTensors, InspectAs::kJson, InspectAs::kMemory}) {
     std::ostringstream out;
-    const bool described = softsplice::Inspect(memory.path(), as, out).ok();
+    const bool described = softsplice::Inspect({memory.path()}, as, out).ok();
     if (!described && as != InspectAs::kMemory) std::abort();
   }
   return 0;

@@ -85,7 +85,7 @@ absl::Status TextModel::Feed(Session& session, const std::vector<int32_t>& token
   std::vector<float> soft;
   for (int i = 0; i < count; ++i) {
     const float* row = session.soft[static_cast<size_t>(first + i)];
-    ids.push_back(row == nullptr ? tokens[static_cast<size_t>(first + i)] : tokenizer_->pad());
+    ids.push_back(row == nullptr ? tokens[static_cast<size_t>(first + i)] : kMediaToken);
     positions.push_back(first + i);
     if (row == nullptr) continue;
     soft_index.push_back(i);

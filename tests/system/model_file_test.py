@@ -4,7 +4,8 @@ import shutil
 import subprocess
 
 import pytest
-from services import DECODER, ENCODER, Client, start_decoder, start_encoder
+import rewritten
+from services import DECODER, ENCODER, Client, sample, start_decoder, start_encoder
 from support import BIN, MMPROJ, MODEL, PATIENCE, ROOT, wait_until
 
 OTHER = ROOT / "tests/data/models/tiny-F16.gguf"
@@ -122,3 +123,72 @@ def test_a_model_of_nans_is_not_served(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 1
     assert f"{path}: the model's logits are not finite" in done.stderr
+
+
+def first_token(folder, model, *flags):
+    """Id and log probability of the answer's first token, about a picture."""
+    with (
+        start_encoder(folder) as encoder,
+        start_decoder(folder, encoder, *flags, model=model) as decoder,
+    ):
+        with Client(decoder) as client:
+            request = client.chat(
+                [("user", [sample("circle-square.png"), "What is in this picture?"])]
+            )
+            request.max_tokens, request.logprobs = 1, 1
+            deltas = [event.delta for event in client.start(request)]
+            return [
+                (delta.token_ids[0], delta.logprobs[0].chosen.logprob)
+                for delta in deltas
+                if delta.token_ids
+            ]
+
+
+def test_a_head_of_its_own_is_used(tmp_path):
+    """The references know such files: llama.cpp's output.weight, transformers' untied lm_head."""
+    model = rewritten.untied_head().write(tmp_path / "model.gguf")
+    ((plain, probability),) = first_token(tmp_path, MODEL)
+    ((moved, same_probability),) = first_token(tmp_path, model)
+    assert moved == plain + 7
+    assert same_probability == pytest.approx(probability, abs=1e-4)
+
+
+def test_what_a_tokenizer_pads_with_changes_nothing(tmp_path):
+    model = rewritten.padding_is_eos().write(tmp_path / "model.gguf")
+    assert first_token(tmp_path, model) == first_token(tmp_path, MODEL)
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (rewritten.scaled_positions, "gemma4.rope.scaling.type is linear with a factor of 8"),
+        (rewritten.with_a_bias, 'tensor "blk.0.attn_q.bias" is of a kind that'),
+        (rewritten.without_a_tensor, "blk.5.ffn_down.weight"),
+        (rewritten.other_tokenizer, 'tokenizer.ggml.model is "llama"'),
+        (rewritten.in_mxfp4, "MXFP4"),
+    ],
+)
+def test_what_would_change_the_answers_is_refused(tmp_path, make, message):
+    """And `softsplice inspect` says so before."""
+    model = make().write(tmp_path / "model.gguf")
+    command = [BIN / "softsplice-decoder", "--model", model, "--listen", f"unix:{tmp_path}/s"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 1 and message in done.stderr.splitlines()[-1], done.stderr
+    inspect = [BIN / "softsplice", "inspect", model]
+    done = subprocess.run(inspect, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 1, done.stdout
+    (use,) = (line for line in done.stdout.splitlines() if line.startswith("Use"))
+    assert "can't be served" in use and message in use
+
+
+def test_what_is_not_read_is_named(tmp_path):
+    model = rewritten.with_unknown_names().write(tmp_path / "model.gguf")
+    with start_decoder(tmp_path, None, model=model) as decoder:
+        (warning,) = (e for e in decoder.events() if "is not read" in e["event"])
+        assert warning["level"] == "warning"
+        assert warning["names"] == "gemma4.attention.novelty, novel.weight"
+    with start_decoder(tmp_path, None) as decoder:
+        assert "is not read" not in decoder.text()
+    inspect = [BIN / "softsplice", "inspect", model]
+    done = subprocess.run(inspect, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0 and "gemma4.attention.novelty, novel.weight" in done.stdout

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <string>
 
+#include "common/config/unread.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/common/config/keyed_gguf.h"
@@ -12,6 +13,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 // Layers S F S | S F with the last two sharing.
 KeyedGguf Good() {
@@ -246,6 +248,44 @@ TEST(TextConfigTest, ReadsRealFiles) {
   const auto s = TextConfig::FromGguf(**ssfs);
   ASSERT_TRUE(s.ok()) << s.status();
   EXPECT_THAT(s->kv_source, ElementsAre(0, 1, 2, 3, 3, 3, 2));  // S S F S | S S F
+}
+
+TEST(TextConfigTest, RefusesScaledPositions) {
+  KeyedGguf g = Good();
+  g.SetString("gemma4.rope.scaling.type", "none");
+  g.SetFloat("gemma4.rope.scaling.factor", 8);
+  MustRead(g);
+  g.SetString("gemma4.rope.scaling.type", "linear");
+  ExpectError(g, "gemma4.rope.scaling.type is linear with a factor of 8");
+  g.SetFloat("gemma4.rope.scaling.factor", 1);
+  MustRead(g);
+  g.SetString("gemma4.rope.scaling.type", "yarn");
+  ExpectError(g, "gemma4.rope.scaling.type is yarn");
+  KeyedGguf alone = Good();
+  alone.SetFloat("gemma4.rope.scaling.factor", 2);
+  ExpectError(alone, "linear with a factor of 2");
+}
+
+TEST(TextConfigTest, RefusesTensorsThatAreNoneOfItsLayers) {
+  KeyedGguf bias = Good();
+  bias.SetTensor("blk.4.attn_q.bias", {32});
+  ExpectError(bias, "tensor \"blk.4.attn_q.bias\" is of a kind that gemma4's layers do not have");
+  KeyedGguf more = Good();
+  more.SetTensor("blk.5.attn_norm.weight", {8});
+  ExpectError(more, "tensor \"blk.5.attn_norm.weight\" is of a layer beyond the 5");
+}
+
+TEST(TextConfigTest, NamesWhatIsNotRead) {
+  KeyedGguf g = Good();
+  EXPECT_THAT(UnreadNames(*g.Open()), IsEmpty());
+  g.SetTensor("output.weight", {8, 3});
+  g.SetString("general.url", "anywhere");
+  EXPECT_TRUE(MustRead(g).own_head);
+  EXPECT_THAT(UnreadNames(*g.Open()), IsEmpty());
+  g.SetInt("gemma4.attention.novelty", 1);
+  g.SetTensor("v.patch_embd.weight", {8});
+  EXPECT_THAT(UnreadNames(*g.Open()),
+              ElementsAre("gemma4.attention.novelty", "v.patch_embd.weight"));
 }
 
 }  // namespace

@@ -283,17 +283,16 @@ TEST_F(EngineTest, RefusesInvalidRequests) {
 
 TEST(EngineLoadTest, RefusesBadOptionsAndFiles) {
   const auto file = *gguf::File::Open("tests/data/models/tiny-F16.gguf");
-  const auto load = [](const gguf::File& from, const EngineOptions& options, int32_t pad) {
-    return Engine::Load(from, options, {.pad = pad}).status().code();
+  const auto load = [](const gguf::File& from, const EngineOptions& options) {
+    return Engine::Load(from, options, {}).status().code();
   };
-  EXPECT_EQ(load(*file, {.context_length = 1 << 20}, 0), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(load(*file, {.chunk = 0}, 0), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(load(*file, {.max_queue = 0}, 0), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(load(*file, {.max_sequences = 0}, 0), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(load(*file, {.backend = {.name = "abacus"}}, 0), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(load(*file, {}, kVocabulary), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(load(*file, {.context_length = 1 << 20}), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(load(*file, {.chunk = 0}), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(load(*file, {.max_queue = 0}), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(load(*file, {.max_sequences = 0}), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(load(*file, {.backend = {.name = "abacus"}}), absl::StatusCode::kInvalidArgument);
   const auto mmproj = *gguf::File::Open("tests/data/models/mmproj-tiny-F16.gguf");
-  EXPECT_EQ(load(*mmproj, {}, 0), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(load(*mmproj, {}), absl::StatusCode::kFailedPrecondition);
 }
 
 }  // namespace

@@ -153,7 +153,7 @@ TEST_F(DecoderService, PutsMarkersBetweenTheSegmentsOfASound) {
   EXPECT_EQ(answer.started().media(0).header().audio().segments_size(), 3);
   const int32_t begin = tokenizer_.Find("<|audio>");
   const int32_t end = tokenizer_.Find("<audio|>");
-  const int32_t pad = tokenizer_.pad();
+  constexpr int32_t pad = kMediaToken;
   const Prompt prompt = engine_.last().prompt;
   EXPECT_EQ(answer.started().prompt_tokens(), prompt.tokens.size());
   ASSERT_THAT(prompt.soft, SizeIs(3));
@@ -194,7 +194,7 @@ TEST_F(DecoderService, PutsMarkersBetweenTheSegmentsOfSoftTokens) {
       Parse("raw { no_bos: true parts { token_ids { ids: 7 } } parts {} }");
   *request.mutable_raw()->mutable_parts(1)->mutable_soft_tokens() = soft;
   ASSERT_TRUE(Generate(request).status.ok());
-  const int32_t pad = tokenizer_.pad();
+  constexpr int32_t pad = kMediaToken;
   EXPECT_THAT(engine_.last().prompt.tokens, ElementsAre(7, pad, pad, tokenizer_.Find("<audio|>"),
                                                         tokenizer_.Find("<|audio>"), pad));
   EXPECT_TRUE(Generate(WithSoft(soft)).status.ok());

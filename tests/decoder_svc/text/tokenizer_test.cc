@@ -76,7 +76,6 @@ TEST(Tokenizer, ControlTokensOfTheRealVocabulary) {
   const Tokenizer& t = RealTokenizer();
   EXPECT_EQ(t.size(), 262144);
   EXPECT_EQ(t.bos(), 2);
-  EXPECT_EQ(t.pad(), 0);
   EXPECT_THAT(t.StopTokens(), ElementsAre(1, 50, 106));
   EXPECT_THAT(t.BannedTokens(), ElementsAre(258882, 258883));
   EXPECT_THAT(t.PlaceholderTokens(),

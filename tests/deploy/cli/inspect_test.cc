@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <sstream>
 #include <string>
@@ -18,18 +19,17 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-std::string Text(const std::string& path) {
+std::string Written(const std::vector<std::string>& paths, InspectAs as) {
   std::ostringstream out;
-  const absl::Status status = Inspect(path, InspectAs::kText, out);
-  EXPECT_TRUE(status.ok()) << status;
+  const auto servable = Inspect(paths, as, out);
+  EXPECT_TRUE(servable.ok()) << servable.status();
   return out.str();
 }
 
+std::string Text(const std::string& path) { return Written({path}, InspectAs::kTensors); }
+
 nlohmann::json Json(const std::string& path) {
-  std::ostringstream out;
-  const absl::Status status = Inspect(path, InspectAs::kJson, out);
-  EXPECT_TRUE(status.ok()) << status;
-  return nlohmann::json::parse(out.str());
+  return nlohmann::json::parse(Written({path}, InspectAs::kJson));
 }
 
 class InspectTest : public testing::Test {
@@ -102,10 +102,48 @@ TEST_F(InspectTest, TextsAreSafeForATerminalAndForJson) {
 
 TEST_F(InspectTest, OpenErrorsAreReturned) {
   std::ostringstream out;
-  EXPECT_EQ(Inspect("none.gguf", InspectAs::kText, out).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(Inspect({"none.gguf"}, InspectAs::kSummary, out).status().code(),
+            absl::StatusCode::kNotFound);
   gguf::WriteFile(path_, "not a model");
-  EXPECT_EQ(Inspect(path_, InspectAs::kJson, out).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(Inspect({path_}, InspectAs::kJson, out).status().code(),
+            absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(out.str(), "");
+}
+
+TEST_F(InspectTest, TheSummaryFitsAScreen) {
+  const std::string text = Written({"tests/data/models/tiny-F16.gguf"}, InspectAs::kSummary);
+  EXPECT_THAT(text, HasSubstr("the decoder serves it"));
+  EXPECT_LE(std::count(text.begin(), text.end(), '\n'), 24);
+}
+
+TEST_F(InspectTest, NamesTypesThatAreNotRead) {
+  gguf::GgufWriter writer;
+  writer.String("general.architecture", "llama");
+  writer.Zeros("w", static_cast<gguf::Type>(39), {32})
+      .Zeros("v", static_cast<gguf::Type>(16), {256});
+  const std::string text = Text(Write(writer));
+  EXPECT_THAT(text, HasSubstr("  w     MXFP4    32        17\n"));
+  EXPECT_THAT(text, HasSubstr("  v     IQ2_XXS  256       66\n"));
+}
+
+constexpr char kTiny[] = "tests/data/models/tiny-F16.gguf";
+constexpr char kTinyMmproj[] = "tests/data/models/mmproj-tiny-F16.gguf";
+constexpr char kDemoMmproj[] = "tests/data/demo/demo-mmproj.gguf";
+
+TEST_F(InspectTest, SaysWhetherTwoFilesGoTogether) {
+  std::ostringstream out;
+  EXPECT_TRUE(*Inspect({kTinyMmproj, kTiny}, InspectAs::kSummary, out));
+  EXPECT_THAT(out.str(), HasSubstr("Pair  they go together\n"));
+  EXPECT_FALSE(*Inspect({kTiny, kDemoMmproj}, InspectAs::kSummary, out));
+  EXPECT_THAT(out.str(), HasSubstr("they don't go together: soft tokens of the image tower have"));
+  EXPECT_FALSE(*Inspect({kTiny, kTiny}, InspectAs::kSummary, out));
+  EXPECT_THAT(out.str(), HasSubstr("a pair is a text model and an mmproj file"));
+  const auto json = nlohmann::json::parse(Written({kTiny, kTinyMmproj}, InspectAs::kJson));
+  EXPECT_EQ(json["pair"], "they go together");
+  EXPECT_EQ(json["files"].size(), 2u);
+  EXPECT_EQ(std::stoull(Written({kTiny, kTinyMmproj}, InspectAs::kMemory)),
+            std::stoull(Written({kTiny}, InspectAs::kMemory)) +
+                std::stoull(Written({kTinyMmproj}, InspectAs::kMemory)));
 }
 
 }  // namespace
