@@ -262,8 +262,8 @@ absl::Status ReadType(Cursor& in, absl::string_view what, Tensor& tensor) {
   ASSIGN_OR_RETURN(const uint32_t number, in.Read<uint32_t>(what));
   const TypeInfo* info = FindType(number);
   if (info == nullptr) {
-    return InvalidFile(in.path(), absl::StrCat(what, " has ggml's type number ", number,
-                                               ", which is not known"));
+    return InvalidFile(
+        in.path(), absl::StrCat(what, " has ggml's type number ", number, ", which is not known"));
   }
   tensor.type = info->type;
   if (tensor.Cols() % info->block_elements != 0) {

@@ -268,7 +268,7 @@ def test_inspect(tmp_path):
     for file in (MODEL, MMPROJ):
         text = run_cli(tmp_path, "inspect", file)
         assert text.returncode == 0, text.stderr
-        assert "gemma4" in text.stdout
+        assert "give it to --" in text.stdout
         if file == MMPROJ:
             assert "an image and an audio tower" in text.stdout
             assert "Audio tower" in text.stdout

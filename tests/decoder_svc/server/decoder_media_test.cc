@@ -2,6 +2,7 @@
 #include <atomic>
 #include <thread>
 
+#include "common/config/text_config.h"
 #include "common/status/error.h"
 #include "common/status/reasons.h"
 #include "tests/decoder_svc/server/decoder_service_fixture.h"
