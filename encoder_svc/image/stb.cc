@@ -50,10 +50,8 @@ void StbRelease(void* old) {
 }  // namespace
 }  // namespace softsplice
 
-// JPEG is not taken from here: libjpeg-turbo gives the reference's pixels, bit for bit, and checks
-// tables that this version of stb_image does not.
-#define STBI_ONLY_PNG
-#define STBI_ONLY_BMP
+// GIF only. libjpeg-turbo gives the reference's pixels for JPEG, bit for bit, and libpng drops
+// broken chunks as the reference does; both check more than this version of stb_image.
 #define STBI_ONLY_GIF
 #define STBI_NO_STDIO
 #define STBI_MAX_DIMENSIONS 65535
