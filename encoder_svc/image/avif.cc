@@ -20,6 +20,9 @@ namespace {
 
 constexpr ImageFormat kAvif = ImageFormat::kAvif;
 
+// For the smallest picture.
+constexpr uint64_t kWorkBytes = 8 << 20;
+
 using Decoder = std::unique_ptr<avifDecoder, decltype(&avifDecoderDestroy)>;
 
 // A decoder that has read the container.
@@ -71,8 +74,9 @@ absl::StatusOr<ImageHeader> ReadAvif(absl::string_view b, const ImageLimits& lim
   if (header.orientation == 1 && image.exif.size == 0) {
     header.orientation = ReadOrientation({.xmp = View(image.xmp)});
   }
-  constexpr uint64_t kBytesAPixel = 20;
-  header.decoder_bytes = kBytesAPixel * Pixels(header);
+  // What libavif and dav1d hold at most for each pixel: a picture with the one that it is predicted
+  // from or copied to, alpha, RGBA. Deeper ones take two bytes a sample.
+  header.decoder_bytes = (image.depth > 8 ? 24 : 12) * Pixels(header) + kWorkBytes;
   return header;
 }
 

@@ -120,15 +120,15 @@ absl::StatusOr<Picture> DecodeGif(absl::string_view bytes, const ImageHeader& he
   ASSIGN_OR_RETURN(const Frame frame, FindFrame(bytes));
   const std::string colours = Colours(frame);
   ASSIGN_OR_RETURN(const StbImage image,
-                   StbDecode(Rewritten(frame, colours, header), 4, header.decoder_bytes));
+                   StbDecode(Rewritten(frame, colours, header), header.decoder_bytes));
   if (image.width != header.width || image.height != header.height) {
     return InvalidMedia("the picture's headers contradict each other");
   }
   Picture picture(image.width, image.height);
-  LayOverWhite(image.pixels.get(), 4 * static_cast<size_t>(image.width), picture);
+  LayOverWhite(image.rgba.get(), 4 * static_cast<size_t>(image.width), picture);
   if (frame.transparent()) return picture;
   // Pixels that no frame covers have the first colour then, as in the reference.
-  const uint8_t* rgba = image.pixels.get();
+  const uint8_t* rgba = image.rgba.get();
   for (size_t i = 0; i < picture.rgb.size(); i += 3, rgba += 4) {
     if (rgba[3] == 0)
       std::copy_n(colours.begin(), 3, picture.rgb.begin() + static_cast<ptrdiff_t>(i));

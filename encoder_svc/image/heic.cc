@@ -56,11 +56,14 @@ absl::StatusOr<Opened> Open(absl::string_view bytes) {
   return opened;
 }
 
+// For the smallest picture.
+constexpr uint64_t kWorkBytes = 8 << 20;
+
 // What libheif and libde265 hold at most, for each coded pixel: its samples in the decoder's order
 // and in the file's, and as RGB before and after a turn. Deeper ones take two bytes.
 uint64_t DecoderBytes(const Opened& opened, uint64_t pixels) {
   const bool deep = heif_image_handle_get_luma_bits_per_pixel(opened.primary.get()) > 8;
-  return pixels * (deep ? 24 : 14);
+  return pixels * (deep ? 20 : 12) + kWorkBytes;
 }
 
 // Coded in blocks of up to 64 pixels, and in tiles of 512 or more.

@@ -2,11 +2,13 @@
 #include <webp/decode.h>
 #include <webp/demux.h>
 
+#include <cstdint>
 #include <memory>
 #include <vector>
 
 #include "common/status/error.h"
 #include "common/status/macros.h"
+#include "encoder_svc/image/allowance.h"
 #include "encoder_svc/image/alpha.h"
 #include "encoder_svc/image/formats.h"
 #include "encoder_svc/image/orientation.h"
@@ -60,17 +62,15 @@ absl::Status CheckParts(absl::string_view b) {
   return state == WEBP_DEMUX_DONE ? absl::OkStatus() : Truncated(kWebp);
 }
 
-// The first frame's pixels, or an error; `draw` says where they go.
-absl::Status Decode(const WebPIterator& frame, WebPDecoderConfig& config) {
+absl::Status Decode(const WebPIterator& frame, size_t most_bytes, WebPDecoderConfig& config) {
+  const Allowance allowance(most_bytes);
   switch (WebPDecode(frame.fragment.bytes, frame.fragment.size, &config)) {
     case VP8_STATUS_OK:
       return absl::OkStatus();
-    case VP8_STATUS_OUT_OF_MEMORY:
-      return OutOfMemory("no memory for the picture's pixels");
     case VP8_STATUS_NOT_ENOUGH_DATA:
       return Truncated(kWebp);
     default:
-      return InvalidMedia("the picture can't be decoded: its WebP data are corrupt");
+      return allowance.Failure("its WebP data are corrupt");
   }
 }
 
@@ -94,12 +94,22 @@ absl::StatusOr<Picture> DecodeFrame(const WebPIterator& frame, bool alpha,
   config.output.u.RGBA.rgba = canvas.data() + top * stride + left * channels;
   config.output.u.RGBA.stride = static_cast<int>(stride);
   config.output.u.RGBA.size = canvas.size() - (top * stride + left * channels);
-  RETURN_IF_ERROR(Decode(frame, config));
+  RETURN_IF_ERROR(Decode(frame, header.decoder_bytes, config));
   if (alpha) LayOverWhite(rgba.data(), stride, picture);
   return picture;
 }
 
 }  // namespace
+
+// In the place of libwebp's own: lossless data of some hundred kilobytes may ask for tables of over
+// a gigabyte.
+extern "C" {
+void* WebPSafeMalloc(uint64_t count, size_t bytes) {
+  return bytes != 0 && count > SIZE_MAX / bytes ? nullptr : AllocateAllowed(count * bytes);
+}
+void* WebPSafeCalloc(uint64_t count, size_t bytes) { return WebPSafeMalloc(count, bytes); }
+void WebPSafeFree(void* memory) { FreeAllowed(memory); }
+}
 
 absl::StatusOr<ImageHeader> ReadWebp(absl::string_view b, const ImageLimits& limits) {
   ImageHeader header;
@@ -109,9 +119,9 @@ absl::StatusOr<ImageHeader> ReadWebp(absl::string_view b, const ImageLimits& lim
   if (demuxer == nullptr) return Truncated(kWebp);
   header.orientation =
       ReadOrientation({.exif = Chunk(demuxer.get(), "EXIF"), .xmp = Chunk(demuxer.get(), "XMP ")});
-  // RGBA, and what lossless data are made up from, or rows of lossy ones with their alpha.
-  constexpr uint64_t kBytesAPixel = 4 + 8;
-  header.decoder_bytes = kBytesAPixel * Pixels(header);
+  // RGBA and what lossless data, or the alpha of lossy ones, are made up from; tables.
+  constexpr uint64_t kBytesAPixel = 4 + 5, kTables = 16 << 20;
+  header.decoder_bytes = kBytesAPixel * Pixels(header) + kTables;
   return header;
 }
 
