@@ -40,8 +40,8 @@ absl::StatusOr<Decoder> Open(absl::string_view bytes, uint64_t max_pixels) {
   if (result == AVIF_RESULT_OK) return decoder;
   if (result == AVIF_RESULT_TRUNCATED_DATA) return Truncated(kAvif);
   if (absl::StrContains(decoder->diag.error, "too large")) {
-    return OverLimit("data", absl::StrCat("the picture has too many pixels; at most ", max_pixels,
-                                          " are allowed"));
+    return OverLimit("data", absl::StrCat("the picture is too large; at most ", max_pixels,
+                                          " pixels are allowed"));
   }
   return Corrupt(kAvif, avifResultToString(result));
 }

@@ -135,6 +135,8 @@ absl::StatusOr<Picture> DecodeJpeg(absl::string_view bytes, const ImageHeader& h
                                                              : InvalidMedia(message);
   }
   if (header.cmyk) InvertedCmykToRgb(cmyk.data(), picture);
+  picture.right = static_cast<double>(header.width) / header.shrink;
+  picture.bottom = static_cast<double>(header.height) / header.shrink;
   return picture;
 }
 

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -66,6 +67,10 @@ std::optional<int> XmpOrientation(absl::string_view xmp) {
   return std::nullopt;
 }
 
+std::pair<double, double> Flipped(double begin, double end, int size) {
+  return {size - end, size - begin};
+}
+
 }  // namespace
 
 int ReadOrientation(const OrientationTags& tags) {
@@ -81,6 +86,14 @@ Picture Upright(Picture picture, int orientation) {
   const bool flip_x = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
   const bool flip_y = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
   Picture upright(swap ? picture.height : picture.width, swap ? picture.width : picture.height);
+  if (flip_x)
+    std::tie(picture.left, picture.right) = Flipped(picture.left, picture.right, picture.width);
+  if (flip_y)
+    std::tie(picture.top, picture.bottom) = Flipped(picture.top, picture.bottom, picture.height);
+  upright.left = swap ? picture.top : picture.left;
+  upright.top = swap ? picture.left : picture.top;
+  upright.right = swap ? picture.bottom : picture.right;
+  upright.bottom = swap ? picture.right : picture.bottom;
   for (int y = 0; y < upright.height; ++y) {
     uint8_t* out = upright.Row(y);
     for (int x = 0; x < upright.width; ++x, out += 3) {

@@ -2,13 +2,14 @@
 // on its standard output: width, height, RGB; or 0, 0, the length of a message, and that. Numbers
 // are 4 bytes, little-endian.
 //
-//   image_pixels [MAX_PIXELS]
+//   image_pixels [MAX_PIXELS [WIDTH HEIGHT]]     the latter: resized to that
 #include <cstdint>
 #include <cstdlib>
 #include <iostream>
 #include <string>
 
 #include "encoder_svc/image/decode.h"
+#include "encoder_svc/image/resize.h"
 
 namespace softsplice {
 namespace {
@@ -27,9 +28,13 @@ bool Take(std::string& bytes) {
   return static_cast<bool>(std::cin.read(bytes.data(), number));
 }
 
-absl::StatusOr<Picture> Decode(const std::string& bytes, const ImageLimits& limits) {
+absl::StatusOr<Picture> Decode(const std::string& bytes, const ImageLimits& limits,
+                               PictureSize size) {
   const auto header = ReadImageHeader(bytes, "", limits);
-  return header.ok() ? DecodeImage(bytes, *header) : header.status();
+  if (!header.ok()) return header.status();
+  absl::StatusOr<Picture> picture = DecodeImage(bytes, *header);
+  if (picture.ok() && size.width != 0) picture = ResizeBicubic(*picture, size);
+  return picture;
 }
 
 void Answer(const absl::StatusOr<Picture>& picture) {
@@ -51,7 +56,9 @@ void Answer(const absl::StatusOr<Picture>& picture) {
 int main(int argc, char** argv) {
   softsplice::ImageLimits limits;
   if (argc > 1) limits.max_pixels = std::strtoull(argv[1], nullptr, 10);
+  softsplice::PictureSize size;
+  if (argc > 3) size = {std::atoi(argv[2]), std::atoi(argv[3])};
   for (std::string bytes; softsplice::Take(bytes);) {
-    softsplice::Answer(softsplice::Decode(bytes, limits));
+    softsplice::Answer(softsplice::Decode(bytes, limits, size));
   }
 }
