@@ -234,6 +234,20 @@ TEST(DecodeImage, RefusesVariantsItCannotReadByName) {
   ExpectInvalid(jpeg, "12 bits a sample");
 }
 
+// Decoders that are given less than a header says they need stop, and say so.
+TEST(DecodeImage, TakesNoMoreThanTheHeaderSays) {
+  for (const char* name : {"lossless-alpha.webp", "lossy.webp", "animated.gif"}) {
+    const std::string bytes = File(name);
+    auto header = ReadImageHeader(bytes, "", {});
+    ASSERT_TRUE(header.ok()) << header.status();
+    header->decoder_bytes = 2000;
+    const absl::Status status = DecodeImage(bytes, *header).status();
+    EXPECT_EQ(status.message(), "the picture's data are larger than its header says") << name;
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_TRUE(Decode(bytes).ok()) << name;
+  }
+}
+
 uint64_t DecodingBytes(absl::string_view bytes) {
   const auto header = ReadImageHeader(bytes, "", {});
   EXPECT_TRUE(header.ok()) << header.status();

@@ -5,10 +5,9 @@ import struct
 import subprocess
 
 import numpy as np
-from PIL import Image, ImageOps
-
 import variants
 from make_images import over_white
+from PIL import Image, ImageOps
 
 
 def decode(files, *options):
@@ -120,3 +119,14 @@ def test_data_of_more_pixels_than_the_header_says_are_refused():
     heic = variants.encode(image, "HEIF", quality=20, enc_params={"preset": "ultrafast"})
     assert refusal(with_size(heic, 16, 16)) == "the picture's data are larger than its header says"
     refusal(with_size(variants.encode(image, "AVIF", speed=10, quality=20), 16, 16))
+
+
+def test_heic_of_other_structures_are_refused():
+    """libheif would follow a grid that is its own tile for ever."""
+    image = Image.fromarray(variants.picture(130, 66))
+    grid = variants.encode(image, "HEIF", quality=50, tile_size=64)
+    at = grid.index(b"dimg") + 4
+    itself = grid[:at + 4] + grid[at:at + 2] + grid[at + 6:]
+    assert "it has a grid of something else than HEVC" in refusal(itself)
+    assert "pictures of the kind iovl are not supported" in refusal(grid.replace(b"grid", b"iovl"))
+    assert "table of contents is corrupt" in refusal(grid.replace(b"infe", b"inff"))
