@@ -43,10 +43,12 @@ uint64_t PatchBytes(PictureSize size) {
 // resized one and its patches.
 uint64_t PreparingBytes(const ImageHeader& header, PictureSize size) {
   const uint64_t resized = PixelBytes(size.width, size.height);
-  return std::max({header.decoding_bytes,
-                   PixelBytes(header.width, header.height) +
-                       PixelBytes(size.width, header.UprightHeight()) + resized,
-                   resized + PatchBytes(size)});
+  return std::max(
+      {header.decoding_bytes,
+       PixelBytes(header.DecodedWidth(), header.DecodedHeight()) +
+           PixelBytes(size.width, std::max(header.DecodedWidth(), header.DecodedHeight())) +
+           resized,
+       resized + PatchBytes(size)});
 }
 
 }  // namespace

@@ -1,9 +1,12 @@
 // See sniff.h.
 #include "common/media/sniff.h"
 
+#include <algorithm>
 #include <cstdint>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 
 namespace softsplice {
 namespace {
@@ -18,10 +21,18 @@ constexpr NamedFormat kFormats[] = {
     {{8, "WEBP"}, "WebP", kPicture},
     {{0, {"II*\0", 4}}, "TIFF", kPicture},
     {{0, {"MM\0*", 4}}, "TIFF", kPicture},
-    {{4, "ftypavif"}, "AVIF", kPicture},
-    {{4, "ftypheic"}, "HEIC", kPicture},
+    {{4, "ftypavi"}, "AVIF", kPicture},  // avif, avis
+    {{4, "ftyphei"}, "HEIC", kPicture},  // heic, heix, heim, heis
+    {{4, "ftyphev"}, "HEIC", kPicture},  // the same of sequences
     {{4, "ftypmif1"}, "HEIF", kPicture},
-    {{4, "ftypheix"}, "HEIC", kPicture},
+    {{4, "ftypmsf1"}, "HEIF", kPicture},
+    {{4, "ftypcrx "}, "Canon's raw format", kPicture},
+    {{4, {"jP  \r\n", 6}}, "JPEG 2000", kPicture},
+    {{4, {"JXL \r\n", 6}}, "JPEG XL", kPicture},
+    {{0, "8BPS"}, "Photoshop's format", kPicture},
+    {{0, {"\0\0\1\0", 4}}, "an icon (ICO)", kPicture},
+    {{0, "qoif"}, "QOI", kPicture},
+    {{0, {"\x76\x2f\x31\x01", 4}}, "OpenEXR", kPicture},
     {{0, "<svg"}, "SVG", kPicture},
     {{0, "\xff\x0a"}, "JPEG XL", kPicture},
     {{8, "WAVE"}, "WAV", kSound},
@@ -43,18 +54,22 @@ constexpr NamedFormat kFormats[] = {
     {{8, "AVI "}, "AVI", kNeither},
     {{0, "<?xml"}, "XML", kNeither},
     {{0, "%PDF"}, "PDF", kNeither},
+    {{0, {"PK\3\4", 4}}, "a ZIP archive", kNeither},
+    {{0, {"\x1f\x8b", 2}}, "a gzip file", kNeither},
     {{0, "<!DOCTYPE"}, "HTML", kNeither},
     {{0, "<html"}, "HTML", kNeither},
     {{0, "data:"}, "a data: URL", kNeither},
     {{0, "https://"}, "a URL", kNeither},
     {{0, "http://"}, "a URL", kNeither},
-    {{0, "iVBORw0KGgo"}, "PNG in base64", kNeither},
-    {{0, "/9j/"}, "JPEG in base64", kNeither},
-    {{0, "UklGR"}, "WAV in base64", kNeither},
-    {{0, "T2dnUw"}, "OGG in base64", kNeither},
-    {{0, "ZkxhQ"}, "FLAC in base64", kNeither},
-    {{0, "SUQz"}, "MP3 in base64", kNeither},
 };
+
+// What the beginning of a base64 text stands for; empty if `text` begins with anything else.
+std::string Unbase64(absl::string_view text) {
+  constexpr size_t kGroup = 4, kMost = 16 * kGroup;
+  std::string bytes;
+  const absl::string_view begin = text.substr(0, std::min(kMost, text.size() / kGroup * kGroup));
+  return absl::Base64Unescape(begin, &bytes) ? bytes : "";
+}
 
 }  // namespace
 
@@ -79,9 +94,11 @@ const NamedFormat* FindNamedFormat(absl::string_view bytes) {
   return nullptr;
 }
 
-absl::string_view LooksLike(absl::string_view bytes) {
+std::string LooksLike(absl::string_view bytes) {
   const NamedFormat* format = FindNamedFormat(bytes);
-  return format == nullptr ? "" : format->name;
+  if (format != nullptr) return std::string(format->name);
+  format = FindNamedFormat(Unbase64(bytes));
+  return format == nullptr ? "" : absl::StrCat(format->name, " in base64");
 }
 
 std::string MimeEssence(absl::string_view mime_type) {

@@ -31,8 +31,9 @@ struct NamedFormat {
 // The format that `bytes` look like. Null if it is none that we know by name, as MP3 without a tag.
 const NamedFormat* FindNamedFormat(absl::string_view bytes);
 
-// Its name; empty if there is none.
-absl::string_view LooksLike(absl::string_view bytes);
+// Its name, also when the bytes are base64 text that stands for it ("PNG in base64"); empty if
+// there is none.
+std::string LooksLike(absl::string_view bytes);
 
 // "audio/wav" of " Audio/WAV; codecs=1".
 std::string MimeEssence(absl::string_view mime_type);

@@ -93,7 +93,7 @@ absl::Status Contradiction(absl::string_view mime, SoundFormat found) {
 }
 
 std::string Unreadable(absl::string_view bytes) {
-  const absl::string_view name = LooksLike(bytes);
+  const std::string name = LooksLike(bytes);
   if (name.empty()) return "the bytes are not a sound in a format that can be read";
   return absl::StrCat("the bytes look like ", name, ", which can't be read as a sound");
 }

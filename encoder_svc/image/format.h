@@ -6,13 +6,13 @@
 
 namespace softsplice {
 
-enum class ImageFormat { kPng, kJpeg, kBmp, kGif };
+enum class ImageFormat { kPng, kJpeg, kBmp, kGif, kWebp, kHeic, kAvif };
 
 absl::string_view Name(ImageFormat format);  // "PNG"
 
-// The format of `bytes`. `mime_type` may be empty (then only the bytes count), in any case and with
-// parameters. INVALID_ARGUMENT: no bytes, a format we don't read, or a type that contradicts the
-// bytes.
+// The format of `bytes`. They decide; `mime_type`, which may be empty, in any case and with
+// parameters, says nothing unless it is another known format's. INVALID_ARGUMENT: no bytes, a
+// format that we don't read, or such a type.
 absl::StatusOr<ImageFormat> FindImageFormat(absl::string_view bytes, absl::string_view mime_type);
 
 }  // namespace softsplice

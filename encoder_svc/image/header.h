@@ -1,4 +1,4 @@
-// An image file's structure, before any pixel is decoded: format, size, limits, completeness, EXIF
+// An image file's structure, before any pixel is decoded: format, size, limits, completeness,
 // orientation, and what decoding will take.
 #pragma once
 
@@ -20,23 +20,26 @@ inline constexpr uint64_t kMaxImageSide = 65535;
 
 struct ImageHeader {
   ImageFormat format = ImageFormat::kPng;
-  int width = 0;  // as stored, before EXIF orientation
+  int width = 0;  // as stored, before the orientation
   int height = 0;
+  int shrink = 1;               // decoded at 1/2, 1/4 or 1/8: a JPEG of more pixels than the limit
   int orientation = 1;          // 1 to 8 as in EXIF
   bool cmyk = false;            // a JPEG with four components
-  bool ignore_alpha = false;    // a BMP whose fourth byte means nothing
-  uint64_t decoder_bytes = 0;   // what the format's decoder takes at most, its own samples included
+  uint64_t decoder_bytes = 0;   // what the format's decoder takes at most beside the picture
   uint64_t decoding_bytes = 0;  // what DecodeImage takes at most
 
-  // After EXIF orientation.
+  // Of the whole picture after the orientation.
   int UprightWidth() const { return orientation >= 5 ? height : width; }
   int UprightHeight() const { return orientation >= 5 ? width : height; }
+  // Of what is decoded before it.
+  int DecodedWidth() const { return (width + shrink - 1) / shrink; }
+  int DecodedHeight() const { return (height + shrink - 1) / shrink; }
 };
 
 // Checks all that can be checked without decoding: what it takes may still turn out to be corrupt.
 // `mime_type` may be empty. RESOURCE_EXHAUSTED: larger than a limit (told from the first bytes, so
 // also for a file that is cut off). INVALID_ARGUMENT: empty, truncated, corrupt, or a format or
-// variant that we don't read, or a mime type that is not supported or contradicts the bytes. Some
+// variant that we don't read, or a mime type of another format than the bytes are in. Some
 // milliseconds for the largest files. Any thread.
 absl::StatusOr<ImageHeader> ReadImageHeader(absl::string_view bytes, absl::string_view mime_type,
                                             const ImageLimits& limits);

@@ -30,9 +30,10 @@ double Bicubic(double x) {
   return 0;
 }
 
-// Pillow's precompute_coeffs and normalize_coeffs_8bpc (Resample.c), in its order of operations.
-Filter MakeFilter(int in, int out) {
-  const double scale = static_cast<double>(in) / out;
+// Pillow's precompute_coeffs and normalize_coeffs_8bpc (Resample.c), in its order of operations,
+// for what lies from `begin` to `end` of `in` samples.
+Filter MakeFilter(int in, double begin, double end, int out) {
+  const double scale = (end - begin) / out;
   const double filter_scale = std::max(scale, 1.0);
   const double support = 2 * filter_scale;
   const double step = 1 / filter_scale;
@@ -43,7 +44,7 @@ Filter MakeFilter(int in, int out) {
   filter.weights.resize(static_cast<size_t>(out) * static_cast<size_t>(filter.stride));
   std::vector<double> row(static_cast<size_t>(filter.stride));
   for (int i = 0; i < out; ++i) {
-    const double center = (i + 0.5) * scale;
+    const double center = begin + (i + 0.5) * scale;
     const int first = std::max(static_cast<int>(center - support + 0.5), 0);
     const int count = std::min(static_cast<int>(center + support + 0.5), in) - first;
     double sum = 0;
@@ -84,8 +85,10 @@ void StoreBlock(const uint8_t* block, int y, int rows, Picture& to) {
 }
 
 Picture ResizeWidth(const Picture& picture, int width) {
-  const Filter filter = MakeFilter(picture.width, width);
+  const Filter filter = MakeFilter(picture.width, picture.left, picture.right, width);
   Picture out(width, picture.height);
+  out.top = picture.top;
+  out.bottom = picture.bottom;
   std::vector<uint8_t> in_block(static_cast<size_t>(picture.width) * kColumnBytes);
   std::vector<uint8_t> out_block(static_cast<size_t>(width) * kColumnBytes);
   for (int y = 0; y < picture.height; y += kBlockRows) {
@@ -103,7 +106,7 @@ Picture ResizeWidth(const Picture& picture, int width) {
 }
 
 Picture ResizeHeight(const Picture& picture, int height) {
-  const Filter filter = MakeFilter(picture.height, height);
+  const Filter filter = MakeFilter(picture.height, picture.top, picture.bottom, height);
   Picture out(picture.width, height);
   for (int y = 0; y < height; ++y) {
     const auto i = static_cast<size_t>(y);
@@ -146,11 +149,14 @@ absl::StatusOr<PictureSize> TargetSize(int width, int height, int max_soft_token
 Picture ResizeBicubic(const Picture& picture, PictureSize size) {
   Picture narrowed;
   const Picture* from = &picture;
-  if (size.width != picture.width) {
+  const auto whole = [](double begin, double end, int pixels) {
+    return begin == 0 && end == pixels;
+  };
+  if (!whole(picture.left, picture.right, size.width)) {
     narrowed = ResizeWidth(picture, size.width);
     from = &narrowed;
   }
-  if (size.height != picture.height) return ResizeHeight(*from, size.height);
+  if (!whole(from->top, from->bottom, size.height)) return ResizeHeight(*from, size.height);
   return *from;
 }
 

@@ -34,8 +34,10 @@ void DecodeAndResize(const std::string& bytes) {
   if (!header.ok()) return;
   const auto picture = DecodeImage(bytes, *header);
   if (!picture.ok()) return;
-  if (picture->width != header->UprightWidth()) std::abort();
-  if (picture->height != header->UprightHeight()) std::abort();
+  const bool turned = header->orientation >= 5;
+  const int width = header->DecodedWidth(), height = header->DecodedHeight();
+  if (picture->width != (turned ? height : width)) std::abort();
+  if (picture->height != (turned ? width : height)) std::abort();
   const auto size = TargetSize(picture->width, picture->height, 70, 16, 3);
   if (!size.ok()) std::abort();
   const Picture resized = ResizeBicubic(*picture, *size);

@@ -8,11 +8,17 @@
 
 namespace softsplice::testing {
 
+inline std::string BigEndian32(uint32_t value) {
+  return {static_cast<char>(value >> 24), static_cast<char>(value >> 16),
+          static_cast<char>(value >> 8), static_cast<char>(value)};
+}
+
 // Deflates runs of zero bytes.
 class ZeroDeflater {
  public:
   // A zlib stream of `count` zeroes.
   static std::string Deflate(uint64_t count) {
+    const std::string checksum = BigEndian32(static_cast<uint32_t>(count % 65521) << 16 | 1);
     ZeroDeflater out;
     out.Bits(0b011, 3);  // the last block, fixed codes
     out.Code(0b00110000, 8);
@@ -23,7 +29,7 @@ class ZeroDeflater {
     for (; count > 0; --count) out.Code(0b00110000, 8);
     out.Code(0, 7);
     out.Bits(0, 7);  // to a whole byte
-    return "\x78\x01" + out.bytes_;
+    return "\x78\x01" + out.bytes_ + checksum;
   }
 
  private:
@@ -47,11 +53,6 @@ class ZeroDeflater {
   uint32_t byte_ = 0;
   int used_ = 0;
 };
-
-inline std::string BigEndian32(uint32_t value) {
-  return {static_cast<char>(value >> 24), static_cast<char>(value >> 16),
-          static_cast<char>(value >> 8), static_cast<char>(value)};
-}
 
 inline std::string PngChunk(const std::string& type, const std::string& data) {
   const std::string covered = type + data;

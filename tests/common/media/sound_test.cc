@@ -6,6 +6,8 @@
 #include <iterator>
 #include <string>
 
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 #include "common/media/sniff.h"
 
 namespace softsplice {
@@ -80,6 +82,13 @@ TEST(SniffTest, TellsPicturesSoundsAndTheRest) {
   EXPECT_EQ(kind("hello"), MediaKind::kNeither);
   EXPECT_EQ(LooksLike("0000ftypisom"), "MP4 or M4A (AAC)");
   EXPECT_EQ(LooksLike("hello"), "");
+  for (const char* brand : {"heic", "heix", "hevc", "hevx", "mif1", "msf1", "avif", "avis"}) {
+    EXPECT_EQ(kind(absl::StrCat("0000ftyp", brand)), MediaKind::kPicture) << brand;
+  }
+  // WebP and WAV begin alike, also in base64.
+  EXPECT_EQ(LooksLike(absl::Base64Escape("RIFF0000WEBPVP8 ")), "WebP in base64");
+  EXPECT_EQ(LooksLike(absl::Base64Escape("RIFF0000WAVEfmt ")), "WAV in base64");
+  EXPECT_EQ(LooksLike(absl::Base64Escape("\x89PNG\r\n\x1a\n0000IHDR")), "PNG in base64");
 }
 
 }  // namespace

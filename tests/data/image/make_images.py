@@ -7,7 +7,7 @@ NAME.EXT is a picture, NAME.EXT.rgb its 8-bit RGB pixels as the model's own prep
 (Pillow: EXIF orientation applied, transparency over white); pictures.txt has a line "NAME.EXT width
 height" for each.
 16-bit grey is the one exception: Pillow clips it to 8 bits, we keep the high byte as for 16-bit
-colours. Needs pillow and numpy.
+colours. Where Pillow reads what libpng drops, the pixels are libpng's. Needs pillow, pillow-heif and numpy.
 """
 import io
 import os
@@ -15,11 +15,19 @@ import struct
 import sys
 import zlib
 
+import bmp_files
 import numpy as np
+import pillow_heif
+import png_files
 from PIL import Image, ImageOps
+from png_files import chunk
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 W, H = 37, 23
+TURNED = struct.pack("<2sHIHHHIII", b"II", 42, 8, 1, 0x112, 3, 1, 6, 0)  # an EXIF block
+XMP = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+
+pillow_heif.register_heif_opener()
 
 
 def picture(width=W, height=H, channels=3, seed=1):
@@ -40,11 +48,15 @@ def over_white(image):
     return image.convert("RGB")
 
 
+def pixels_of(data):
+    return np.asarray(over_white(ImageOps.exif_transpose(Image.open(io.BytesIO(data)))))
+
+
 def write(name, data, pixels=None):
     with open(os.path.join(HERE, name), "wb") as f:
         f.write(data)
     if pixels is None:
-        pixels = np.asarray(over_white(ImageOps.exif_transpose(Image.open(io.BytesIO(data)))))
+        pixels = pixels_of(data)
     with open(os.path.join(HERE, name + ".rgb"), "wb") as f:
         f.write(pixels.tobytes())
     with open(os.path.join(HERE, "pictures.txt"), "a") as f:
@@ -55,33 +67,6 @@ def encode(image, kind, **options):
     out = io.BytesIO()
     image.save(out, kind, **options)
     return out.getvalue()
-
-
-def chunk(kind, data):
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def png(width, height, depth, colour, scanlines, interlace=0, extra=b""):
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace)
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra +
-            chunk(b"IDAT", zlib.compress(scanlines)) + chunk(b"IEND", b""))
-
-
-def png16(samples, colour, extra=b""):
-    rows = samples.astype(">u2").reshape(samples.shape[0], -1)
-    lines = b"".join(b"\0" + row.tobytes() for row in rows)
-    return png(samples.shape[1], samples.shape[0], 16, colour, lines, extra=extra)
-
-
-def adam7(pixels):
-    """Interlaced RGB; Pillow reads these but does not write them."""
-    lines = b""
-    for x0, y0, dx, dy in ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4),
-                           (1, 0, 2, 2), (0, 1, 1, 2)):
-        part = pixels[y0::dy, x0::dx]
-        if part.size:
-            lines += b"".join(b"\0" + row.tobytes() for row in part)
-    return png(pixels.shape[1], pixels.shape[0], 8, 2, lines, interlace=1)
 
 
 def make_png():
@@ -97,15 +82,36 @@ def make_png():
     palette = Image.fromarray(rgb).quantize(13)
     write("palette.png", encode(palette, "PNG"))
     write("palette-alpha.png", encode(palette, "PNG", transparency=bytes(range(0, 260, 20))))
-    write("interlaced.png", adam7(rgb))
+    write("interlaced.png", png_files.png(rgb, 2, 8, interlaced=True))
     wide = picture(seed=5).astype(np.uint16) * 256 + picture(seed=6)
-    write("rgb16.png", png16(wide, 2))
+    write("rgb16.png", png_files.png(wide, 2, 16))
     alpha = picture(channels=4, seed=7).astype(np.uint16) * 257
-    write("rgba16.png", png16(alpha, 6))
-    write("grey16.png", png16(wide[..., :1], 0), np.repeat((wide[..., :1] >> 8).astype(np.uint8), 3, 2))
-    tag = struct.pack("<2sHIHHHIII", b"II", 42, 8, 1, 0x112, 3, 1, 6, 0)
-    rows = b"".join(b"\0" + row.tobytes() for row in rgb)
-    write("orientation6.png", png(W, H, 8, 2, rows, extra=chunk(b"eXIf", tag)))
+    write("rgba16.png", png_files.png(alpha, 6, 16))
+    write("grey16.png", png_files.png(wide[..., :1], 0, 16), np.repeat((wide[..., :1] >> 8).astype(np.uint8), 3, 2))
+    write("orientation6.png", png_files.png(rgb, 2, 8, extra=chunk(b"eXIf", TURNED)))
+    make_odd_png(rgb, rgba)
+
+
+def make_odd_png(rgb, rgba):
+    """Broken and unusual ones: the reference is libpng where it and Pillow disagree."""
+    indices, palette = rgb[..., :1] // 40, picture(7, 1, seed=2)[0]
+    write("palette-beyond.png", png_files.png(indices, 3, 8, palette=palette[:4]))
+    write("without-end.png", png_files.png(rgb, 2, 8, end=False))
+    trns = chunk(b"tRNS", bytes(7))
+    dropped = pixels_of(png_files.png(indices, 3, 8, palette=palette))
+    write("trns-before-palette.png", png_files.png(indices, 3, 8, palette=palette, extra=trns), dropped)
+    write("trns-too-long.png", png_files.png(indices, 3, 8, palette=palette, trns=bytes(8)), dropped)
+    whole = png_files.png(indices, 3, 8, palette=palette)
+    write("trns-behind-pixels.png", whole[:-12] + trns + whole[-12:], dropped)
+    write("trns-beside-alpha.png", png_files.png(rgba, 6, 8, trns=bytes(6)), pixels_of(png_files.png(rgba, 6, 8)))
+    profile = b"Exif\0\0" + TURNED
+    text = b"\nexif\n%8d\n%s\n" % (len(profile), profile.hex().encode())
+    for name, kind, data in (
+            ("exif-prefix", b"eXIf", profile),
+            ("raw-profile", b"tEXt", b"Raw profile type exif\0" + text),
+            ("raw-profile-compressed", b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(text)),
+            ("xmp", b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP)):
+        write(name + ".png", png_files.png(rgb, 2, 8, extra=chunk(kind, data)))
 
 
 def make_jpeg():
@@ -126,6 +132,8 @@ def make_jpeg():
         exif = Image.Exif()
         exif[0x112] = orientation
         write(f"orientation{orientation}.jpg", encode(rgb, "JPEG", quality=90, exif=exif.tobytes()))
+    write("xmp.jpg", encode(rgb, "JPEG", quality=90, xmp=XMP))
+    write("exif-before-xmp.jpg", encode(rgb, "JPEG", quality=90, xmp=XMP.replace(b"6", b"3"), exif=b"Exif\0\0" + TURNED))
 
 
 def make_gif_and_bmp():
@@ -135,10 +143,45 @@ def make_gif_and_bmp():
     write("interlaced.gif", encode(frames[0], "GIF", interlace=True))
     write("transparent.gif", encode(frames[0], "GIF", transparency=4))
     write("dot.gif", encode(frames[0].crop((0, 0, 1, 1)), "GIF"))
+    plain = encode(Image.fromarray(picture()).quantize(16), "GIF")
+    write("palette-beyond.gif", plain[:10] + b"\x81" + plain[11:13 + 12] + plain[13 + 48:])
+    write("larger-frame.gif", plain[:6] + struct.pack("<2H", 20, 30) + plain[10:])
+    at = plain.index(b"\x2c", 13 + 48)
+    write("off-canvas.gif", plain[:at + 1] + struct.pack("<2H", 5, 9) + plain[at + 5:])
     write("rgb.bmp", encode(rgb, "BMP"))
     write("palette.bmp", encode(rgb.quantize(256), "BMP"))
     write("bits1.bmp", encode(rgb.convert("1"), "BMP"))
     write("rgbx.bmp", bmp32(picture(channels=4)))
+    write("gap.bmp", bmp_files.bmp(W, H, 40, 24, gap=20))
+    write("colours-24.bmp", bmp_files.bmp(W, H, 40, 24, colours=16))
+    write("palette-beyond.bmp", bmp_files.bmp(W, H, 40, 8, colours=20))
+    write("os2-palette.bmp", bmp_files.bmp(W, H, 12, 4))
+    write("masks-16.bmp", bmp_files.bmp(W, H, 56, 16, masks=(0xF800, 0x7E0, 0x1F, 0)))
+    write("masks-alpha.bmp", bmp_files.bmp(W, H, 124, 32, masks=(0xFF0000, 0xFF00, 0xFF, 0xFF000000)))
+
+
+def make_modern():
+    rgb, rgba = Image.fromarray(picture()), Image.fromarray(picture(channels=4))
+    write("lossy.webp", encode(rgb, "WEBP", quality=80))
+    write("lossy-alpha.webp", encode(rgba, "WEBP", quality=80))
+    write("lossless-alpha.webp", encode(rgba, "WEBP", lossless=True))
+    frames = [Image.fromarray(picture(seed=s)) for s in (2, 3)]
+    write("animated.webp", encode(rgb, "WEBP", save_all=True, append_images=frames))
+    write("exif.webp", encode(rgb, "WEBP", exif=TURNED))
+    write("xmp.webp", encode(rgb, "WEBP", xmp=XMP))
+    write("subsampled.avif", encode(rgb, "AVIF", quality=80, subsampling="4:2:0"))
+    write("alpha.avif", encode(rgba, "AVIF", quality=80))
+    write("turned.avif", encode(rgb, "AVIF", quality=80, exif=TURNED))
+    write("animated.avif", encode(rgb, "AVIF", quality=80, save_all=True, append_images=frames))
+    write("subsampled.heic", encode(rgb, "HEIF", quality=80))
+    write("alpha.heic", encode(rgba, "HEIF", quality=80))
+    # Of even sides: libheif since 1.16 moves the colours of others by half a pixel when it turns them.
+    write("turned.heic", encode(rgb.crop((0, 0, 36, 22)), "HEIF", quality=80, exif=b"Exif\0\0" + TURNED))
+    write("grid.heic", encode(Image.fromarray(picture(130, 70)), "HEIF", quality=80, tile_size=64))
+    deep = pillow_heif.from_bytes("RGB;16", (W, H), (picture().astype("<u2") * 257).tobytes())
+    out = io.BytesIO()
+    deep.save(out, quality=80)
+    write("ten-bit.heic", out.getvalue())
 
 
 def bmp32(bgrx):
@@ -155,3 +198,4 @@ if __name__ == "__main__":
     make_png()
     make_jpeg()
     make_gif_and_bmp()
+    make_modern()

@@ -25,9 +25,9 @@ BUILD = ROOT / "deploy" / "images" / "build"
 MIB = 1 << 20
 # Image -> (programs, MiB at most: packed, unpacked).
 IMAGES = {
-    "softsplice-encoder": (["softsplice-encoder"], 20, 50),
+    "softsplice-encoder": (["softsplice-encoder"], 40, 100),
     "softsplice-decoder": (["softsplice-decoder"], 20, 50),
-    "softsplice-tools": (["softsplice", "softsplice-decoder", "softsplice-encoder"], 40, 100),
+    "softsplice-tools": (["softsplice", "softsplice-decoder", "softsplice-encoder"], 55, 150),
 }
 REVISION = "1" * 40
 pytestmark = pytest.mark.skipif(SANITIZED, reason="images are not made of sanitized programs")

@@ -5,10 +5,14 @@
 #include <cstdlib>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "common/status/error.h"
+#include "encoder_svc/guarded.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/png_writer.h"
@@ -67,7 +71,13 @@ std::string PngHeader(uint32_t width, uint32_t height) {
 
 class EveryPicture : public ::testing::TestWithParam<Case> {};
 
-// Bit-equal, JPEG too: libjpeg-turbo's decoder is the reference's.
+// The largest difference to the reference that is not ours: libheif rounds colours in another way
+// since 1.16, those of more than 8 bits twice.
+int Rounding(const std::string& name) {
+  if (!absl::EndsWith(name, ".heic")) return 0;
+  return name == "ten-bit.heic" ? 2 : 1;
+}
+
 TEST_P(EveryPicture, HasPillowsPixels) {
   const std::string expected = File(GetParam().name + ".rgb");
   const auto picture = Decode(File(GetParam().name));
@@ -79,7 +89,7 @@ TEST_P(EveryPicture, HasPillowsPixels) {
   for (size_t i = 0; i < expected.size(); ++i) {
     worst = std::max(worst, std::abs(picture->rgb[i] - static_cast<uint8_t>(expected[i])));
   }
-  EXPECT_EQ(worst, 0);
+  EXPECT_LE(worst, Rounding(GetParam().name));
 }
 
 TEST_P(EveryPicture, TellsItsSizeByItsHeader) {
@@ -90,18 +100,26 @@ TEST_P(EveryPicture, TellsItsSizeByItsHeader) {
   EXPECT_GE(header->decoding_bytes, File(GetParam().name + ".rgb").size());
 }
 
-// Cut anywhere, a picture is refused (never shown in part) with a message, not a crash.
+// Cut anywhere, a picture is refused (never shown in part) with a message, not a crash. It is whole
+// where nothing is missing but what comes behind the pixels.
 TEST_P(EveryPicture, IsRefusedWhenCutOff) {
-  const bool gif = absl::EndsWith(GetParam().name, ".gif");
   const std::string whole = File(GetParam().name);
+  const absl::StatusOr<Picture> picture = Decode(whole);
+  ASSERT_TRUE(picture.ok()) << picture.status();
   for (size_t size = 0; size < whole.size(); size += 1 + size / 40) {
-    const auto picture = Decode(absl::string_view(whole).substr(0, size));
-    if (picture.ok() && gif) break;  // past the first frame, the rest may be missing
-    ASSERT_FALSE(picture.ok()) << size << " of " << whole.size() << " bytes";
-    EXPECT_EQ(picture.status().code(), absl::StatusCode::kInvalidArgument);
-    EXPECT_FALSE(picture.status().message().empty());
+    const auto part = Decode(absl::string_view(whole).substr(0, size));
+    if (part.ok()) {
+      EXPECT_EQ(part->rgb, picture->rgb) << size << " of " << whole.size() << " bytes";
+      EXPECT_GT(size, whole.size() / 8);
+      continue;
+    }
+    EXPECT_EQ(part.status().code(), absl::StatusCode::kInvalidArgument) << part.status();
+    EXPECT_FALSE(part.status().message().empty());
   }
-  if (!gif) ExpectInvalid(absl::string_view(whole).substr(0, whole.size() - 1), "truncated");
+  for (const char* ending : {".jpg", ".bmp", ".webp", ".heic"}) {
+    if (!absl::EndsWith(GetParam().name, ending)) continue;
+    ExpectInvalid(absl::string_view(whole).substr(0, whole.size() - 1), "truncated");
+  }
 }
 
 std::string TestName(const ::testing::TestParamInfo<Case>& test) {
@@ -113,7 +131,7 @@ std::string TestName(const ::testing::TestParamInfo<Case>& test) {
 
 INSTANTIATE_TEST_SUITE_P(Pictures, EveryPicture, ::testing::ValuesIn(Cases()), TestName);
 
-TEST(DecodeImage, HasAllPictures) { EXPECT_EQ(Cases().size(), 38u); }
+TEST(DecodeImage, HasAllPictures) { EXPECT_EQ(Cases().size(), 74u); }
 
 TEST(DecodeImage, TakesMimeTypesInAnyCaseAndWithParameters) {
   EXPECT_TRUE(Decode(File("rgb.png"), "image/png").ok());
@@ -130,25 +148,51 @@ TEST(DecodeImage, RefusesAMimeTypeThatContradictsTheBytes) {
   EXPECT_EQ(GetErrorDetail(Decode(File("rgb.png"), "image/jpeg").status()).field, "mime_type");
 }
 
-TEST(DecodeImage, NamesTheSupportedTypes) {
-  for (const char* mime : {"image/webp", "image/svg+xml", "audio/wav", "png"}) {
-    ExpectError(File("rgb.png"), mime, absl::StatusCode::kInvalidArgument,
-                std::string(mime) +
-                    " is not supported; image/png, image/jpeg, image/bmp and image/gif are");
+// The bytes decide where a type is unknown, says nothing, or has another name.
+TEST(DecodeImage, TakesTypesThatContradictNothing) {
+  for (const char* mime : {"application/octet-stream", "image/x-png", "image/apng", "png", "*/*"}) {
+    EXPECT_TRUE(Decode(File("rgb.png"), mime).ok()) << mime;
   }
-  ExpectInvalid(absl::string_view("RIFF\x10\0\0\0WEBPVP8 ", 16), "look like WebP");
+  for (const char* mime : {"image/pjpeg", "image/jfif", "binary/octet-stream"}) {
+    EXPECT_TRUE(Decode(File("rgb.jpg"), mime).ok()) << mime;
+  }
+  EXPECT_TRUE(Decode(File("rgb.bmp"), "image/x-bmp").ok());
+  EXPECT_TRUE(Decode(File("lossy.webp"), "image/webp").ok());
+  EXPECT_TRUE(Decode(File("grid.heic"), "image/heif").ok());
+  EXPECT_TRUE(Decode(File("grid.heic"), "image/heic-sequence").ok());
+  EXPECT_TRUE(Decode(File("alpha.avif"), "image/avif").ok());
+}
+
+TEST(DecodeImage, RefusesTypesOfOtherFormats) {
+  for (const char* mime : {"image/webp", "image/svg+xml", "audio/wav", "video/mp4", "image/tiff"}) {
+    ExpectError(File("rgb.png"), mime, absl::StatusCode::kInvalidArgument,
+                absl::StrCat("mime type ", mime, " contradicts the bytes, which are PNG"));
+  }
+}
+
+TEST(DecodeImage, NamesWhatItCannotRead) {
+  const auto boxes = [](absl::string_view brand) {
+    return absl::StrCat(std::string("\0\0\0\x14", 4), "ftyp", brand, std::string(4, '\0'), brand);
+  };
   ExpectInvalid("<svg xmlns='http://www.w3.org/2000/svg'/>", "look like SVG");
-  ExpectInvalid(absl::string_view("\0\0\0\x1c"
-                                  "ftypheic",
-                                  12),
-                "PNG, JPEG, BMP and GIF are supported");
+  ExpectInvalid("II*" + std::string(20, '\0'), "look like TIFF");
+  ExpectInvalid(boxes("isom"), "look like MP4");
+  ExpectInvalid(boxes("hevc"), "the HEIC can't be read: it holds no still picture");
+  ExpectInvalid(boxes("avis"), "AVIF");
+  ExpectInvalid(boxes("crx "), "look like Canon's raw format");
+  ExpectInvalid("hello, this is no picture",
+                "the bytes are in no format that we know (the first ones are 68656c6c6f2c2074); "
+                "PNG, JPEG, GIF, BMP, WebP, HEIC and AVIF are supported");
+  for (const auto& [file, name] : {std::pair("rgb.png", "PNG"), std::pair("lossy.webp", "WebP"),
+                                   std::pair("grid.heic", "HEIC"), std::pair("rgb.jpg", "JPEG")}) {
+    ExpectInvalid(absl::Base64Escape(File(file)), absl::StrCat("look like ", name, " in base64"));
+  }
 }
 
 TEST(DecodeImage, RefusesEmptyBytesAndGarbage) {
   ExpectInvalid("", "empty");
-  ExpectInvalid("hello, this is no picture", "not a picture");
-  ExpectInvalid(std::string(1000, '\0'), "not a picture");
-  ExpectInvalid("BM" + std::string(100, '\0'), "0 x 0 pixels");
+  ExpectInvalid(std::string(1000, '\0'), "in no format that we know");
+  ExpectInvalid("BM" + std::string(100, '\0'), "a header of 0 bytes is not supported");
   ExpectInvalid("GIF89a" + std::string(100, '\1'), "GIF");
   ExpectInvalid("\xff\xd8\xff" + std::string(100, '\x7f'), "JPEG");
   ExpectInvalid("\x89PNG\r\n\x1a\n" + std::string(100, '\x7f'), "PNG");
@@ -190,23 +234,36 @@ TEST(DecodeImage, RefusesVariantsItCannotReadByName) {
   ExpectInvalid(jpeg, "12 bits a sample");
 }
 
+// Decoders that are given less than a header says they need stop, and say so.
+TEST(DecodeImage, TakesNoMoreThanTheHeaderSays) {
+  for (const char* name : {"lossless-alpha.webp", "lossy.webp", "animated.gif"}) {
+    const std::string bytes = File(name);
+    auto header = ReadImageHeader(bytes, "", {});
+    ASSERT_TRUE(header.ok()) << header.status();
+    header->decoder_bytes = 2000;
+    const absl::Status status = DecodeImage(bytes, *header).status();
+    EXPECT_EQ(status.message(), "the picture's data are larger than its header says") << name;
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_TRUE(Decode(bytes).ok()) << name;
+  }
+}
+
 uint64_t DecodingBytes(absl::string_view bytes) {
   const auto header = ReadImageHeader(bytes, "", {});
   EXPECT_TRUE(header.ok()) << header.status();
   return header.ok() ? header->decoding_bytes : 0;
 }
 
-// By depth and channels that are really there.
+// By channels that are really there, whatever their depth.
 TEST(ImageHeader, TellsWhatDecodingWillTake) {
   constexpr uint64_t kPixels = 4000 * 5000;
   const auto bytes_a_pixel = [](int depth, int color) {
     return static_cast<double>(DecodingBytes(BlackPng(4000, 5000, depth, color))) / kPixels;
   };
-  EXPECT_LT(bytes_a_pixel(1, 0), 5);
-  EXPECT_LT(bytes_a_pixel(8, 0), 7);
-  EXPECT_NEAR(bytes_a_pixel(8, 2), 9, 0.1);  // inflated twice over, samples
-  EXPECT_NEAR(bytes_a_pixel(8, 6), 12, 0.1);
-  EXPECT_NEAR(bytes_a_pixel(16, 2), 18, 0.1);
+  EXPECT_NEAR(bytes_a_pixel(1, 0), 3, 0.1);
+  EXPECT_NEAR(bytes_a_pixel(8, 2), 3, 0.1);
+  EXPECT_NEAR(bytes_a_pixel(16, 2), 3, 0.1);
+  EXPECT_NEAR(bytes_a_pixel(8, 6), 7, 0.1);  // laid over white afterwards
   // All coefficients of a picture that comes in several scans.
   const auto enlarged = [](std::string jpeg, const char* start_of_frame) {
     return jpeg.replace(jpeg.find(start_of_frame) + 5, 4, "\x10\0\x10\0", 4);
@@ -216,18 +273,21 @@ TEST(ImageHeader, TellsWhatDecodingWillTake) {
   EXPECT_GT(DecodingBytes(enlarged(File("progressive.jpg"), "\xff\xc2")), 9 * pixels);
 }
 
-// 20 megapixels of grey that inflate to 700 MB: refused before they take more than three times 20.
-TEST(DecodeImage, RefusesDataThatInflateToMoreThanTheHeaderSays) {
-  ExpectInvalid(BlackPng(4000, 5000, 8, 0, 35), "larger than its header says");
-  EXPECT_TRUE(Decode(BlackPng(400, 500, 8, 0, 2)).ok());  // some writers add more
+// 20 megapixels of grey that inflate to 700 MB take no more than 20 megapixels do.
+TEST(DecodeImage, StopsInflatingWhereThePixelsEnd) {
+  if (!testing::CanLimitMemory()) GTEST_SKIP();
+  EXPECT_TRUE(testing::TrueInChild([] {
+    testing::LimitMemory(100 << 20);
+    return Decode(BlackPng(4000, 5000, 8, 0, 35)).ok();
+  }));
 }
 
 TEST(DecodeImage, SaysWhenMemoryIsShort) {
   if (!testing::CanLimitMemory()) GTEST_SKIP();
   const std::string png = BlackPng(6000, 6000, 8, 2);
   EXPECT_TRUE(testing::TrueInChild([&] {
-    testing::LimitMemory(150 << 20);  // the inflated rows, but not the samples
-    const absl::Status status = Decode(png).status();
+    testing::LimitMemory(90 << 20);  // less than the pixels
+    const absl::Status status = Guarded([&] { return Decode(png).status(); });
     return status.code() == absl::StatusCode::kResourceExhausted &&
            GetErrorDetail(status).reason == "OUT_OF_MEMORY" &&
            GetErrorDetail(status).retry_after > absl::ZeroDuration();
