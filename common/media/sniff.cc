@@ -1,8 +1,6 @@
 // See sniff.h.
 #include "common/media/sniff.h"
 
-#include <cstdint>
-
 #include "absl/strings/ascii.h"
 
 namespace softsplice {
@@ -29,10 +27,10 @@ constexpr NamedFormat kFormats[] = {
     {{0, "OggS"}, "OGG", kSound},
     {{0, "ID3"}, "MP3", kSound},
     {{4, "ftypM4A"}, "MP4 or M4A (AAC)", kSound},
-    {{4, "ftyp"}, "MP4 or M4A (AAC)", kNeither},
+    {{4, "ftyp"}, "MP4 or M4A (AAC)", kSound},
     {{0, "\xff\xf1"}, "AAC", kSound},
     {{0, "\xff\xf9"}, "AAC", kSound},
-    {{0, "\x1a\x45\xdf\xa3"}, "WebM or Matroska", kNeither},
+    {{0, "\x1a\x45\xdf\xa3"}, "WebM or Matroska", kSound},
     {{0, "\x30\x26\xb2\x75\x8e\x66\xcf\x11"}, "WMA", kSound},
     {{8, "AIFF"}, "AIFF", kSound},
     {{8, "AIFC"}, "AIFF", kSound},
@@ -50,7 +48,8 @@ constexpr NamedFormat kFormats[] = {
     {{0, "http://"}, "a URL", kNeither},
     {{0, "iVBORw0KGgo"}, "PNG in base64", kNeither},
     {{0, "/9j/"}, "JPEG in base64", kNeither},
-    {{0, "UklGR"}, "WAV in base64", kNeither},
+    {{0, "UklGR"}, "WebP in base64", kNeither, {12, "RUJQ"}},
+    {{0, "UklGR"}, "WAV in base64", kNeither, {12, "QVZF"}},
     {{0, "T2dnUw"}, "OGG in base64", kNeither},
     {{0, "ZkxhQ"}, "FLAC in base64", kNeither},
     {{0, "SUQz"}, "MP3 in base64", kNeither},
@@ -63,18 +62,9 @@ bool HasMagic(absl::string_view bytes, const Magic& magic) {
          bytes.substr(magic.offset, magic.bytes.size()) == magic.bytes;
 }
 
-bool IsMpegFrame(absl::string_view bytes) {
-  if (bytes.size() < 4) return false;
-  const auto byte = [&](size_t i) { return static_cast<uint8_t>(bytes[i]); };
-  const int version = byte(1) >> 3 & 3, layer = byte(1) >> 1 & 3;
-  const int bit_rate = byte(2) >> 4, sample_rate = byte(2) >> 2 & 3;
-  return byte(0) == 0xFF && (byte(1) & 0xE0) == 0xE0 && version != 1 && layer != 0 &&
-         bit_rate != 15 && sample_rate != 3;
-}
-
 const NamedFormat* FindNamedFormat(absl::string_view bytes) {
   for (const NamedFormat& format : kFormats) {
-    if (HasMagic(bytes, format.magic)) return &format;
+    if (HasMagic(bytes, format.magic) && HasMagic(bytes, format.also)) return &format;
   }
   return nullptr;
 }
