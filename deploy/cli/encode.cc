@@ -146,7 +146,7 @@ void AddEncode(CLI::App& app, Interrupts& interrupts, int& exit_code) {
   const auto options = std::make_shared<EncodeOptions>();
   encode
       ->add_option("file", options->file,
-                   "The picture (PNG, JPEG, BMP, GIF) or sound (WAV, FLAC, OGG, MP3)")
+                   "The picture (PNG, JPEG, BMP, GIF) or sound (WAV, FLAC, OGG, MP3, M4A, WebM)")
       ->option_text("(required)")
       ->required()
       ->check(CLI::ExistingFile);
