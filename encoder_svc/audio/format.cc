@@ -1,6 +1,7 @@
 // First bytes and mime types of sound formats.
 #include "encoder_svc/audio/format.h"
 
+#include <algorithm>
 #include <optional>
 #include <string>
 
@@ -60,12 +61,12 @@ bool AreOne(SoundFormat a, SoundFormat b) {
 absl::string_view BehindTag(absl::string_view bytes) {
   constexpr size_t kHeader = 10;
   constexpr uint8_t kHasFooter = 0x10;
-  if (bytes.size() < kHeader) return {};
+  if (bytes.size() < kHeader) return bytes.substr(bytes.size());
   size_t length = (static_cast<uint8_t>(bytes[5]) & kHasFooter) != 0 ? kHeader : 0;
   size_t stated = 0;
   for (const char c : bytes.substr(6, 4)) stated = stated << 7 | (static_cast<uint8_t>(c) & 0x7F);
   length += stated;
-  return length < bytes.size() - kHeader ? bytes.substr(kHeader + length) : absl::string_view();
+  return bytes.substr(std::min(kHeader + length, bytes.size()));
 }
 
 // The frames of AAC's own stream (ADTS).

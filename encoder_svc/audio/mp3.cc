@@ -5,8 +5,6 @@
 #include <mpg123.h>
 #include <sys/types.h>
 
-#include <algorithm>
-#include <cstring>
 #include <memory>
 
 #include "absl/strings/str_cat.h"
@@ -23,8 +21,7 @@ using Handle = std::unique_ptr<mpg123_handle, decltype(&mpg123_delete)>;
 // libmpg123 reads it as a stream, which makes it look for the end instead of guessing.
 ssize_t ReadBytes(void* self, void* out, size_t count) {
   auto* rest = static_cast<absl::string_view*>(self);
-  const size_t taken = std::min(count, rest->size());
-  std::memcpy(out, rest->data(), taken);
+  const size_t taken = rest->copy(static_cast<char*>(out), count);
   rest->remove_prefix(taken);
   return static_cast<ssize_t>(taken);
 }
