@@ -20,6 +20,8 @@ namespace {
 constexpr size_t kFixedHeader = 27;
 constexpr size_t kPositionAt = 6;
 constexpr int kOpusRate = 48000;
+// libvorbisfile loses memory, some bytes for each stream, where headers are corrupt.
+constexpr int kMostStreams = 255;
 // Encoders fill the last packet; the longest has 120 ms.
 constexpr int64_t kMostCutOff = kOpusRate * 12 / 100;
 
@@ -153,6 +155,7 @@ class Streams {
     const ogg_page view = page.view();
     const int serial = ogg_page_serialno(&view);
     if (ogg_page_bos(&view) != 0) {
+      ++begun_;
       streams_[serial] = {.begin = page.at,
                           .opus = absl::StartsWith(page.body, "OpusHead"),
                           .vorbis = absl::StartsWith(page.body, "\x01vorbis")};
@@ -160,9 +163,11 @@ class Streams {
     const auto found = streams_.find(serial);
     return found == streams_.end() ? nullptr : &found->second;
   }
+  bool TooMany() const { return begun_ > kMostStreams; }
 
  private:
   std::map<int, Stream> streams_;
+  int begun_ = 0;
 };
 
 absl::Status CheckNumber(Page& page, Stream& stream) {
@@ -200,6 +205,9 @@ absl::StatusOr<absl::string_view> ReadOggPages(absl::string_view bytes, std::str
   std::set<size_t> wrong;  // where streams begin
   for (Page page; pages.Next(page);) {
     Stream* stream = streams.Of(page);
+    if (streams.TooMany()) {
+      return InvalidMedia(absl::StrCat("the OGG holds more than ", kMostStreams, " streams"));
+    }
     if (stream == nullptr) continue;
     RETURN_IF_ERROR(CheckNumber(page, *stream));
     if (stream->opus && !stream->counter.Add(page)) wrong.insert(stream->begin);

@@ -92,6 +92,18 @@ TEST(OggPages, AreLookedForOnlySoOften) {
   EXPECT_THAT(std::string(Decode(bytes).status().message()), HasSubstr("too many places"));
 }
 
+TEST(OggPages, AreOfSoManyStreams) {
+  const std::string whole = File("pages.opus"), first = Pages(whole)[0];
+  const auto beginning = [&](int times) {
+    std::string bytes;
+    for (int i = 0; i < times; ++i) bytes += first;
+    std::string recounted;
+    return ReadOggPages(bytes, recounted).status();
+  };
+  EXPECT_EQ(beginning(255), absl::OkStatus());
+  EXPECT_THAT(std::string(beginning(256).message()), HasSubstr("more than 255 streams"));
+}
+
 TEST(OggPages, AreLeftAloneWhereTheirPositionsAreRight) {
   for (const char* name : {"opus-48k-stereo.opus", "pages.opus", "pages.ogg"}) {
     const std::string bytes = File(name);
