@@ -34,7 +34,6 @@ int Seek(void* self, ogg_int64_t offset, int whence) {
   return FileOf(self).Seek(offset, whence) < 0 ? -1 : 0;
 }
 long TellVorbis(void* self) { return FileOf(self).at(); }
-opus_int64 TellOpus(void* self) { return FileOf(self).at(); }
 
 absl::Status Corrupt(int64_t code) {
   return InvalidMedia(absl::StrCat("the OGG is truncated or corrupt (code ", code, ")"));
@@ -67,7 +66,9 @@ absl::StatusOr<std::vector<float>> DecodeVorbis(MemoryFile memory, const SoundLi
 
 absl::StatusOr<std::vector<float>> DecodeOpus(MemoryFile memory, const SoundLimits& limits) {
   int error = 0;
-  const OpusFileCallbacks callbacks{&ReadOpus, &Seek, &TellOpus, nullptr};
+  // Read as a stream: where libopusfile can seek, it looks for all chained streams first, and loses
+  // the tags of one that is corrupt.
+  const OpusFileCallbacks callbacks{&ReadOpus, nullptr, nullptr, nullptr};
   const std::unique_ptr<OggOpusFile, decltype(&op_free)> file(
       op_open_callbacks(&memory, &callbacks, nullptr, 0, &error), &op_free);
   if (error == OP_EFAULT) return OutOfMemory("no memory for an OGG decoder");
