@@ -21,24 +21,30 @@ int Probe(const char* what) {
   return status;
 }
 
-TEST(Sandbox, LetsItComputeAndAllocate) {
+class Sandbox : public ::testing::Test {
+ protected:
+  void SetUp() override {
+#if defined(__SANITIZE_ADDRESS__)
+    GTEST_SKIP() << "AddressSanitizer takes memory of its own, and ends a program that gets none";
+#endif
+  }
+};
+
+TEST_F(Sandbox, LetsItComputeAndAllocate) {
   for (const char* what : {"nothing", "memory"}) {
     const int status = Probe(what);
     EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << what << ": " << status;
   }
 }
 
-TEST(Sandbox, EndsWhatTriesAnythingElse) {
+TEST_F(Sandbox, EndsWhatTriesAnythingElse) {
   for (const char* what : {"a file", "a socket", "a process", "a program", "a signal", "code"}) {
     const int status = Probe(what);
     EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS) << what << ": " << status;
   }
 }
 
-TEST(Sandbox, HasOnlySoMuchMemory) {
-#if defined(__SANITIZE_ADDRESS__)
-  GTEST_SKIP() << "AddressSanitizer ends a program that has no memory";
-#endif
+TEST_F(Sandbox, HasOnlySoMuchMemory) {
   const int status = Probe("too much memory");
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 1) << status;
 }
