@@ -10,6 +10,7 @@
 #include "common/time/steady.h"
 #include "encoder_svc/audio/decode.h"
 #include "encoder_svc/encoder_impl.h"
+#include "encoder_svc/ffmpeg/messages.h"
 #include "encoder_svc/fingerprint.h"
 #include "encoder_svc/guarded.h"
 #include "encoder_svc/shared_rows.h"
@@ -19,6 +20,8 @@ namespace {
 
 // What decides a sound's samples besides its bytes.
 std::string DigestOptions(const SoundType& type) {
+  // The sound beside a video is read only for who asks for it.
+  if (NeedsFfmpeg(type.format) && type.sound_alone) return "audio:alone";
   if (type.format != SoundFormat::kPcm) return "audio:file";
   return absl::StrCat("audio:pcm:", type.rate, ":", type.channels, ":",
                       type.little_endian ? "little" : "big");
@@ -28,6 +31,15 @@ std::string DigestOptions(const SoundType& type) {
 uint64_t SampleBytes(int64_t samples) {
   constexpr uint64_t kInWork = 1 << 20;
   return static_cast<uint64_t>(samples) * sizeof(float) + kInWork;
+}
+
+// Of a sound's decoding, as far as the header tells: an unknown length is the longest one, in a
+// buffer that grows by doubling. A copy of the file is FFmpeg's, or an OGG that is counted anew.
+uint64_t DecodeBytes(const SoundHeader& header, uint64_t file, absl::Duration longest) {
+  if (header.samples) return SampleBytes(*header.samples);
+  const auto samples = static_cast<int64_t>(absl::ToDoubleSeconds(longest) * kSampleRate);
+  const uint64_t process = NeedsFfmpeg(header.type.format) ? kFfmpegProcessBytes : 0;
+  return 3 * SampleBytes(samples) + file + process;
 }
 
 }  // namespace
@@ -63,7 +75,9 @@ void EncoderImpl::EncodeAudio(AudioJob job, AudioCallbacks callbacks) {
 }
 
 SoundLimits EncoderImpl::LimitsOfSounds() const {
-  return {.max_bytes = options_.max_media_bytes, .max_duration = options_.max_audio_duration};
+  return {.max_bytes = options_.max_media_bytes,
+          .max_duration = options_.max_audio_duration,
+          .ffmpeg = options_.ffmpeg};
 }
 
 absl::StatusOr<AudioLayout> EncoderImpl::LayOut(const Digest& digest, int64_t samples) const {
@@ -78,12 +92,8 @@ absl::Status EncoderImpl::BeginSound(AudioJob& job, const AudioCallbacks& to) {
   RETURN_IF_ERROR(CheckWanted(*job.cancel, job.deadline));
   ASSIGN_OR_RETURN(const SoundHeader header,
                    ReadSoundHeader(job.data, job.mime_type, LimitsOfSounds()));
-  // An unknown length is the longest one, in a buffer that grows by doubling.
-  const auto longest =
-      static_cast<int64_t>(absl::ToDoubleSeconds(options_.max_audio_duration) * kSampleRate);
-  const uint64_t bytes = header.samples
-                             ? SampleBytes(*header.samples)
-                             : std::min(3 * SampleBytes(longest), options_.decode_memory);
+  uint64_t bytes = DecodeBytes(header, job.data.size(), options_.max_audio_duration);
+  if (!header.samples) bytes = std::min(bytes, options_.decode_memory);
   const bool at_once = job.header_only && header.samples;
   if (!at_once) RETURN_IF_ERROR(CheckMemory("sound", bytes));
   const Digest digest = ContentDigest(job.data, DigestOptions(header.type), info_.fingerprint);

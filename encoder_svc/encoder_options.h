@@ -26,6 +26,7 @@ struct EncoderOptions {
   uint64_t max_media_bytes = 32 << 20;
   uint64_t max_image_pixels = 100'000'000;
   absl::Duration max_audio_duration = absl::Minutes(10);
+  std::string ffmpeg;  // softsplice-ffmpeg's path; empty: what needs it is refused
   int max_queue = 64;  // jobs that wait, are decoded or parked; one more is refused
   absl::Duration max_wait = absl::Seconds(60);  // expected; one that would wait longer is refused
   int decode_threads = 2;                       // no more than the machine has CPUs

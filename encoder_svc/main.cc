@@ -22,6 +22,7 @@
 #include "common/status/macros.h"
 #include "common/time/steady.h"
 #include "encoder_svc/encoder.h"
+#include "encoder_svc/ffmpeg/process.h"
 #include "encoder_svc/server/metrics.h"
 #include "encoder_svc/server/service.h"
 
@@ -167,6 +168,7 @@ int Run(int argc, char** argv) {
   EncoderOptions options;
   options.backend.name = "auto";
   options.cache_bytes = kCacheBytes;
+  options.ffmpeg = FindFfmpeg();
   AddFlags(app, &options);
   AddServiceFlags(app, "localhost:50051", &flags);
   if (const auto exit_code = ParseFlags(app, "SOFTSPLICE_ENCODER_", argc, argv)) return *exit_code;

@@ -40,10 +40,10 @@ constexpr NamedFormat kFormats[] = {
     {{0, "OggS"}, "OGG", kSound},
     {{0, "ID3"}, "MP3", kSound},
     {{4, "ftypM4A"}, "MP4 or M4A (AAC)", kSound},
-    {{4, "ftyp"}, "MP4 or M4A (AAC)", kNeither},
+    {{4, "ftyp"}, "MP4 or M4A (AAC)", kSound},
     {{0, "\xff\xf1"}, "AAC", kSound},
     {{0, "\xff\xf9"}, "AAC", kSound},
-    {{0, "\x1a\x45\xdf\xa3"}, "WebM or Matroska", kNeither},
+    {{0, "\x1a\x45\xdf\xa3"}, "WebM or Matroska", kSound},
     {{0, "\x30\x26\xb2\x75\x8e\x66\xcf\x11"}, "WMA", kSound},
     {{8, "AIFF"}, "AIFF", kSound},
     {{8, "AIFC"}, "AIFF", kSound},
@@ -76,15 +76,6 @@ std::string Unbase64(absl::string_view text) {
 bool HasMagic(absl::string_view bytes, const Magic& magic) {
   return bytes.size() >= magic.offset + magic.bytes.size() &&
          bytes.substr(magic.offset, magic.bytes.size()) == magic.bytes;
-}
-
-bool IsMpegFrame(absl::string_view bytes) {
-  if (bytes.size() < 4) return false;
-  const auto byte = [&](size_t i) { return static_cast<uint8_t>(bytes[i]); };
-  const int version = byte(1) >> 3 & 3, layer = byte(1) >> 1 & 3;
-  const int bit_rate = byte(2) >> 4, sample_rate = byte(2) >> 2 & 3;
-  return byte(0) == 0xFF && (byte(1) & 0xE0) == 0xE0 && version != 1 && layer != 0 &&
-         bit_rate != 15 && sample_rate != 3;
 }
 
 const NamedFormat* FindNamedFormat(absl::string_view bytes) {

@@ -15,10 +15,6 @@ struct Magic {
 
 bool HasMagic(absl::string_view bytes, const Magic& magic);
 
-// Whether `bytes` begin with the header of an MPEG audio frame, which MP3 files have no name for:
-// eleven ones, then a version, a layer, a bit rate and a sample rate that exist.
-bool IsMpegFrame(absl::string_view bytes);
-
 enum class MediaKind { kPicture, kSound, kNeither };
 
 // A format that people send, also by mistake.

@@ -1,6 +1,7 @@
 #include "common/media/sound.h"
 
 #include "absl/strings/match.h"
+#include "common/media/mpeg.h"
 #include "common/media/sniff.h"
 
 namespace softsplice {
@@ -12,15 +13,17 @@ struct Extension {
 };
 
 constexpr Extension kExtensions[] = {
-    {".wav", "audio/wav"}, {".flac", "audio/flac"}, {".mp3", "audio/mpeg"},
-    {".ogg", "audio/ogg"}, {".oga", "audio/ogg"},   {".opus", "audio/ogg"},
+    {".wav", "audio/wav"},   {".flac", "audio/flac"}, {".mp3", "audio/mpeg"}, {".ogg", "audio/ogg"},
+    {".oga", "audio/ogg"},   {".opus", "audio/ogg"},  {".m4a", "audio/mp4"},  {".aac", "audio/aac"},
+    {".weba", "audio/webm"}, {".mpga", "audio/mpeg"},
 };
 
 }  // namespace
 
 bool LooksLikeSound(absl::string_view data) {
   const NamedFormat* format = FindNamedFormat(data);
-  return format == nullptr ? IsMpegFrame(data) : format->kind == MediaKind::kSound;
+  if (format != nullptr) return format->kind == MediaKind::kSound;
+  return IsMpegFrame(data) || FindMp3Frames(data) != absl::string_view::npos;
 }
 
 bool IsSound(absl::string_view mime_type, absl::string_view data) {

@@ -6,7 +6,8 @@
 namespace softsplice {
 
 // Whether `data` begins as a sound file does: WAV, FLAC, OGG, MP3 with or without a tag in front,
-// and the kinds that people take for one of these (so that they get a sound's error message).
+// MP4 and WebM, of which nothing but sound is read, and the kinds that people take for one of these
+// (so that they get a sound's error message).
 bool LooksLikeSound(absl::string_view data);
 
 // The same with a mime type, which may be empty: "audio/…" and "image/…" are believed, anything

@@ -199,7 +199,8 @@ void AddMediaFiles(CLI::App& chat, const std::shared_ptr<ChatOptions>& options) 
       [](std::string& path) { return path == kStdin ? "" : CLI::ExistingFile(path); }, "");
   add("--image", FileKind::kImage, "A picture to ask about; may be repeated", CLI::ExistingFile);
   add("--audio", FileKind::kAudio,
-      "A sound to ask about (WAV, FLAC, OGG, MP3), or - for standard input; may be repeated",
+      "A sound to ask about (WAV, FLAC, OGG, MP3, M4A, WebM), or - for standard input; may be "
+      "repeated",
       sound);
   add("--soft", FileKind::kSoft,
       "A picture or sound as `softsplice encode` wrote it; may be repeated", CLI::ExistingFile);

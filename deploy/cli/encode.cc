@@ -147,7 +147,7 @@ void AddEncode(CLI::App& app, Interrupts& interrupts, int& exit_code) {
   encode
       ->add_option("file", options->file,
                    "The picture (PNG, JPEG, WebP, HEIC, AVIF, GIF, BMP) or sound (WAV, FLAC, OGG, "
-                   "MP3)")
+                   "MP3, M4A, WebM)")
       ->option_text("(required)")
       ->required()
       ->check(CLI::ExistingFile);

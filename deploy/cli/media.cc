@@ -95,7 +95,7 @@ absl::StatusOr<v1::Part> SoundPart(const std::string& path, Interrupts& interrup
   const std::string what = piped ? "what came on standard input" : path;
   return absl::InvalidArgumentError(
       absl::StrCat(what, media.data().empty() ? " is empty" : " is no sound",
-                   "; WAV, FLAC, OGG (Vorbis, Opus) and MP3 are read"));
+                   "; WAV, FLAC, OGG (Vorbis, Opus), MP3, M4A (AAC) and WebM are read"));
 }
 
 absl::StatusOr<v1::Part> SoftTokensPart(const std::string& path) {

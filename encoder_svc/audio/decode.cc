@@ -1,16 +1,18 @@
 // See decode.h.
 #include "encoder_svc/audio/decode.h"
 
-#include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
+#include "encoder_svc/audio/ffmpeg.h"
 #include "encoder_svc/audio/format.h"
 #include "encoder_svc/audio/mono.h"
 #include "encoder_svc/audio/mp3.h"
 #include "encoder_svc/audio/ogg.h"
 #include "encoder_svc/audio/sndfile.h"
+#include "encoder_svc/audio/wav.h"
 
 namespace softsplice {
 namespace {
@@ -57,6 +59,26 @@ absl::StatusOr<std::vector<float>> DecodePcm(absl::string_view bytes, const Soun
   return sink.Finish();
 }
 
+// INVALID_ARGUMENT: it was cut off.
+absl::StatusOr<Wav> OpenWav(absl::string_view bytes) {
+  Wav wav = ReadWav(bytes);
+  if (wav.truncated) return InvalidMedia("the WAV is truncated");
+  return wav;
+}
+
+absl::StatusOr<std::optional<int64_t>> WavLength(absl::string_view bytes,
+                                                 const SoundLimits& limits) {
+  ASSIGN_OR_RETURN(Wav wav, OpenWav(bytes));
+  if (wav.mpeg) return std::nullopt;
+  return LengthWithSndfile(std::move(wav.file), SoundFormat::kWav, limits);
+}
+
+absl::StatusOr<std::vector<float>> DecodeWav(absl::string_view bytes, const SoundLimits& limits) {
+  ASSIGN_OR_RETURN(Wav wav, OpenWav(bytes));
+  if (wav.mpeg) return DecodeMp3(*wav.mpeg, limits);
+  return DecodeWithSndfile(std::move(wav.file), SoundFormat::kWav, limits);
+}
+
 absl::StatusOr<std::optional<int64_t>> FindLength(absl::string_view bytes, const SoundType& type,
                                                   const SoundLimits& limits) {
   switch (type.format) {
@@ -65,13 +87,45 @@ absl::StatusOr<std::optional<int64_t>> FindLength(absl::string_view bytes, const
       return sink.OutputSamples(static_cast<int64_t>(bytes.size() / FrameBytes(type)));
     }
     case SoundFormat::kWav:
+      return WavLength(bytes, limits);
     case SoundFormat::kFlac:
-      return LengthWithSndfile(bytes, type.format, limits);
+      return LengthWithSndfile(MemoryFile(bytes), type.format, limits);
+    case SoundFormat::kMp4:
+    case SoundFormat::kAac:
+    case SoundFormat::kWebm:
+      RETURN_IF_ERROR(CheckFfmpeg(type.format, limits));
+      break;
     case SoundFormat::kMp3:
     case SoundFormat::kOgg:
       break;
   }
   return std::nullopt;
+}
+
+absl::StatusOr<std::vector<float>> Decode(absl::string_view bytes, const SoundType& type,
+                                          const SoundLimits& limits) {
+  switch (type.format) {
+    case SoundFormat::kPcm:
+      return DecodePcm(bytes, type, limits);
+    case SoundFormat::kMp3:
+      return DecodeMp3(bytes, limits);
+    case SoundFormat::kOgg:
+      return DecodeOgg(bytes, limits);
+    case SoundFormat::kWav:
+      return DecodeWav(bytes, limits);
+    case SoundFormat::kFlac:
+      return DecodeWithSndfile(MemoryFile(bytes), type.format, limits);
+    case SoundFormat::kMp4:
+    case SoundFormat::kAac:
+    case SoundFormat::kWebm:
+      return DecodeWithFfmpeg(bytes, type, limits);
+  }
+  return absl::InternalError("unknown sound format");
+}
+
+// What is to be decoded of a file: all of it, or what stands behind tags.
+absl::string_view Body(absl::string_view bytes, const SoundType& type) {
+  return type.format == SoundFormat::kPcm ? bytes : BehindTags(bytes);
 }
 
 }  // namespace
@@ -83,24 +137,14 @@ absl::StatusOr<SoundHeader> ReadSoundHeader(absl::string_view bytes, absl::strin
                                           limits.max_bytes, " are allowed"));
   }
   ASSIGN_OR_RETURN(const SoundType type, FindSoundType(bytes, mime_type));
-  ASSIGN_OR_RETURN(const std::optional<int64_t> samples, FindLength(bytes, type, limits));
+  ASSIGN_OR_RETURN(const std::optional<int64_t> samples,
+                   FindLength(Body(bytes, type), type, limits));
   return SoundHeader{.type = type, .samples = samples};
 }
 
 absl::StatusOr<std::vector<float>> DecodeSound(absl::string_view bytes, const SoundType& type,
                                                const SoundLimits& limits) {
-  switch (type.format) {
-    case SoundFormat::kPcm:
-      return DecodePcm(bytes, type, limits);
-    case SoundFormat::kMp3:
-      return DecodeMp3(bytes, limits);
-    case SoundFormat::kOgg:
-      return DecodeOgg(bytes, limits);
-    case SoundFormat::kWav:
-    case SoundFormat::kFlac:
-      return DecodeWithSndfile(bytes, type.format, limits);
-  }
-  return absl::InternalError("unknown sound format");
+  return Decode(Body(bytes, type), type, limits);
 }
 
 }  // namespace softsplice

@@ -14,8 +14,7 @@ namespace softsplice {
 
 struct SoundHeader {
   SoundType type;
-  // Mono 16 kHz samples, where the header tells it: WAV, FLAC, raw PCM. OGG and MP3 must be
-  // decoded.
+  // Mono 16 kHz samples, where the header tells it: WAV, FLAC, raw PCM. The others must be decoded.
   std::optional<int64_t> samples;
 };
 
@@ -26,14 +25,14 @@ struct SoundHeader {
 absl::StatusOr<SoundHeader> ReadSoundHeader(absl::string_view bytes, absl::string_view mime_type,
                                             const SoundLimits& limits);
 
-// Decodes WAV, FLAC, OGG (Vorbis, Opus), MP3 or raw PCM to mono 16 kHz samples, all finite; the
-// channels are averaged. `type` is what ReadSoundHeader found. Any thread.
+// Decodes WAV, FLAC, OGG (Vorbis, Opus), MP3, M4A, AAC, WebM or raw PCM to mono 16 kHz samples, all
+// finite; the channels are averaged. `type` is what ReadSoundHeader found. Any thread.
 //
 // INVALID_ARGUMENT: truncated, corrupt or unsupported bytes, samples that are not numbers. Where a
-// format does not tell where it ends (OGG, MP3 without a Xing header, WAV from a pipe), what is
-// there is the sound. RESOURCE_EXHAUSTED: over a limit, told before anything is decoded if the file
-// says so, and while it is decoded if it lies; or memory is short. What limits.go_on says, at most
-// a block of samples later.
+// format does not tell where it ends (OGG, MP3 without a Xing header, AAC, WAV from a pipe), what
+// is there is the sound. RESOURCE_EXHAUSTED: over a limit, told before anything is decoded if the
+// file says so, and while it is decoded if it lies; or memory is short. What limits.go_on says, at
+// most a block of samples later.
 absl::StatusOr<std::vector<float>> DecodeSound(absl::string_view bytes, const SoundType& type,
                                                const SoundLimits& limits);
 

@@ -1,13 +1,16 @@
 // First bytes and mime types of sound formats.
 #include "encoder_svc/audio/format.h"
 
+#include <algorithm>
 #include <optional>
 #include <string>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "common/media/mpeg.h"
 #include "common/media/sniff.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
@@ -15,7 +18,8 @@
 namespace softsplice {
 namespace {
 
-constexpr absl::string_view kSupported = "WAV, FLAC, OGG (Vorbis, Opus) and MP3 are supported";
+constexpr absl::string_view kSupported =
+    "WAV, FLAC, OGG (Vorbis, Opus), MP3, M4A (AAC) and WebM are supported";
 
 struct KnownMime {
   absl::string_view mime;
@@ -23,37 +27,72 @@ struct KnownMime {
 };
 
 constexpr KnownMime kMimes[] = {
-    {"audio/wav", SoundFormat::kWav},      {"audio/x-wav", SoundFormat::kWav},
-    {"audio/wave", SoundFormat::kWav},     {"audio/vnd.wave", SoundFormat::kWav},
-    {"audio/x-pn-wav", SoundFormat::kWav}, {"audio/flac", SoundFormat::kFlac},
-    {"audio/x-flac", SoundFormat::kFlac},  {"audio/ogg", SoundFormat::kOgg},
-    {"audio/x-ogg", SoundFormat::kOgg},    {"application/ogg", SoundFormat::kOgg},
-    {"audio/opus", SoundFormat::kOgg},     {"audio/vorbis", SoundFormat::kOgg},
-    {"audio/mpeg", SoundFormat::kMp3},     {"audio/mp3", SoundFormat::kMp3},
-    {"audio/x-mp3", SoundFormat::kMp3},    {"audio/mpeg3", SoundFormat::kMp3},
-    {"audio/x-mpeg", SoundFormat::kMp3},   {"audio/x-mpeg-3", SoundFormat::kMp3},
-    {"audio/l16", SoundFormat::kPcm},
+    {"audio/wav", SoundFormat::kWav},          {"audio/x-wav", SoundFormat::kWav},
+    {"audio/wave", SoundFormat::kWav},         {"audio/vnd.wave", SoundFormat::kWav},
+    {"audio/vnd.wav", SoundFormat::kWav},      {"audio/x-pn-wav", SoundFormat::kWav},
+    {"audio/flac", SoundFormat::kFlac},        {"audio/x-flac", SoundFormat::kFlac},
+    {"audio/ogg", SoundFormat::kOgg},          {"audio/x-ogg", SoundFormat::kOgg},
+    {"audio/oga", SoundFormat::kOgg},          {"application/ogg", SoundFormat::kOgg},
+    {"video/ogg", SoundFormat::kOgg},          {"audio/opus", SoundFormat::kOgg},
+    {"audio/x-opus+ogg", SoundFormat::kOgg},   {"audio/vorbis", SoundFormat::kOgg},
+    {"audio/x-vorbis+ogg", SoundFormat::kOgg}, {"audio/mpeg", SoundFormat::kMp3},
+    {"audio/mp3", SoundFormat::kMp3},          {"audio/x-mp3", SoundFormat::kMp3},
+    {"audio/mpeg3", SoundFormat::kMp3},        {"audio/x-mpeg", SoundFormat::kMp3},
+    {"audio/x-mpeg-3", SoundFormat::kMp3},     {"audio/mpga", SoundFormat::kMp3},
+    {"audio/mp4", SoundFormat::kMp4},          {"audio/m4a", SoundFormat::kMp4},
+    {"audio/x-m4a", SoundFormat::kMp4},        {"audio/3gpp", SoundFormat::kMp4},
+    {"video/mp4", SoundFormat::kMp4},          {"video/quicktime", SoundFormat::kMp4},
+    {"audio/aac", SoundFormat::kAac},          {"audio/x-aac", SoundFormat::kAac},
+    {"audio/aacp", SoundFormat::kAac},         {"audio/webm", SoundFormat::kWebm},
+    {"video/webm", SoundFormat::kWebm},        {"audio/x-matroska", SoundFormat::kWebm},
+    {"video/x-matroska", SoundFormat::kWebm},  {"audio/l16", SoundFormat::kPcm},
 };
 
-// What stands behind an ID3v2 tag, which MP3 and (wrongly) FLAC files may begin with: "ID3",
-// version (2 bytes), flags, and the rest's length in four bytes of 7 bits.
-absl::string_view SkipId3(absl::string_view bytes) {
+// AAC has frames of its own, or lies in an MP4: both are called either.
+bool AreOne(SoundFormat a, SoundFormat b) {
+  const auto is_aac = [](SoundFormat format) {
+    return format == SoundFormat::kMp4 || format == SoundFormat::kAac;
+  };
+  return a == b || (is_aac(a) && is_aac(b));
+}
+
+// What stands behind one: "ID3", version (2 bytes), flags, and the rest's length in four bytes of 7
+// bits; a flag says that ten bytes more repeat its beginning.
+absl::string_view BehindTag(absl::string_view bytes) {
   constexpr size_t kHeader = 10;
-  if (bytes.size() < kHeader || !HasMagic(bytes, {0, "ID3"})) return bytes;
-  size_t length = 0;
-  for (const char c : bytes.substr(6, 4)) length = length << 7 | (static_cast<uint8_t>(c) & 0x7F);
-  return length < bytes.size() - kHeader ? bytes.substr(kHeader + length) : absl::string_view();
+  constexpr uint8_t kHasFooter = 0x10;
+  if (bytes.size() < kHeader) return bytes.substr(bytes.size());
+  size_t length = (static_cast<uint8_t>(bytes[5]) & kHasFooter) != 0 ? kHeader : 0;
+  size_t stated = 0;
+  for (const char c : bytes.substr(6, 4)) stated = stated << 7 | (static_cast<uint8_t>(c) & 0x7F);
+  length += stated;
+  return bytes.substr(std::min(kHeader + length, bytes.size()));
+}
+
+// The frames of AAC's own stream (ADTS).
+bool IsAdtsFrame(absl::string_view bytes) {
+  return bytes.size() >= 2 && bytes[0] == '\xff' && (bytes[1] & 0xF6) == 0xF0;
+}
+
+bool IsMp4(absl::string_view bytes) {
+  return HasMagic(bytes, {4, "ftyp"}) && FindNamedFormat(bytes)->kind == MediaKind::kSound;
 }
 
 std::optional<SoundFormat> Sniff(absl::string_view bytes) {
-  const bool riff =
-      HasMagic(bytes, {0, "RIFF"}) || HasMagic(bytes, {0, "RIFX"}) || HasMagic(bytes, {0, "RF64"});
-  if (riff && HasMagic(bytes, {8, "WAVE"})) return SoundFormat::kWav;
-  if (HasMagic(bytes, {0, "OggS"})) return SoundFormat::kOgg;
-  const absl::string_view rest = SkipId3(bytes);
+  const absl::string_view rest = BehindTags(bytes);
+  const bool riff = HasMagic(rest, {0, "RIFF"}) || HasMagic(rest, {0, "RIFX"}) ||
+                    HasMagic(rest, {0, "RF64"}) || HasMagic(rest, {0, "BW64"});
+  if (riff && HasMagic(rest, {8, "WAVE"})) return SoundFormat::kWav;
+  if (HasMagic(rest, {0, "OggS"})) return SoundFormat::kOgg;
   if (HasMagic(rest, {0, "fLaC"})) return SoundFormat::kFlac;
+  if (HasMagic(rest, {0, "\x1a\x45\xdf\xa3"})) return SoundFormat::kWebm;
+  if (IsMp4(rest)) return SoundFormat::kMp4;
+  if (IsAdtsFrame(rest)) return SoundFormat::kAac;
   // Behind a tag there may be padding before the first frame.
-  if (IsMpegFrame(rest) || HasMagic(bytes, {0, "ID3"})) return SoundFormat::kMp3;
+  if (IsMpegFrame(rest) || rest.size() < bytes.size()) return SoundFormat::kMp3;
+  // What has a name is nothing that looks like MP3 by chance.
+  const bool named = FindNamedFormat(rest) != nullptr;
+  if (!named && FindMp3Frames(rest) != absl::string_view::npos) return SoundFormat::kMp3;
   return std::nullopt;
 }
 
@@ -110,34 +149,46 @@ absl::string_view Name(SoundFormat format) {
       return "OGG";
     case SoundFormat::kMp3:
       return "MP3";
+    case SoundFormat::kMp4:
+      return "MP4";
+    case SoundFormat::kAac:
+      return "AAC";
+    case SoundFormat::kWebm:
+      return "WebM";
     case SoundFormat::kPcm:
       return "raw PCM";
   }
   return "";
 }
 
+bool NeedsFfmpeg(SoundFormat format) {
+  return format == SoundFormat::kMp4 || format == SoundFormat::kAac || format == SoundFormat::kWebm;
+}
+
+absl::string_view BehindTags(absl::string_view bytes) {
+  while (HasMagic(bytes, {0, "ID3"})) bytes = BehindTag(bytes);
+  return bytes;
+}
+
 absl::StatusOr<SoundType> FindSoundType(absl::string_view bytes, absl::string_view mime_type) {
-  std::string mime = MimeEssence(mime_type);
-  if (mime == "application/octet-stream") mime.clear();
+  const std::string mime = MimeEssence(mime_type);
   std::optional<SoundFormat> stated;
   for (const KnownMime& known : kMimes) {
     if (known.mime == mime) stated = known.format;
   }
-  if (!mime.empty() && !stated) {
-    return InvalidField("mime_type",
-                        absl::StrCat("mime type ", mime, " is not supported; audio/wav, ",
-                                     "audio/flac, audio/ogg, audio/mpeg and audio/L16 are"));
-  }
   if (bytes.empty()) return InvalidMedia("the sound is empty (0 bytes)");
   const std::optional<SoundFormat> found = Sniff(bytes);
   if (stated == SoundFormat::kPcm) {
-    // Samples may well look like an MP3 frame, but not like the other formats' names.
-    if (found && *found != SoundFormat::kMp3) return Contradiction(mime, *found);
+    // Samples may well look like frames of MP3 or AAC, but not like the other formats' names.
+    const bool named = found && *found != SoundFormat::kMp3 && *found != SoundFormat::kAac;
+    if (named) return Contradiction(mime, *found);
     return ParsePcm(mime_type);
   }
   if (!found) return InvalidMedia(absl::StrCat(Unreadable(bytes), "; ", kSupported));
-  if (stated && *stated != *found) return Contradiction(mime, *found);
-  return SoundType{.format = *found};
+  if (absl::StartsWith(mime, "image/") || (stated && !AreOne(*stated, *found))) {
+    return Contradiction(mime, *found);
+  }
+  return SoundType{.format = *found, .sound_alone = absl::StartsWith(mime, "audio/")};
 }
 
 }  // namespace softsplice

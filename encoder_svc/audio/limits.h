@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -17,6 +18,8 @@ struct SoundLimits {
   uint64_t max_bytes = 32 << 20;
   // The whole sound has at most so many seconds, and kMaxSamplesPerSecond times as many samples.
   absl::Duration max_duration = absl::Minutes(10);
+  // The path of softsplice-ffmpeg, which reads MP4, AAC and WebM; empty: nothing does.
+  std::string ffmpeg;
   // Asked before each block of samples: its error ends the decoding.
   std::function<absl::Status()> go_on = [] { return absl::OkStatus(); };
 };

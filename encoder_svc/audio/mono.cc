@@ -21,6 +21,12 @@ constexpr int kMaxChannels = 64;
 // Of the resampler's output, at a time.
 constexpr size_t kOutBlock = 16384;
 
+absl::Status CheckChannels(int channels) {
+  if (channels >= 1 && channels <= kMaxChannels) return absl::OkStatus();
+  return InvalidMedia(
+      absl::StrCat("the sound has ", channels, " channels; 1 to ", kMaxChannels, " can be read"));
+}
+
 }  // namespace
 
 absl::StatusOr<MonoSink> MonoSink::Make(int64_t rate, int channels, const SoundLimits& limits) {
@@ -28,10 +34,7 @@ absl::StatusOr<MonoSink> MonoSink::Make(int64_t rate, int channels, const SoundL
     return InvalidMedia(absl::StrCat("the sound's sample rate is ", rate, " Hz; ", kMinRate, " to ",
                                      kMaxRate, " Hz can be read"));
   }
-  if (channels < 1 || channels > kMaxChannels) {
-    return InvalidMedia(
-        absl::StrCat("the sound has ", channels, " channels; 1 to ", kMaxChannels, " can be read"));
-  }
+  RETURN_IF_ERROR(CheckChannels(channels));
   MonoSink sink(static_cast<int>(rate), channels, limits);
   if (rate != kSampleRate && sink.resampler_ == nullptr) {
     return OutOfMemory("no memory for a resampler");
@@ -44,6 +47,12 @@ MonoSink::MonoSink(int rate, int channels, const SoundLimits& limits)
   if (rate == kSampleRate) return;
   const soxr_quality_spec_t quality = soxr_quality_spec(SOXR_HQ, 0);
   resampler_.reset(soxr_create(rate, kSampleRate, 1, nullptr, nullptr, &quality, nullptr));
+}
+
+absl::Status MonoSink::SetChannels(int channels) {
+  RETURN_IF_ERROR(CheckChannels(channels));
+  channels_ = channels;
+  return absl::OkStatus();
 }
 
 absl::Status MonoSink::CheckLength(int64_t samples) const {

@@ -22,7 +22,10 @@ class MonoSink {
   // RESOURCE_EXHAUSTED: memory is short.
   static absl::StatusOr<MonoSink> Make(int64_t rate, int channels, const SoundLimits& limits);
 
+  int rate() const { return rate_; }
   int channels() const { return channels_; }
+  // Of the samples that follow. INVALID_ARGUMENT as Make's.
+  absl::Status SetChannels(int channels);
   // RESOURCE_EXHAUSTED: a sound of so many samples per channel is longer than allowed, or has more
   // samples in all its channels.
   absl::Status CheckLength(int64_t samples) const;

@@ -5,15 +5,13 @@
 #include <mpg123.h>
 #include <sys/types.h>
 
-#include <algorithm>
-#include <cstring>
 #include <memory>
-#include <optional>
 
 #include "absl/strings/str_cat.h"
+#include "common/media/mpeg.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
-#include "encoder_svc/audio/mono.h"
+#include "encoder_svc/audio/stream_sink.h"
 
 namespace softsplice {
 namespace {
@@ -23,12 +21,17 @@ using Handle = std::unique_ptr<mpg123_handle, decltype(&mpg123_delete)>;
 // libmpg123 reads it as a stream, which makes it look for the end instead of guessing.
 ssize_t ReadBytes(void* self, void* out, size_t count) {
   auto* rest = static_cast<absl::string_view*>(self);
-  const size_t taken = std::min(count, rest->size());
-  std::memcpy(out, rest->data(), taken);
+  const size_t taken = rest->copy(static_cast<char*>(out), count);
   rest->remove_prefix(taken);
   return static_cast<ssize_t>(taken);
 }
 off_t CannotSeek(void* /*self*/, off_t /*offset*/, int /*whence*/) { return -1; }
+
+// Without the rest of a frame, or padding, in front; libmpg123 might take it for frames.
+absl::string_view FromFirstFrame(absl::string_view bytes) {
+  const size_t at = IsMpegFrame(bytes) ? 0 : FindMp3Frames(bytes);
+  return at == absl::string_view::npos ? bytes : bytes.substr(at);
+}
 
 bool Open(mpg123_handle* handle, absl::string_view* rest) {
   const long flags = MPG123_QUIET | MPG123_FORCE_FLOAT | MPG123_GAPLESS | MPG123_SKIP_ID3V2;
@@ -37,18 +40,18 @@ bool Open(mpg123_handle* handle, absl::string_view* rest) {
          mpg123_open_handle(handle, rest) == MPG123_OK;
 }
 
-absl::StatusOr<MonoSink> MakeSink(mpg123_handle* handle, const SoundLimits& limits) {
+// What comes next of the stream.
+absl::Status BeginFormat(mpg123_handle* handle, StreamSink& sink) {
   long rate = 0;
   int channels = 0, encoding = 0;
   if (mpg123_getformat(handle, &rate, &channels, &encoding) != MPG123_OK ||
       encoding != MPG123_ENC_FLOAT_32) {
     return absl::InternalError("libmpg123 does not give float samples");
   }
-  ASSIGN_OR_RETURN(MonoSink sink, MonoSink::Make(rate, channels, limits));
+  RETURN_IF_ERROR(sink.Begin(rate, channels));
   // What a Xing header claims.
   const off_t length = mpg123_length(handle);
-  if (length > 0) RETURN_IF_ERROR(sink.CheckLength(length));
-  return sink;
+  return length > 0 ? sink.CheckLength(length) : absl::OkStatus();
 }
 
 // Many files end with half a frame.
@@ -56,21 +59,17 @@ bool EndsInAFrame(mpg123_handle* handle, int result) {
   return result == MPG123_ERR && mpg123_errcode(handle) == MPG123_ERR_READER;
 }
 
-// Reads to the end of the stream. `sink` is empty as long as there was no frame.
-absl::Status ReadAll(mpg123_handle* handle, const SoundLimits& limits,
-                     std::optional<MonoSink>& sink) {
+// Reads to the end of the stream. `sink` has not begun as long as there was no frame.
+absl::Status ReadAll(mpg123_handle* handle, StreamSink& sink) {
   std::vector<float> block(32768);
   for (;;) {
     size_t bytes = 0;
     const int result = mpg123_read(handle, block.data(), block.size() * sizeof(float), &bytes);
-    if (sink && bytes > 0) {
-      RETURN_IF_ERROR(sink->Add(absl::MakeConstSpan(block).first(bytes / sizeof(float))));
+    if (sink.begun() && bytes > 0) {
+      RETURN_IF_ERROR(sink.Add(absl::MakeConstSpan(block).first(bytes / sizeof(float))));
     }
     if (result == MPG123_NEW_FORMAT) {
-      if (sink && sink->added() > 0) {
-        return InvalidMedia("the MP3 changes its sample rate or channels on the way");
-      }
-      ASSIGN_OR_RETURN(sink, MakeSink(handle, limits));
+      RETURN_IF_ERROR(BeginFormat(handle, sink));
     } else if (result == MPG123_DONE || EndsInAFrame(handle, result)) {
       return absl::OkStatus();
     } else if (result == MPG123_ERR && mpg123_errcode(handle) == MPG123_OUT_OF_MEM) {
@@ -85,19 +84,19 @@ absl::Status ReadAll(mpg123_handle* handle, const SoundLimits& limits,
 
 absl::StatusOr<std::vector<float>> DecodeMp3(absl::string_view bytes, const SoundLimits& limits) {
   const Handle handle(mpg123_new(nullptr, nullptr), &mpg123_delete);
-  absl::string_view rest = bytes;
+  absl::string_view rest = FromFirstFrame(bytes);
   if (handle == nullptr || !Open(handle.get(), &rest)) {
     return OutOfMemory("no memory for an MP3 decoder");
   }
-  std::optional<MonoSink> sink;
-  RETURN_IF_ERROR(ReadAll(handle.get(), limits, sink));
-  if (!sink) return InvalidMedia("the MP3 has no frame that can be decoded");
+  StreamSink sink(SoundFormat::kMp3, limits);
+  RETURN_IF_ERROR(ReadAll(handle.get(), sink));
+  if (!sink.begun()) return InvalidMedia("the MP3 has no frame that can be decoded");
   const off_t length = mpg123_length(handle.get());
-  if (length > sink->added()) {
+  if (length > sink.added()) {
     return InvalidMedia(
-        absl::StrCat("the MP3 is truncated: it has ", sink->added(), " of ", length, " samples"));
+        absl::StrCat("the MP3 is truncated: it has ", sink.added(), " of ", length, " samples"));
   }
-  return sink->Finish();
+  return sink.Finish();
 }
 
 }  // namespace softsplice

@@ -10,7 +10,7 @@
 namespace softsplice {
 
 // Mono 16 kHz samples; streams one after another (chained) are one sound. INVALID_ARGUMENT:
-// corrupt, another codec, or a rate or number of channels that changes on the way.
+// corrupt, pages of the sound that are missing, another codec, or a rate that changes on the way.
 // RESOURCE_EXHAUSTED: longer than allowed, or memory is short.
 absl::StatusOr<std::vector<float>> DecodeOgg(absl::string_view bytes, const SoundLimits& limits);
 

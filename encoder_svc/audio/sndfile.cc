@@ -3,10 +3,9 @@
 
 #include <sndfile.h>
 
-#include <algorithm>
-#include <cstring>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -20,56 +19,17 @@ namespace {
 // Samples (of all channels) decoded at a time.
 constexpr size_t kBlock = 32768;
 
-// A file in memory, with a position.
-struct Memory {
-  absl::string_view bytes;
-  sf_count_t at = 0;
-
-  sf_count_t size() const { return static_cast<sf_count_t>(bytes.size()); }
-
-  static sf_count_t Length(void* self) { return static_cast<Memory*>(self)->size(); }
-  static sf_count_t Tell(void* self) { return static_cast<Memory*>(self)->at; }
-  static sf_count_t Seek(sf_count_t offset, int whence, void* self) {
-    auto* memory = static_cast<Memory*>(self);
-    const sf_count_t base = whence == SEEK_SET   ? 0
-                            : whence == SEEK_CUR ? memory->at
-                                                 : memory->size();
-    sf_count_t target = 0;
-    if (__builtin_add_overflow(base, offset, &target) || target < 0) return -1;
-    memory->at = std::min(target, memory->size());
-    return memory->at;
-  }
-  static sf_count_t Read(void* out, sf_count_t count, void* self) {
-    auto* memory = static_cast<Memory*>(self);
-    const sf_count_t taken = std::clamp<sf_count_t>(count, 0, memory->size() - memory->at);
-    std::memcpy(out, memory->bytes.data() + memory->at, static_cast<size_t>(taken));
-    memory->at += taken;
-    return taken;
-  }
-  static sf_count_t Write(const void* /*bytes*/, sf_count_t /*count*/, void* /*self*/) { return 0; }
-};
-
-uint32_t Le32(absl::string_view bytes, size_t at) {
-  uint32_t value = 0;
-  for (size_t i = 4; i-- > 0;) value = value << 8 | static_cast<uint8_t>(bytes[at + i]);
-  return value;
+MemoryFile& FileOf(void* self) { return *static_cast<MemoryFile*>(self); }
+sf_count_t Length(void* self) { return FileOf(self).size(); }
+sf_count_t Tell(void* self) { return FileOf(self).at(); }
+sf_count_t Seek(sf_count_t offset, int whence, void* self) {
+  return FileOf(self).Seek(offset, whence);
 }
-
-// libsndfile takes a WAV's samples as far as they go; one that says it has more was cut off.
-// Programs that write into a pipe can't know the size and say 0 or something huge: theirs are
-// whole.
-bool IsCutOffWav(absl::string_view bytes) {
-  constexpr uint32_t kUnknownFrom = 0x7FFF0000;
-  if (bytes.substr(0, 4) != "RIFF") return false;
-  for (size_t at = 12; at + 8 <= bytes.size();) {
-    const uint32_t length = Le32(bytes, at + 4);
-    if (bytes.substr(at, 4) == "data") {
-      return length < kUnknownFrom && length > bytes.size() - at - 8;
-    }
-    at += 8 + size_t{length} + (length & 1);
-  }
-  return false;
+sf_count_t Read(void* out, sf_count_t count, void* self) {
+  return count <= 0 ? 0
+                    : static_cast<sf_count_t>(FileOf(self).Read(out, static_cast<size_t>(count)));
 }
+sf_count_t Write(const void* /*bytes*/, sf_count_t /*count*/, void* /*self*/) { return 0; }
 
 std::string SubtypeName(int format) {
   SF_FORMAT_INFO info{};
@@ -106,8 +66,10 @@ absl::Status CheckVariant(int found, SoundFormat format) {
 
 // An open file. Not movable: libsndfile reads from `memory`.
 struct Reader {
-  SF_VIRTUAL_IO io{Memory::Length, Memory::Seek, Memory::Read, Memory::Write, Memory::Tell};
-  Memory memory;
+  explicit Reader(MemoryFile its_file) : memory(std::move(its_file)) {}
+
+  SF_VIRTUAL_IO io{Length, Seek, Read, Write, Tell};
+  MemoryFile memory;
   SF_INFO info{};
   std::unique_ptr<SNDFILE, decltype(&sf_close)> file{nullptr, &sf_close};
 
@@ -115,10 +77,8 @@ struct Reader {
   bool KnowsLength() const { return info.frames != SF_COUNT_MAX; }
 };
 
-// The sink for the sound in `bytes`, whose length is allowed as far as `reader` knows it.
-absl::StatusOr<MonoSink> Open(absl::string_view bytes, SoundFormat format,
-                              const SoundLimits& limits, Reader& reader) {
-  reader.memory.bytes = bytes;
+// The sink for the sound, whose length is allowed as far as `reader` knows it.
+absl::StatusOr<MonoSink> Open(Reader& reader, SoundFormat format, const SoundLimits& limits) {
   reader.file.reset(sf_open_virtual(&reader.io, SFM_READ, &reader.info, &reader.memory));
   if (reader.file == nullptr) {
     const std::string message =
@@ -128,9 +88,6 @@ absl::StatusOr<MonoSink> Open(absl::string_view bytes, SoundFormat format,
   RETURN_IF_ERROR(CheckVariant(reader.info.format, format));
   ASSIGN_OR_RETURN(MonoSink sink,
                    MonoSink::Make(reader.info.samplerate, reader.info.channels, limits));
-  if (format == SoundFormat::kWav && IsCutOffWav(bytes)) {
-    return InvalidMedia("the WAV is truncated");
-  }
   if (reader.KnowsLength()) RETURN_IF_ERROR(sink.CheckLength(reader.info.frames));
   return sink;
 }
@@ -157,19 +114,18 @@ absl::Status ReadAll(const Reader& reader, SoundFormat format, MonoSink& sink) {
 
 }  // namespace
 
-absl::StatusOr<std::optional<int64_t>> LengthWithSndfile(absl::string_view bytes,
-                                                         SoundFormat format,
+absl::StatusOr<std::optional<int64_t>> LengthWithSndfile(MemoryFile file, SoundFormat format,
                                                          const SoundLimits& limits) {
-  Reader reader;
-  ASSIGN_OR_RETURN(const MonoSink sink, Open(bytes, format, limits, reader));
+  Reader reader(std::move(file));
+  ASSIGN_OR_RETURN(const MonoSink sink, Open(reader, format, limits));
   if (!reader.KnowsLength()) return std::nullopt;
   return sink.OutputSamples(reader.info.frames);
 }
 
-absl::StatusOr<std::vector<float>> DecodeWithSndfile(absl::string_view bytes, SoundFormat format,
+absl::StatusOr<std::vector<float>> DecodeWithSndfile(MemoryFile file, SoundFormat format,
                                                      const SoundLimits& limits) {
-  Reader reader;
-  ASSIGN_OR_RETURN(MonoSink sink, Open(bytes, format, limits, reader));
+  Reader reader(std::move(file));
+  ASSIGN_OR_RETURN(MonoSink sink, Open(reader, format, limits));
   RETURN_IF_ERROR(ReadAll(reader, format, sink));
   return sink.Finish();
 }

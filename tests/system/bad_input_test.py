@@ -133,8 +133,8 @@ BAD_SOUNDS = {
         "data",
     ),
     "wrong mime": (dict(data=sample(SOUND), mime_type="audio/flac"), "INVALID_ARGUMENT", "mime_type"),
-    "unknown mime": (
-        dict(data=sample(SOUND), mime_type="audio/midi"),
+    "mime of samples": (
+        dict(data=sample(SOUND), mime_type="audio/L16;rate=16000"),
         "INVALID_ARGUMENT",
         "mime_type",
     ),

@@ -95,7 +95,7 @@ def test_media_keep_the_order_of_the_command_line(tmp_path, decoder):
 
 def test_a_sound_that_begins_oddly_is_told_by_its_name(tmp_path, decoder):
     file = tmp_path / "x.MP3"
-    file.write_bytes(bytes(1000) + (SAMPLES / "digits-314.mp3").read_bytes())
+    file.write_bytes(bytes(20_000) + (SAMPLES / "digits-314.mp3").read_bytes())
     assert chat(tmp_path, decoder, "--audio", file, "What?").returncode == 0
     assert decoder.requests[0].chat.messages[0].parts[0].media.mime_type == "audio/mpeg"
     # The content counts more than the name.

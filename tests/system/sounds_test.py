@@ -6,7 +6,7 @@ import pytest
 import sounds
 from services import DECODER, ENCODER, Client, error, sample, start_decoder, start_encoder
 from sounds import noise, wav, zeros
-from support import DEMO, MMPROJ, wait_until
+from support import DEMO, MMPROJ, ROOT, wait_until
 
 TRANSCRIBE = "Transcribe the audio."
 MARK = "<audio|><|audio>"
@@ -135,6 +135,36 @@ def test_odd_sounds_are_answered(pair, name):
     assert np.isfinite(np.frombuffer(data, np.float32)).all()
     assert decoder.ask(ODD[name], TRANSCRIBE)
     assert decoder.ask("What is two plus three?") == "Five."
+
+
+SOUNDS = ROOT / "tests" / "data" / "audio"
+
+
+# Three of them through FFmpeg, in a process beside the encoder.
+@pytest.mark.parametrize(
+    "name",
+    ["aac-44k-stereo.m4a", "aac-16k.aac", "opus-48k.webm", "granules-24k.opus", "mp3-in-16k.wav"],
+)
+def test_sounds_as_phones_and_browsers_make_them(pair, name):
+    encoder, decoder = pair
+    sound = (SOUNDS / name).read_bytes()
+    samples = len((SOUNDS / f"{name}.s16").read_bytes()) // 2
+    header, _, _ = encoder.encode(audio=True, data=sound, mime_type="application/octet-stream")
+    assert header.rows == official_rows(samples)
+    assert decoder.ask(sound, TRANSCRIBE)
+
+
+def test_a_video_is_not_answered_by_its_sound_alone(pair):
+    encoder, decoder = pair
+    video = (SOUNDS / "video.mp4").read_bytes()
+    code, message, reason, field = error(lambda: decoder.start(decoder.chat([("user", [video])])))
+    assert (code, reason) == ("INVALID_ARGUMENT", "INVALID_MEDIA")
+    assert "holds a video" in message and field == "chat.messages[0].parts[0].media.data"
+    # Who asks for its sound gets it, and nobody else does afterwards.
+    assert encoder.encode(audio=True, data=video, mime_type="audio/mp4")[0].rows > 0
+    request = encoder.type("EncodeAudioRequest")(data=video, mime_type="video/mp4")
+    failure = error(lambda: encoder.method(ENCODER, "EncodeAudio")(request))
+    assert failure[2] == "INVALID_MEDIA"
 
 
 def test_a_pipes_header_does_not_change_the_sound(pair):

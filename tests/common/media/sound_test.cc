@@ -44,6 +44,11 @@ TEST(SoundTest, KnowsMp3WithoutATag) {
   EXPECT_FALSE(LooksLikeSound({"\xff\xfb\x90", 3}));
 }
 
+TEST(SoundTest, KnowsMp3ThatBeginsInAFrame) {
+  const std::string mp3 = Sample("digits-314.mp3");
+  EXPECT_TRUE(LooksLikeSound(mp3.substr(mp3.find("\xff\xfb") + 1)));
+}
+
 TEST(SoundTest, NeedsTheWholeMagic) {
   EXPECT_FALSE(LooksLikeSound(""));
   EXPECT_FALSE(LooksLikeSound("RIFF"));
@@ -64,6 +69,7 @@ TEST(SoundTest, BelievesTheMimeType) {
 TEST(SoundTest, KnowsExtensions) {
   EXPECT_EQ(SoundTypeOfName("a/b.MP3"), "audio/mpeg");
   EXPECT_EQ(SoundTypeOfName("x.opus"), "audio/ogg");
+  EXPECT_EQ(SoundTypeOfName("voice memo.m4a"), "audio/mp4");
   EXPECT_EQ(SoundTypeOfName("x.png"), "");
   EXPECT_EQ(SoundTypeOfName("mp3"), "");
 }
@@ -77,10 +83,14 @@ TEST(SniffTest, TellsPicturesSoundsAndTheRest) {
   EXPECT_EQ(kind("RIFF0000WEBP"), MediaKind::kPicture);
   EXPECT_EQ(kind("RIFF0000WAVE"), MediaKind::kSound);
   EXPECT_EQ(kind("0000ftypM4A "), MediaKind::kSound);
-  EXPECT_EQ(kind("0000ftypisom"), MediaKind::kNeither);
+  EXPECT_EQ(kind("0000ftypisom"), MediaKind::kSound);
+  EXPECT_EQ(kind("\x1a\x45\xdf\xa3"), MediaKind::kSound);
   EXPECT_EQ(kind("%PDF-1.7"), MediaKind::kNeither);
   EXPECT_EQ(kind("hello"), MediaKind::kNeither);
   EXPECT_EQ(LooksLike("0000ftypisom"), "MP4 or M4A (AAC)");
+  EXPECT_EQ(LooksLike("UklGRiQAAABXQVZFZm10IB"), "WAV in base64");
+  EXPECT_EQ(LooksLike("UklGRiQAAABXRUJQVlA4IB"), "WebP in base64");
+  EXPECT_EQ(LooksLike("UklGRiQAAABBVkkgTElTVB"), "");
   EXPECT_EQ(LooksLike("hello"), "");
   for (const char* brand : {"heic", "heix", "hevc", "hevx", "mif1", "msf1", "avif", "avis"}) {
     EXPECT_EQ(kind(absl::StrCat("0000ftyp", brand)), MediaKind::kPicture) << brand;

@@ -37,6 +37,12 @@ SOUNDS = [
     ("cbr-44k-stereo.mp3", 44100, 2, 0.2, LOSSY, "-c:a libmp3lame -b:a 64k -id3v2_version 3 -metadata title=tag"),
     ("vbr-22k.mp3", 22050, 1, 0.2, LOSSY, "-c:a libmp3lame -q:a 5"),
     ("mpeg25-8k.mp3", 8000, 1, 0.3, LOSSY, "-c:a libmp3lame -b:a 16k"),
+    ("mp3-in-16k.wav", 16000, 1, 0.2, LOSSY, "-c:a libmp3lame -b:a 32k"),
+    ("aac-44k-stereo.m4a", 44100, 2, 0.2, EXACT, "-c:a aac -b:a 64k"),
+    ("alac-44k.m4a", 44100, 1, 0.05, EXACT, "-c:a alac"),
+    ("aac-16k.aac", 16000, 1, 0.3, EXACT, "-c:a aac -b:a 24k"),
+    ("opus-48k.webm", 48000, 1, 0.2, EXACT, "-c:a libopus -b:a 32k"),
+    ("vorbis-44k.webm", 44100, 1, 0.1, EXACT, "-c:a libvorbis"),
 ]
 
 

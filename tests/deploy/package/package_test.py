@@ -52,6 +52,7 @@ def test_it_holds_what_an_installation_needs(package):
     assert all(owner == "root/root" for _, owner, *_ in entries)
     executable = {name for name, mode in files.items() if mode == "-rwxr-xr-x"}
     assert {f"usr/bin/{name}" for name in PROGRAMS} <= executable
+    assert "usr/libexec/softsplice/softsplice-ffmpeg" in executable
     documents = "usr/share/doc/softsplice"
     protos = [p.relative_to(ROOT).as_posix() for p in (ROOT / "proto/softsplice").rglob("*.proto")]
     expected = [
@@ -78,7 +79,9 @@ def version_of(program):
 
 def test_it_depends_on_the_libraries_that_its_programs_name(package):
     depends = field(package, "Depends")
-    for library in ("libc6", "libgrpc++1.51", "libprotobuf32", "libsndfile1", "libturbojpeg0", "libheif1", "libavif15"):
+    for library in (
+        "libc6", "libgrpc++1.51", "libprotobuf32", "libsndfile1", "libturbojpeg0", "libheif1", "libavif15", "libavformat59",
+    ):  # fmt: skip
         assert re.search(rf"(^|, ){re.escape(library)} \(>= ", depends), depends
     assert "-dev" not in depends
 
