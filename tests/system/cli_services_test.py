@@ -128,7 +128,7 @@ def test_conversations(runtime, name, flags):
         for turn in turns
         for part in turn["parts"]
     ]
-    done = run_cli(runtime, "chat", *flags, *GREEDY, stdin="\n".join(lines))
+    done = run_cli(runtime, "chat", *flags, *GREEDY, typed="\n".join(lines))
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [turn["expected_text"] for turn in turns]
 
@@ -237,10 +237,12 @@ def test_up_ends_when_a_service_does(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("model", "mmproj", "service"),
-    [(MODEL, MODEL, "softsplice-encoder"), (MMPROJ, MMPROJ, "softsplice-decoder")],
+    ("broken", "service"), [(MODEL, "softsplice-decoder"), (MMPROJ, "softsplice-encoder")]
 )
-def test_up_shows_why_a_service_did_not_start(tmp_path, model, mmproj, service):
+def test_up_shows_why_a_service_did_not_start(tmp_path, broken, service):
+    cut = tmp_path / broken.name
+    cut.write_bytes(broken.read_bytes()[:-1000])
+    model, mmproj = (cut if file == broken else file for file in (MODEL, MMPROJ))
     done = run_cli(tmp_path, "up", "--model", model, "--mmproj", mmproj)
     assert done.returncode == 3
     assert f"{service} ended with status 1" in done.stderr
