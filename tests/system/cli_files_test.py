@@ -112,10 +112,10 @@ def test_encode_into_a_pipe(tmp_path, encoder):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     read = []
-    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()), daemon=True)
     reader.start()
     assert encode(tmp_path, encoder, pipe).returncode == 0
-    reader.join()
+    reader.join(support.PATIENCE)
     soft_tokens(read[0])
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
@@ -148,10 +148,10 @@ def test_a_signal_ends_the_wait_for_a_pipe(tmp_path, decoder, option, number):
 def test_a_pipe_is_a_picture(tmp_path, decoder):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    writer = threading.Thread(target=pipe.write_bytes, args=[PICTURE.read_bytes()])
+    writer = threading.Thread(target=pipe.write_bytes, args=[PICTURE.read_bytes()], daemon=True)
     writer.start()
     assert chat(tmp_path, decoder, "--image", pipe, "What?").returncode == 0
-    writer.join()
+    writer.join(support.PATIENCE)
     assert decoder.requests[0].chat.messages[0].parts[0].media.data == PICTURE.read_bytes()
 
 

@@ -78,11 +78,12 @@ class Terminal(Killed):
     def type(self, text):
         """As fast as the terminal takes it, while looking on."""
         data = text.encode()
+        deadline = time.monotonic() + PATIENCE
         while data:
             _, room, _ = select.select([], [self.ours], [], 0)
             if room:
                 data = data[os.write(self.ours, data[:1000]) :]
-            self.look(0)
+            assert time.monotonic() < deadline and self.look(0), self.lines()
 
     def paste(self, text):
         self.type("\x1b[200~" + text.replace("\n", "\r") + "\x1b[201~")
