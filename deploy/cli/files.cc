@@ -30,6 +30,10 @@ absl::Status Wait(int fd, short events, Interrupts& interrupts) {
   }
 }
 
+absl::Status TooLarge(const std::string& name, size_t most) {
+  return absl::ResourceExhaustedError(absl::StrCat(name, " has more than ", most >> 20, " MiB"));
+}
+
 absl::StatusOr<std::string> ReadAll(int fd, const std::string& name, size_t most,
                                     Interrupts& interrupts) {
   std::string data;
@@ -43,10 +47,7 @@ absl::StatusOr<std::string> ReadAll(int fd, const std::string& name, size_t most
     if (got < 0 && errno != EAGAIN && errno != EINTR) {
       return absl::ErrnoToStatus(errno, absl::StrCat("can't read ", name));
     }
-    if (data.size() > most) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat(name, " has more than ", most >> 20, " MiB"));
-    }
+    if (data.size() > most) return TooLarge(name, most);
   }
 }
 
@@ -121,8 +122,9 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, Interrupts& interr
     return absl::ErrnoToStatus(errno, absl::StrCat("can't read ", path));
   }
   if (S_ISDIR(info.st_mode)) return absl::NotFoundError(absl::StrCat(path, " is a folder"));
-  return ReadAll(fd.get(), path, S_ISREG(info.st_mode) ? kMaxFileBytes : kMaxStreamBytes,
-                 interrupts);
+  const size_t most = S_ISREG(info.st_mode) ? kMaxFileBytes : kMaxStreamBytes;
+  if (info.st_size > static_cast<off_t>(most)) return TooLarge(path, most);
+  return ReadAll(fd.get(), path, most, interrupts);
 }
 
 absl::Status WriteFile(const std::string& path, absl::string_view data, Interrupts& interrupts) {

@@ -133,6 +133,20 @@ def test_conversations(runtime, name, flags):
     assert done.stdout.splitlines() == [turn["expected_text"] for turn in turns]
 
 
+@pytest.mark.parametrize("flags", [[], ["--no-session"]])
+def test_later_turns_encode_no_picture_again(tmp_path, flags):
+    def passes():
+        info = json.loads(run_cli(tmp_path, "info", "--json").stdout)["encoder"]["info"]
+        return int(info["load"]["cache_misses"])
+
+    with up(tmp_path) as running:
+        lines = f"/image {PICTURE}\n{QUESTION}\nAnd the colours?\nAnd again?\n"
+        done = run_cli(tmp_path, "chat", *flags, *GREEDY, typed=lines)
+        assert done.returncode == 0 and done.stdout.startswith(ANSWER)
+        assert passes() == 1
+        assert running.stop() == 0
+
+
 @pytest.mark.parametrize("data_type", ["f32", "f16", "bf16"])
 def test_encoded_pictures_answer_as_pictures_do(runtime, tmp_path, data_type):
     file = tmp_path / "x.soft"
