@@ -40,6 +40,10 @@ std::string EndNote(const v1::Finished& finished) {
       "[ended early: ", absl::StrReplaceAll(absl::AsciiStrToLower(name), {{"_", " "}}), "]");
 }
 
+std::string Percent(uint64_t part, uint64_t whole) {
+  return whole == 0 ? "" : absl::StrCat(" (", 100 * part / whole, " %)");
+}
+
 // What a request waits for.
 std::string Describe(const v1::Progress& progress) {
   switch (progress.stage()) {
@@ -50,7 +54,8 @@ std::string Describe(const v1::Progress& progress) {
       return absl::StrCat("waiting, ", progress.queue_position(), " before this,");
     case v1::STAGE_READING:
       return absl::StrCat("reading the prompt, ", progress.prompt_tokens_read(), " of ",
-                          progress.prompt_tokens(), " tokens,");
+                          progress.prompt_tokens(), " tokens",
+                          Percent(progress.prompt_tokens_read(), progress.prompt_tokens()), ",");
     default:
       return "preparing,";
   }
@@ -58,20 +63,20 @@ std::string Describe(const v1::Progress& progress) {
 
 class TextPrinter : public AnswerPrinter {
  public:
-  explicit TextPrinter(const std::string& waiting)
-      : plain_(!StdoutIsTerminal()), progress_(waiting) {}
+  explicit TextPrinter(const std::string& waiting) : progress_(waiting) {}
 
-  void OnEvent(const v1::GenerateResponse& response) override {
+  absl::Status OnEvent(const v1::GenerateResponse& response) override {
     if (response.has_started()) {
       progress_.Update(
           absl::StrCat("reading the prompt, ", response.started().prompt_tokens(), " tokens,"));
     } else if (response.has_progress()) {
       progress_.Update(Describe(response.progress()));
     } else if (response.has_delta()) {
-      OnDelta(response.delta());
+      return OnDelta(response.delta());
     } else if (response.has_finished()) {
       finished_ = response.finished();
     }
+    return absl::OkStatus();
   }
 
   void OnEnd() override {
@@ -80,24 +85,24 @@ class TextPrinter : public AnswerPrinter {
     if (wrote_) std::cout << std::endl;
     const std::string note = EndNote(finished_);
     if (finished_.has_usage() && !note.empty()) std::cerr << DimForStderr(note) << std::endl;
-    if (finished_.has_usage() && !plain_ && StderrIsTerminal()) {
+    if (finished_.has_usage() && StdoutIsTerminal() && StderrIsTerminal()) {
       std::cerr << DimForStderr(Figures(finished_)) << std::endl;
     }
   }
 
  private:
-  void OnDelta(const v1::Delta& delta) {
-    if (delta.text().empty()) return;
+  absl::Status OnDelta(const v1::Delta& delta) {
+    if (delta.text().empty()) return absl::OkStatus();
     progress_.Stop();
-    const std::string text = plain_ ? delta.text() : PrintableText(delta.text());
     if (delta.channel() == v1::CHANNEL_THOUGHT) {
       in_thought_ = true;
-      std::cerr << DimForStderr(text) << std::flush;
-      return;
+      const bool shown = StderrIsTerminal();
+      std::cerr << DimForStderr(shown ? PrintableText(delta.text()) : delta.text()) << std::flush;
+      return absl::OkStatus();
     }
     EndThought();
     wrote_ = true;
-    std::cout << text << std::flush;
+    return PrintAnswer(delta.text());
   }
 
   void EndThought() {
@@ -105,7 +110,6 @@ class TextPrinter : public AnswerPrinter {
     in_thought_ = false;
   }
 
-  const bool plain_;
   Progress progress_;
   v1::Finished finished_;
   bool in_thought_ = false;
@@ -114,11 +118,12 @@ class TextPrinter : public AnswerPrinter {
 
 class JsonPrinter : public AnswerPrinter {
  public:
-  void OnEvent(const v1::GenerateResponse& response) override {
+  absl::Status OnEvent(const v1::GenerateResponse& response) override {
     google::protobuf::util::JsonPrintOptions options;
     options.preserve_proto_field_names = true;
     std::string line;
-    if (MessageToJsonString(response, &line, options).ok()) std::cout << line << std::endl;
+    if (!MessageToJsonString(response, &line, options).ok()) return absl::OkStatus();
+    return PrintAnswer(line + "\n");
   }
   void OnEnd() override {}
 };

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/status/status.h"
 #include "softsplice/v1/decoder.pb.h"
 
 namespace softsplice {
@@ -12,7 +13,8 @@ namespace softsplice {
 class AnswerPrinter {
  public:
   virtual ~AnswerPrinter() = default;
-  virtual void OnEvent(const v1::GenerateResponse& response) = 0;
+  // Errors are those of PrintAnswer: then the rest of the answer is of no use.
+  virtual absl::Status OnEvent(const v1::GenerateResponse& response) = 0;
   virtual void OnEnd() = 0;
 };
 

@@ -1,154 +1,87 @@
 #include "deploy/cli/chat.h"
 
-#include <algorithm>
-#include <cmath>
-#include <iostream>
+#include <unistd.h>
+
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
+#include "absl/strings/str_join.h"
 #include "common/status/macros.h"
+#include "common/text/utf8.h"
 #include "deploy/cli/client.h"
 #include "deploy/cli/conversation.h"
+#include "deploy/cli/files.h"
 #include "deploy/cli/media.h"
 #include "deploy/cli/options.h"
+#include "deploy/cli/prompt.h"
 #include "deploy/cli/services.h"
 #include "deploy/cli/terminal.h"
 
 namespace softsplice {
 namespace {
 
-enum class FileKind { kImage, kAudio, kSoft };
-
-// In the order of the command line.
-struct MediaFile {
-  FileKind kind = FileKind::kImage;
-  std::string path;
-};
-
 struct ChatOptions {
   ServicesOptions services;  // model empty: talk to the conversation's server
   std::vector<MediaFile> media;
   std::string system;
-  std::string prompt;
-  bool interactive = false;
+  std::string prompt;  // kStream: standard input
   uint32_t budget = 0;
   ConversationOptions conversation;
 };
 
-constexpr char kInteractiveHelp[] = R"(Type a message and press Enter.
-  /image FILE   add a picture to the next message
-  /audio FILE   add a sound
-  /soft FILE    add soft tokens made by `softsplice encode`
-  /reset        start again with an empty conversation
-  /quit         leave (as Ctrl-D and Ctrl-C do); during an answer Ctrl-C only ends the answer
-)";
+bool TakesStdin(const MediaFile& file) { return file.path == kStream; }
 
-absl::StatusOr<v1::Part> MediaPart(const MediaFile& file, uint32_t budget, Interrupts& interrupts) {
-  if (file.kind == FileKind::kSoft) return SoftTokensPart(file.path);
-  if (file.kind == FileKind::kAudio) return SoundPart(file.path, interrupts);
-  return PicturePart(file.path, budget);
+// Standard input as a message, or in front of a question.
+absl::StatusOr<std::string> StdinText(Interrupts& interrupts) {
+  const Progress progress("reading standard input");
+  ASSIGN_OR_RETURN(std::string text, ReadFile(kStream, interrupts));
+  if (ToUtf8(text) != text) {
+    return absl::InvalidArgumentError(
+        "standard input is no text in UTF-8; say what it is with --image - or --audio -");
+  }
+  absl::StripTrailingAsciiWhitespace(&text);
+  return text;
 }
 
-v1::Message UserMessage(std::vector<v1::Part> media, const std::string& text) {
-  v1::Message message;
-  message.set_role(v1::ROLE_USER);
-  for (v1::Part& part : media) *message.add_parts() = std::move(part);
-  if (!text.empty()) message.add_parts()->set_text(text);
-  return message;
+// What is asked, the words of standard input included.
+absl::StatusOr<v1::Message> Question(const ChatOptions& options, std::vector<v1::Part> media,
+                                     Interrupts& interrupts) {
+  std::vector<std::string> texts;
+  const bool asked = options.prompt != kStream;
+  const bool piped = StdinIsPiped() && absl::c_none_of(options.media, TakesStdin);
+  if (piped || !asked) {
+    ASSIGN_OR_RETURN(std::string text, StdinText(interrupts));
+    if (!text.empty()) texts.push_back(std::move(text));
+  }
+  if (asked) texts.push_back(options.prompt);
+  if (texts.empty() && media.empty()) {
+    return absl::InvalidArgumentError("standard input is empty, and there is no question");
+  }
+  return UserMessage(std::move(media), absl::StrJoin(texts, "\n\n"));
 }
-
-// The lines of an interactive conversation.
-class Prompt {
- public:
-  Prompt(Conversation& conversation, const ChatOptions& options, Interrupts& interrupts)
-      : conversation_(conversation),
-        options_(options),
-        interrupts_(interrupts),
-        reader_(interrupts) {}
-
-  // Returns the exit code of the last failure on a pipe, where nobody could react to it.
-  int Run(std::vector<v1::Part> media) {
-    media_ = std::move(media);
-    int exit_code = kExitOk;
-    while (const std::optional<std::string> line = reader_.Read("> ")) {
-      const std::string text(absl::StripAsciiWhitespace(*line));
-      if (text == "/quit") return exit_code;
-      if (absl::StartsWith(text, "/")) {
-        Command(text);
-      } else if (!text.empty() || !media_.empty()) {
-        const int result = conversation_.Ask(UserMessage(std::exchange(media_, {}), text));
-        if (result == kExitFailed) exit_code = result;
-        interrupts_.Clear();
-      }
-    }
-    return interrupts_.raised() ? kExitInterrupted : exit_code;
-  }
-
- private:
-  void Command(absl::string_view line) {
-    if (line == "/help") {
-      std::cerr << kInteractiveHelp;
-    } else if (line == "/reset") {
-      conversation_.Reset();
-      media_.clear();
-    } else if (absl::ConsumePrefix(&line, "/image ")) {
-      Add({.kind = FileKind::kImage, .path = Unquoted(line)});
-    } else if (absl::ConsumePrefix(&line, "/audio ")) {
-      Add({.kind = FileKind::kAudio, .path = Unquoted(line)});
-    } else if (absl::ConsumePrefix(&line, "/soft ")) {
-      Add({.kind = FileKind::kSoft, .path = Unquoted(line)});
-    } else {
-      PrintMessage(absl::StrCat("unknown command ", line, "; /help lists them"));
-    }
-  }
-
-  // A file dragged into a terminal comes in quotes.
-  static std::string Unquoted(absl::string_view path) {
-    path = absl::StripAsciiWhitespace(path);
-    for (const char* quote : {"'", "\""}) {
-      if (path.size() > 1 && absl::StartsWith(path, quote) && absl::EndsWith(path, quote)) {
-        return std::string(path.substr(1, path.size() - 2));
-      }
-    }
-    return std::string(path);
-  }
-
-  void Add(const MediaFile& file) {
-    if (file.kind == FileKind::kAudio && file.path == kStdin) {
-      return PrintMessage("standard input is this conversation; /audio takes a file");
-    }
-    absl::StatusOr<v1::Part> part = MediaPart(file, options_.budget, interrupts_);
-    if (part.ok()) {
-      media_.push_back(*std::move(part));
-    } else {
-      PrintMessage(part.status().message());
-    }
-  }
-
-  Conversation& conversation_;
-  const ChatOptions& options_;
-  Interrupts& interrupts_;
-  LineReader reader_;
-  std::vector<v1::Part> media_;  // of the next message
-};
 
 int RunChat(ChatOptions& options, Interrupts& interrupts) {
+  const auto wrong = [&](const absl::Status& status) {
+    const int exit_code = ReportFailure(status, options.conversation.json);
+    return exit_code == kExitInterrupted ? exit_code : kExitUsage;
+  };
+  const bool interactive = options.prompt.empty();
   std::vector<v1::Part> media;
   for (const MediaFile& file : options.media) {
     absl::StatusOr<v1::Part> part = MediaPart(file, options.budget, interrupts);
-    if (!part.ok()) {
-      const int exit_code = ReportFailure(part.status(), options.conversation.json);
-      return exit_code == kExitInterrupted ? exit_code : kExitUsage;
-    }
+    if (!part.ok()) return wrong(part.status());
     media.push_back(*std::move(part));
+  }
+  v1::Message question;
+  if (!interactive) {
+    auto message = Question(options, std::exchange(media, {}), interrupts);
+    if (!message.ok()) return wrong(message.status());
+    question = *std::move(message);
   }
 
   std::unique_ptr<Services> services;
@@ -172,19 +105,17 @@ int RunChat(ChatOptions& options, Interrupts& interrupts) {
     system.add_parts()->set_text(options.system);
   }
   // One question needs none.
-  if (!options.interactive) options.conversation.session = false;
+  if (!interactive) options.conversation.session = false;
   Conversation conversation(*channel, options.conversation, interrupts);
-  if (!options.interactive) {
-    return conversation.Ask(UserMessage(std::move(media), options.prompt));
-  }
-  if (StderrIsTerminal()) std::cerr << DimForStderr(kInteractiveHelp);
-  return Prompt(conversation, options, interrupts).Run(std::move(media));
+  if (!interactive) return conversation.Ask(std::move(question));
+  Prompt prompt(conversation, options.budget, interrupts);
+  for (size_t i = 0; i < media.size(); ++i) prompt.Add(options.media[i], std::move(media[i]));
+  return prompt.Run();
 }
 
 // --image, --audio and --soft, which may be mixed and repeated.
 void AddMediaFiles(CLI::App& chat, const std::shared_ptr<ChatOptions>& options) {
-  const auto add = [&](const char* name, FileKind kind, const char* help,
-                       const CLI::Validator& check) {
+  const auto add = [&](const char* name, FileKind kind, const char* help) {
     chat.add_option_function<std::string>(
             name,
             [options, kind](const std::string& path) {
@@ -193,29 +124,24 @@ void AddMediaFiles(CLI::App& chat, const std::shared_ptr<ChatOptions>& options) 
             help)
         ->trigger_on_parse()  // at once: in the order of the command line
         ->option_text("FILE")
-        ->check(check);
+        ->check(FileOrStream());
   };
-  const CLI::Validator sound(
-      [](std::string& path) { return path == kStdin ? "" : CLI::ExistingFile(path); }, "");
-  add("--image", FileKind::kImage, "A picture to ask about; may be repeated", CLI::ExistingFile);
+  add("--image", FileKind::kImage,
+      "A picture to ask about, or - for standard input; may be repeated");
   add("--audio", FileKind::kAudio,
       "A sound to ask about (WAV, FLAC, OGG, MP3, M4A, WebM), or - for standard input; may be "
-      "repeated",
-      sound);
+      "repeated");
   add("--soft", FileKind::kSoft,
-      "A picture or sound as `softsplice encode` wrote it; may be repeated", CLI::ExistingFile);
+      "A picture or sound as `softsplice encode` wrote it; may be repeated");
 }
 
-// Standard input can be one sound, and not the conversation at the same time.
+// Standard input can be one medium, and not the words at the same time.
 void CheckStdin(const ChatOptions& options) {
-  const auto piped = std::count_if(
-      options.media.begin(), options.media.end(),
-      [](const MediaFile& file) { return file.kind == FileKind::kAudio && file.path == kStdin; });
-  if (piped > 1) throw CLI::ValidationError("--audio", "- (standard input) can be given once");
-  if (piped > 0 && options.interactive) {
-    throw CLI::ValidationError("--audio",
-                               "- (standard input) needs the question on the command line: without "
-                               "one, standard input is the conversation");
+  const auto piped = absl::c_count_if(options.media, TakesStdin);
+  if (piped > 1) throw CLI::ValidationError("-", "standard input can be given once");
+  if (piped > 0 && (options.prompt.empty() || options.prompt == kStream)) {
+    throw CLI::ValidationError(
+        "-", "standard input is a medium and needs the question on the command line");
   }
 }
 
@@ -273,8 +199,8 @@ void AddSampling(CLI::App& chat, v1::GenerateRequest& request) {
 void AddChat(CLI::App& app, Interrupts& interrupts, int& exit_code) {
   auto* chat = app.add_subcommand("chat", "Ask a question, or talk, with pictures and sounds");
   const auto options = std::make_shared<ChatOptions>();
-  auto* prompt = chat->add_option("prompt", options->prompt,
-                                  "The question; without one, a conversation line by line");
+  chat->add_option("prompt", options->prompt,
+                   "The question; - for standard input; without one, a conversation");
   AddMediaFiles(*chat, options);
   chat->add_option("--system", options->system, "A system turn, before all others")
       ->option_text("TEXT");
@@ -314,19 +240,18 @@ Examples:
   softsplice chat --image photo.jpg "What is in this picture?"
   softsplice chat --image a.png --image b.png --budget 560 "What differs?"
   softsplice chat --audio talk.mp3 "Transcribe the audio."
+  softsplice chat "Summarise this." < notes.txt
   arecord -d 5 -f S16_LE -r 16000 | softsplice chat --audio - "What is said?"
   softsplice chat --system "Answer in French." --think --temperature 0 "What is 7 times 8?"
   softsplice chat --model text.gguf --mmproj mmproj.gguf --image photo.jpg "Describe this."
   softsplice chat                                (a conversation; /help inside)
 
-Pictures and sounds come before the words, in the order given. Ctrl-C ends the answer.
+Pictures and sounds come before the words, in the order given; so does the text on standard input,
+where that is no terminal (< /dev/null keeps it out). Ctrl-C ends the answer.
 With --json each line is a GenerateResponse of proto/softsplice/v1/decoder.proto (started, delta,
 finished), or {"error": {code, message, reason, field, retry_seconds, hint}}.)");
   chat->callback([=, &interrupts, &exit_code] {
-    if (options->services.model.empty() != options->services.mmproj.empty()) {
-      throw CLI::RequiresError("--model", "--mmproj");
-    }
-    options->interactive = prompt->count() == 0;
+    if (options->prompt.empty() && isatty(STDIN_FILENO) == 0) options->prompt = kStream;
     CheckStdin(*options);
     exit_code = RunChat(*options, interrupts);
   });

@@ -41,6 +41,9 @@ std::string Hint(const Failure& failure) {
     return "shorten the prompt or its sounds, give pictures a smaller --budget, or start "
            "`softsplice up` with a larger --context";
   }
+  if (failure.reason == "NO_ENCODER") {
+    return "pictures and sounds need an encoder: start `softsplice up` with --mmproj";
+  }
   if (failure.code == "FAILED_PRECONDITION" && absl::StrContains(failure.field, "soft_tokens")) {
     return "soft tokens only fit the model whose encoder made them: make them again with "
            "`softsplice encode`";
@@ -56,7 +59,7 @@ int Report(const Failure& failure, const std::string& hint, bool json, int exit_
     if (failure.retry_seconds > 0) error["retry_seconds"] = failure.retry_seconds;
     if (!hint.empty()) error["hint"] = hint;
     std::cout << nlohmann::json({{"error", error}})
-                     .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
+                     .dump(-1, ' ', true, nlohmann::json::error_handler_t::replace)
               << std::endl;
     return exit_code;
   }

@@ -67,6 +67,10 @@ int Conversation::Ask(v1::Message message) {
     turns_.pop_back();
   }
   if (session_) session_->turns = turns_.size();
+  if (!heard.shown.ok()) {
+    mute_ = true;
+    return ReportFailure(heard.shown, false);
+  }
   if (interrupted) return kExitInterrupted;
   return status.ok() ? kExitOk : ReportCallFailure(status, options_.json);
 }
@@ -107,7 +111,8 @@ grpc::Status Conversation::Stream(Heard& heard) {
   while (stream->Read(&response)) {
     heard.any = true;
     if (response.delta().channel() == v1::CHANNEL_ANSWER) heard.text += response.delta().text();
-    printer->OnEvent(response);
+    if (heard.shown.ok()) heard.shown = printer->OnEvent(response);
+    if (!heard.shown.ok()) context.TryCancel();
   }
   const grpc::Status status = stream->Finish();
   interrupts_.OnRaise({});

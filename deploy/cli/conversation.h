@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "deploy/cli/access.h"
 #include "deploy/cli/signals.h"
@@ -40,6 +41,9 @@ class Conversation {
   // which is reported, the history is as before.
   int Ask(v1::Message message);
 
+  // Whether answers can't be shown any more; Ask has said so.
+  bool mute() const { return mute_; }
+
   // Forgets all turns but the system turn.
   void Reset();
 
@@ -53,7 +57,8 @@ class Conversation {
   // What came of an answer.
   struct Heard {
     std::string text;
-    bool any = false;  // of anything at all
+    bool any = false;    // of anything at all
+    absl::Status shown;  // whether it could be shown
   };
 
   grpc::Status Send(Heard& heard);  // in a session or, where that fails, without it
@@ -68,6 +73,7 @@ class Conversation {
   const size_t first_turns_;
   const std::string route_;  // random, the same in all calls; empty: any decoder will do
   std::optional<Session> session_;
+  bool mute_ = false;
   Interrupts& interrupts_;
 };
 

@@ -11,7 +11,7 @@
 #include "common/hash/crc32c.h"
 #include "common/media/sound.h"
 #include "deploy/cli/client.h"
-#include "deploy/cli/media.h"
+#include "deploy/cli/files.h"
 #include "deploy/cli/options.h"
 #include "deploy/cli/terminal.h"
 #include "softsplice/v1/encoder.grpc.pb.h"
@@ -101,10 +101,10 @@ std::string DescribeAudio(const v1::AudioLayout& audio) {
 }
 
 int RunEncode(const EncodeOptions& options, Interrupts& interrupts) {
-  absl::StatusOr<std::string> data = ReadFile(options.file);
+  absl::StatusOr<std::string> data = ReadFile(options.file, interrupts);
   if (!data.ok()) {
-    ReportFailure(data.status(), false);
-    return kExitUsage;
+    const int exit_code = ReportFailure(data.status(), false);
+    return exit_code == kExitInterrupted ? exit_code : kExitUsage;
   }
   const bool sound = LooksLikeSound(*data) || !SoundTypeOfName(options.file).empty();
   if (sound && options.budget != 0) {
@@ -127,14 +127,14 @@ int RunEncode(const EncodeOptions& options, Interrupts& interrupts) {
   interrupts.OnRaise({});
   if (!status.ok() && interrupts.raised()) return kExitInterrupted;
   if (!status.ok()) return ReportCallFailure(status, false);
-  if (const absl::Status written = WriteFile(options.output, soft.SerializeAsString());
+  if (const absl::Status written = WriteFile(options.output, soft.SerializeAsString(), interrupts);
       !written.ok()) {
     return ReportFailure(written, false);
   }
   const v1::SoftTokensHeader& header = soft.header();
-  std::cout << absl::StrCat(options.output, ": ", header.rows(), " rows of ", header.dim(), " ",
-                            options.data_type,
-                            sound ? DescribeAudio(header.audio()) : DescribeImage(header.image()));
+  (options.output == kStream ? std::cerr : std::cout) << absl::StrCat(
+      options.output, ": ", header.rows(), " rows of ", header.dim(), " ", options.data_type,
+      sound ? DescribeAudio(header.audio()) : DescribeImage(header.image()));
   return kExitOk;
 }
 
@@ -147,11 +147,13 @@ void AddEncode(CLI::App& app, Interrupts& interrupts, int& exit_code) {
   encode
       ->add_option("file", options->file,
                    "The picture (PNG, JPEG, WebP, HEIC, AVIF, GIF, BMP) or sound (WAV, FLAC, OGG, "
-                   "MP3, M4A, WebM)")
+                   "MP3, M4A, WebM); - for standard input")
       ->option_text("(required)")
       ->required()
-      ->check(CLI::ExistingFile);
-  encode->add_option("-o,--output", options->output, "The file to write")
+      ->check(FileOrStream());
+  encode
+      ->add_option("-o,--output", options->output,
+                   "The file to write; - for standard output, with what is said of it on stderr")
       ->option_text("FILE (required)")
       ->required();
   AddBudget(*encode, options->budget);
@@ -165,6 +167,7 @@ Examples:
   softsplice encode photo.jpg -o photo.soft
   softsplice chat --soft photo.soft "What is in this picture?"
   softsplice encode talk.mp3 -o talk.soft
+  softsplice encode photo.jpg -o - | ssh elsewhere 'softsplice chat --soft - "What is it?"'
 
 A sound of more than 30 seconds has several segments, which are listed. The file is a
 softsplice.v1.SoftTokens message (proto/softsplice/v1/soft_tokens.proto).)");

@@ -5,6 +5,7 @@
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -12,9 +13,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "common/status/macros.h"
 #include "common/text/bytes.h"
 #include "deploy/cli/client.h"
 #include "deploy/cli/options.h"
+#include "deploy/cli/pair.h"
+#include "deploy/cli/terminal.h"
 #include "softsplice/v1/decoder.grpc.pb.h"
 #include "softsplice/v1/encoder.grpc.pb.h"
 
@@ -25,6 +29,7 @@ struct InfoOptions {
   std::string server;
   std::string encoder;
   Access access;
+  bool encoder_asked = false;  // by name
   bool json = false;
 };
 
@@ -48,41 +53,41 @@ std::string Mebibytes(uint64_t bytes) { return absl::StrCat(bytes >> 20, " MiB")
 
 // One line for each device.
 template <class Info>
-void PrintDevices(const Info& info) {
+void PrintDevices(const Info& info, std::ostream& out) {
   for (const v1::Device& device : info.devices()) {
-    std::cout << "  device " << absl::StrFormat("%-5d ", device.index()) << device.name()
-              << ", the model takes " << BytesForPeople(device.model_bytes()) << " (weights "
-              << BytesForPeople(device.weights_bytes());
+    out << "  device " << absl::StrFormat("%-5d ", device.index()) << device.name()
+        << ", the model takes " << BytesForPeople(device.model_bytes()) << " (weights "
+        << BytesForPeople(device.weights_bytes());
     if (device.cache_bytes() > 0) {
-      std::cout << ", keys and values " << BytesForPeople(device.cache_bytes());
+      out << ", keys and values " << BytesForPeople(device.cache_bytes());
     }
-    std::cout << ", workspace " << BytesForPeople(device.workspace_bytes()) << "), "
-              << BytesForPeople(device.free_bytes()) << " of "
-              << BytesForPeople(device.total_bytes()) << " free\n";
+    out << ", workspace " << BytesForPeople(device.workspace_bytes()) << "), "
+        << BytesForPeople(device.free_bytes()) << " of " << BytesForPeople(device.total_bytes())
+        << " free\n";
   }
 }
 
-void PrintDecoder(const v1::GetDecoderInfoResponse& info) {
+void PrintDecoder(const v1::GetDecoderInfoResponse& info, std::ostream& out) {
   const v1::DecoderLoad& load = info.load();
-  std::cout << "  model        " << info.model_name() << ", width " << info.dim() << ", vocabulary "
-            << info.vocabulary_size() << "\n"
-            << "  context      " << info.context_length() << " tokens, " << info.max_sequences()
-            << " requests at once\n"
-            << "  runs on      " << info.backend() << " (version " << info.version() << ")\n";
-  PrintDevices(info);
-  std::cout << "  load         " << load.running() << " running, " << load.queued() << " waiting, "
-            << load.sessions() << " sessions, KV cache " << Mebibytes(load.kv_bytes_used())
-            << " of " << Mebibytes(load.kv_bytes_total()) << "\n"
-            << "  takes rows of " << Fingerprint(info.encoder_fingerprint()) << "\n";
+  out << "  model        " << info.model_name() << ", width " << info.dim() << ", vocabulary "
+      << info.vocabulary_size() << "\n"
+      << "  context      " << info.context_length() << " tokens, " << info.max_sequences()
+      << " requests at once\n"
+      << "  runs on      " << info.backend() << " (version " << info.version() << ")\n";
+  PrintDevices(info, out);
+  out << "  load         " << load.running() << " running, " << load.queued() << " waiting, "
+      << load.sessions() << " sessions, KV cache " << Mebibytes(load.kv_bytes_used()) << " of "
+      << Mebibytes(load.kv_bytes_total()) << "\n"
+      << "  takes rows of " << Fingerprint(info.encoder_fingerprint()) << "\n";
   for (const v1::EncoderTarget& target : info.encoders()) {
-    std::cout << "  encoder      " << (target.address().empty() ? target.name() : target.address())
-              << ", " << (target.healthy() ? "healthy" : "not healthy") << ", "
-              << target.in_flight() << " media in work\n";
-    if (!target.reason().empty()) std::cout << "               " << target.reason() << "\n";
+    out << "  encoder      " << (target.address().empty() ? target.name() : target.address())
+        << ", " << (target.healthy() ? "healthy" : "not healthy") << ", " << target.in_flight()
+        << " media in work\n";
+    if (!target.reason().empty()) out << "               " << target.reason() << "\n";
   }
 }
 
-void PrintEncoder(const v1::GetEncoderInfoResponse& info) {
+void PrintEncoder(const v1::GetEncoderInfoResponse& info, std::ostream& out) {
   std::vector<std::string> takes;
   if (info.has_image_tower()) takes.push_back("pictures");
   if (info.has_audio_tower()) takes.push_back("sounds");
@@ -93,27 +98,27 @@ void PrintEncoder(const v1::GetEncoderInfoResponse& info) {
     most.push_back(absl::StrCat(limits.max_audio_duration().seconds(), " s of sound"));
   }
   most.push_back(absl::StrCat(limits.max_queue(), " waiting"));
-  std::cout << "  model        " << info.model_name() << ", width " << info.dim() << ", for "
-            << absl::StrJoin(takes, " and ") << "\n"
-            << "  limits       " << absl::StrJoin(most, ", ") << "\n"
-            << "  runs on      " << info.backend() << " (version " << info.version() << ")\n";
-  PrintDevices(info);
-  std::cout << "  load         " << info.load().encoding() << " encoding, " << info.load().queued()
-            << " waiting\n";
+  out << "  model        " << info.model_name() << ", width " << info.dim() << ", for "
+      << absl::StrJoin(takes, " and ") << "\n"
+      << "  limits       " << absl::StrJoin(most, ", ") << "\n"
+      << "  runs on      " << info.backend() << " (version " << info.version() << ")\n";
+  PrintDevices(info, out);
+  out << "  load         " << info.load().encoding() << " encoding, " << info.load().queued()
+      << " waiting\n";
   if (limits.cache_bytes() > 0) {
-    std::cout << "  cache        " << Mebibytes(info.load().cache_bytes()) << " of "
-              << Mebibytes(limits.cache_bytes()) << ", " << info.load().cache_hits() << " hits, "
-              << info.load().cache_misses() << " misses\n";
+    out << "  cache        " << Mebibytes(info.load().cache_bytes()) << " of "
+        << Mebibytes(limits.cache_bytes()) << ", " << info.load().cache_hits() << " hits, "
+        << info.load().cache_misses() << " misses\n";
   }
-  std::cout << "  fingerprint  " << Fingerprint(info.encoder_fingerprint()) << "\n";
+  out << "  fingerprint  " << Fingerprint(info.encoder_fingerprint()) << "\n";
 }
 
 // One service: connects, asks `call(channel, context, info)`, and prints, or with --json adds to
 // `json`. Returns an exit code.
 template <typename Info, typename Call>
 int Describe(const char* name, const std::string& address, Interrupts& interrupts,
-             const InfoOptions& options, Call call, void (*print)(const Info&),
-             nlohmann::json& json) {
+             const InfoOptions& options, Call call, void (*print)(const Info&, std::ostream&),
+             Info& info, nlohmann::json& json) {
   const auto channel = Connect(address, options.access, interrupts);
   json[name] = {{"address", address}, {"health", HealthName(Health::kUnreachable)}};
   if (!channel.ok()) {
@@ -122,13 +127,14 @@ int Describe(const char* name, const std::string& address, Interrupts& interrupt
   const Health health = CheckHealth(*channel, kConnectLimit);
   grpc::ClientContext context;
   SetDeadline(context, kConnectLimit);
-  Info info;
   const grpc::Status status = call(*channel, context, info);
   if (!options.json) {
     std::cout << name << " at " << address << ": " << HealthName(health) << std::endl;
     if (!status.ok()) return ReportCallFailure(status, false);
-    print(info);
-    return kExitOk;
+    std::ostringstream text;
+    print(info, text);
+    const absl::Status shown = PrintAnswer(text.str());
+    return shown.ok() ? kExitOk : ReportFailure(shown, false);
   }
   json[name]["health"] = HealthName(health);
   google::protobuf::util::JsonPrintOptions print_options;
@@ -140,22 +146,54 @@ int Describe(const char* name, const std::string& address, Interrupts& interrupt
   return kExitOk;
 }
 
+// Whether the encoder's rows are of use to the decoder. FAILED_PRECONDITION: they are another
+// model's.
+absl::Status CheckServices(const v1::GetDecoderInfoResponse& decoder,
+                           const v1::GetEncoderInfoResponse& encoder) {
+  RETURN_IF_ERROR(
+      CheckWidths({.name = decoder.model_name(), .width = static_cast<int>(decoder.dim())},
+                  {.name = encoder.model_name(), .width = static_cast<int>(encoder.dim())}));
+  if (decoder.encoder_fingerprint().empty() ||
+      decoder.encoder_fingerprint() == encoder.encoder_fingerprint()) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(
+      absl::StrCat("the decoder (", PrintableText(decoder.model_name()),
+                   ") takes rows of another encoder than this one (",
+                   PrintableText(encoder.model_name()), "): their fingerprints differ"));
+}
+
 int RunInfo(const InfoOptions& options, Interrupts& interrupts) {
   nlohmann::json json;
-  const int decoder = Describe<v1::GetDecoderInfoResponse>(
+  v1::GetDecoderInfoResponse decoder;
+  v1::GetEncoderInfoResponse encoder;
+  int exit_code = Describe<v1::GetDecoderInfoResponse>(
       "decoder", options.server, interrupts, options,
       [](const auto& channel, auto& context, auto& info) {
         return v1::DecoderService::NewStub(channel)->GetDecoderInfo(&context, {}, &info);
       },
-      PrintDecoder, json);
-  const int encoder = Describe<v1::GetEncoderInfoResponse>(
-      "encoder", options.encoder, interrupts, options,
-      [](const auto& channel, auto& context, auto& info) {
-        return v1::EncoderService::NewStub(channel)->GetEncoderInfo(&context, {}, &info);
-      },
-      PrintEncoder, json);
+      PrintDecoder, decoder, json);
+  const bool alone = exit_code == kExitOk && decoder.encoders().empty() && !options.encoder_asked;
+  if (!alone) {
+    const int of_encoder = Describe<v1::GetEncoderInfoResponse>(
+        "encoder", options.encoder, interrupts, options,
+        [](const auto& channel, auto& context, auto& info) {
+          return v1::EncoderService::NewStub(channel)->GetEncoderInfo(&context, {}, &info);
+        },
+        PrintEncoder, encoder, json);
+    if (exit_code == kExitOk) exit_code = of_encoder;
+    if (exit_code == kExitOk) {
+      const absl::Status pair = CheckServices(decoder, encoder);
+      if (!pair.ok()) {
+        json["error"] = std::string(pair.message());
+        exit_code = options.json ? kExitFailed : ReportFailure(pair, false);
+      }
+    }
+  } else if (!options.json) {
+    std::cout << "  encoder      none: text only\n";
+  }
   if (options.json) std::cout << json.dump() << std::endl;
-  return decoder != kExitOk ? decoder : encoder;
+  return exit_code;
 }
 
 }  // namespace
@@ -164,7 +202,7 @@ void AddInfo(CLI::App& app, Interrupts& interrupts, int& exit_code) {
   auto* info = app.add_subcommand("info", "What both services are, their health and their load");
   const auto options = std::make_shared<InfoOptions>();
   AddServer(*info, options->server);
-  AddEncoder(*info, options->encoder);
+  auto* encoder = AddEncoder(*info, options->encoder);
   AddAccess(*info, options->access);
   info->add_flag("--json", options->json, "One JSON object on stdout");
   info->footer(R"(
@@ -172,8 +210,12 @@ Examples:
   softsplice info
   softsplice info --server localhost:50052 --encoder localhost:50051 --json
 
-Exits with 3 when either can't be reached.)");
-  info->callback([=, &interrupts, &exit_code] { exit_code = RunInfo(*options, interrupts); });
+Exits with 3 when either can't be reached, with 1 when the encoder is of another model than the
+decoder. A decoder without an encoder is described alone, unless --encoder names one.)");
+  info->callback([=, &interrupts, &exit_code] {
+    options->encoder_asked = encoder->count() > 0;
+    exit_code = RunInfo(*options, interrupts);
+  });
 }
 
 }  // namespace softsplice

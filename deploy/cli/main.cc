@@ -3,9 +3,13 @@
 #include <exception>
 #include <iostream>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <vector>
 
+#include "absl/algorithm/container.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "deploy/cli/bench/bench.h"
 #include "deploy/cli/chat.h"
 #include "deploy/cli/client.h"
@@ -14,6 +18,7 @@
 #include "deploy/cli/inspect.h"
 #include "deploy/cli/options.h"
 #include "deploy/cli/signals.h"
+#include "deploy/cli/suggestion.h"
 #include "deploy/cli/terminal.h"
 #include "deploy/cli/up.h"
 
@@ -54,11 +59,42 @@ Exits with 1 when a file can't be read or served, or two don't go together.)");
                          : *memory  ? InspectAs::kMemory
                          : *tensors ? InspectAs::kTensors
                                     : InspectAs::kSummary;
-    const absl::StatusOr<bool> servable = Inspect(*files, as, std::cout);
-    exit_code = !servable.ok() ? ReportFailure(servable.status(), *json)
-                : *servable    ? kExitOk
-                               : kExitFailed;
+    std::ostringstream text;
+    const absl::StatusOr<bool> servable = Inspect(*files, as, text);
+    absl::Status status = servable.status();
+    if (status.ok()) status = PrintAnswer(text.str());
+    exit_code = !status.ok() ? ReportFailure(status, *json) : *servable ? kExitOk : kExitFailed;
   });
+}
+
+std::vector<std::string> Commands(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
+  return names;
+}
+
+// Names of the options that the command which was given has.
+std::vector<std::string> Options(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands()) {
+    for (const CLI::Option* option : command->get_options()) {
+      for (const std::string& name : option->get_lnames())
+        names.push_back(absl::StrCat("--", name));
+    }
+  }
+  return names;
+}
+
+// What `app` has to say of a wrong command line, and what may have been meant.
+int ReportUsage(const CLI::App& app, const CLI::ParseError& error) {
+  if (app.exit(error) == 0) return kExitOk;
+  for (const CLI::App* command : app.get_subcommands()) {
+    for (const std::string& word : command->remaining()) {
+      const std::string hint = DidYouMean(word, Options(app));
+      if (!hint.empty()) PrintMessage(absl::StrCat("there is no ", word, hint));
+    }
+  }
+  return kExitUsage;
 }
 
 int Run(int argc, char** argv) {
@@ -85,12 +121,19 @@ Start here:
 
 Exit codes: 0 all well; 1 the request failed; 2 wrong usage; 3 a service can't be reached or
 started; 130 interrupted.)");
+  if (argc > 1 && !absl::StartsWith(argv[1], "-") &&
+      !absl::c_linear_search(Commands(app), argv[1])) {
+    PrintMessage(absl::StrCat("there is no command ", PrintableText(argv[1]),
+                              DidYouMean(argv[1], Commands(app)), "; --help lists all"));
+    return kExitUsage;
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kExitOk : kExitUsage;
+    exit_code = ReportUsage(app, error);
   }
-  return exit_code;
+  std::cout << std::flush;
+  return exit_code == kExitOk && !std::cout ? kExitFailed : exit_code;
 }
 
 }  // namespace

@@ -1,112 +1,128 @@
 #include "deploy/cli/media.h"
 
-#include <poll.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
+#include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "common/media/sound.h"
 #include "common/status/macros.h"
+#include "common/text/bytes.h"
+#include "deploy/cli/files.h"
+#include "deploy/cli/terminal.h"
+#include "encoder_svc/audio/decode.h"
+#include "encoder_svc/audio/mel.h"
+#include "encoder_svc/image/header.h"
 
 namespace softsplice {
 namespace {
 
-// What the services take unless told otherwise.
-constexpr size_t kMaxStdinBytes = 32 << 20;
-
-absl::StatusOr<std::string> ReadStdin(Interrupts& interrupts) {
-  if (isatty(STDIN_FILENO) != 0) {
+absl::StatusOr<std::string> ReadMedia(const std::string& path, Interrupts& interrupts) {
+  if (path == kStream && isatty(STDIN_FILENO) != 0) {
     return absl::InvalidArgumentError(
         "standard input is the terminal; pipe a sound into it, as in `arecord -f cd | softsplice "
-        "chat --audio - \"What is said?\"`");
+        "chat --audio - \"What is said?\"`, or a picture for --image -");
   }
-  std::string data;
-  std::string chunk(1 << 16, '\0');
-  while (!interrupts.raised()) {
-    pollfd inputs[] = {{.fd = STDIN_FILENO, .events = POLLIN},
-                       {.fd = interrupts.fd(), .events = POLLIN}};
-    if (poll(inputs, 2, -1) < 0 || inputs[1].revents != 0) continue;
-    const ssize_t got = read(STDIN_FILENO, chunk.data(), chunk.size());
-    if (got < 0) return absl::ErrnoToStatus(errno, "can't read standard input");
-    if (got == 0) return data;
-    data.append(chunk, 0, static_cast<size_t>(got));
-    if (data.size() > kMaxStdinBytes) {
-      return absl::ResourceExhaustedError(absl::StrCat("standard input has more than ",
-                                                       kMaxStdinBytes >> 20,
-                                                       " MiB; give a larger sound as a file"));
-    }
+  ASSIGN_OR_RETURN(std::string data, ReadFile(path, interrupts));
+  if (path == kStream && data.empty()) {
+    return absl::InvalidArgumentError("what came on standard input is empty");
   }
-  return absl::CancelledError("interrupted");
-}
-
-}  // namespace
-
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  std::error_code error;
-  if (std::filesystem::is_directory(path, error)) {
-    return absl::NotFoundError(absl::StrCat(path, " is a folder"));
-  }
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return absl::ErrnoToStatus(errno, absl::StrCat("can't read ", path));
-  std::string data{std::istreambuf_iterator<char>(file), {}};
-  if (file.bad()) return absl::ErrnoToStatus(errno, absl::StrCat("can't read ", path));
   return data;
 }
 
-absl::Status WriteFile(const std::string& path, absl::string_view data) {
-  const std::string draft = absl::StrCat(path, ".part");
-  std::ofstream file(draft, std::ios::binary | std::ios::trunc);
-  file.write(data.data(), static_cast<std::streamsize>(data.size()));
-  file.close();
-  if (file && std::rename(draft.c_str(), path.c_str()) == 0) return absl::OkStatus();
-  const absl::Status status = absl::ErrnoToStatus(errno, absl::StrCat("can't write ", path));
-  std::remove(draft.c_str());
-  return status;
+std::string NameOf(const std::string& path) {
+  return path == kStream ? "what came on standard input" : path;
 }
 
-absl::StatusOr<v1::Part> PicturePart(const std::string& path, uint32_t budget) {
-  v1::Part part;
-  ASSIGN_OR_RETURN(*part.mutable_media()->mutable_data(), ReadFile(path));
-  if (LooksLikeSound(part.media().data())) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, " is a sound; give it with --audio (in a conversation: /audio)"));
+absl::StatusOr<v1::Part> PicturePart(const std::string& path, uint32_t budget, std::string data) {
+  if (LooksLikeSound(data)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        NameOf(path), " is a sound; give it with --audio (in a conversation: /audio)"));
   }
+  v1::Part part;
+  part.mutable_media()->set_data(std::move(data));
   part.mutable_media()->set_max_soft_tokens(budget);
   return part;
 }
 
-absl::StatusOr<v1::Part> SoundPart(const std::string& path, Interrupts& interrupts) {
+absl::StatusOr<v1::Part> SoundPart(const std::string& path, std::string data) {
   v1::Part part;
   v1::Media& media = *part.mutable_media();
-  const bool piped = path == kStdin;
-  ASSIGN_OR_RETURN(*media.mutable_data(), piped ? ReadStdin(interrupts) : ReadFile(path));
+  media.set_data(std::move(data));
   if (LooksLikeSound(media.data())) return part;
   // One that begins oddly: the server has a closer look.
-  media.set_mime_type(std::string(piped ? "" : SoundTypeOfName(path)));
+  media.set_mime_type(std::string(SoundTypeOfName(path)));
   if (!media.mime_type().empty()) return part;
-  const std::string what = piped ? "what came on standard input" : path;
   return absl::InvalidArgumentError(
-      absl::StrCat(what, media.data().empty() ? " is empty" : " is no sound",
+      absl::StrCat(NameOf(path), media.data().empty() ? " is empty" : " is no sound",
                    "; WAV, FLAC, OGG (Vorbis, Opus), MP3, M4A (AAC) and WebM are read"));
 }
 
-absl::StatusOr<v1::Part> SoftTokensPart(const std::string& path) {
+absl::StatusOr<v1::Part> SoftTokensPart(const std::string& path, const std::string& data) {
   v1::Part part;
-  ASSIGN_OR_RETURN(const std::string data, ReadFile(path));
   if (!part.mutable_soft_tokens()->ParseFromString(data) ||
       part.soft_tokens().header().rows() == 0) {
     return absl::InvalidArgumentError(
-        absl::StrCat(path, " holds no soft tokens; `softsplice encode` makes such files"));
+        absl::StrCat(NameOf(path), " holds no soft tokens; `softsplice encode` makes such files"));
   }
   return part;
+}
+
+std::string SizeOfPicture(const v1::Media& media) {
+  const auto header =
+      ReadImageHeader(media.data(), "", {.max_bytes = kMaxFileBytes, .max_pixels = UINT64_MAX});
+  if (!header.ok()) return BytesForPeople(media.data().size());
+  return absl::StrCat(header->UprightWidth(), " x ", header->UprightHeight());
+}
+
+std::string LengthOfSound(const v1::Media& media, Interrupts& interrupts) {
+  const SoundLimits limits = {
+      .max_bytes = kMaxFileBytes, .max_duration = absl::Hours(1), .go_on = [&] {
+        return interrupts.raised() ? absl::CancelledError("interrupted") : absl::OkStatus();
+      }};
+  const auto header = ReadSoundHeader(media.data(), media.mime_type(), limits);
+  std::optional<int64_t> samples;
+  if (header.ok()) samples = header->samples;
+  if (header.ok() && !samples) {
+    const auto sound = DecodeSound(media.data(), header->type, limits);
+    if (sound.ok()) samples = static_cast<int64_t>(sound->size());
+  }
+  if (!samples) return BytesForPeople(media.data().size());
+  return absl::StrFormat("%.1f s", static_cast<double>(*samples) / kSampleRate);
+}
+
+}  // namespace
+
+absl::StatusOr<v1::Part> MediaPart(const MediaFile& file, uint32_t budget, Interrupts& interrupts) {
+  ASSIGN_OR_RETURN(std::string data, ReadMedia(file.path, interrupts));
+  switch (file.kind) {
+    case FileKind::kImage:
+      return PicturePart(file.path, budget, std::move(data));
+    case FileKind::kAudio:
+      return SoundPart(file.path, std::move(data));
+    case FileKind::kSoft:
+      return SoftTokensPart(file.path, data);
+  }
+  return absl::InternalError("no kind of media");
+}
+
+std::string SayAdded(const MediaFile& file, const v1::Part& part, Interrupts& interrupts) {
+  const std::string name = PrintableText(std::filesystem::path(file.path).filename().string());
+  switch (file.kind) {
+    case FileKind::kImage:
+      return absl::StrCat("picture added: ", name, ", ", SizeOfPicture(part.media()));
+    case FileKind::kAudio:
+      return absl::StrCat("sound added: ", name, ", ", LengthOfSound(part.media(), interrupts));
+    case FileKind::kSoft:
+      return absl::StrCat("soft tokens added: ", name, ", ", part.soft_tokens().header().rows(),
+                          " rows");
+  }
+  return name;
 }
 
 }  // namespace softsplice

@@ -1,10 +1,9 @@
-// Files on the user's side: pictures, sounds and soft tokens as parts of a message.
+// Pictures, sounds and soft tokens of the user's as parts of a message.
 #pragma once
 
 #include <cstdint>
 #include <string>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "deploy/cli/signals.h"
@@ -12,25 +11,22 @@
 
 namespace softsplice {
 
-// Stands for standard input where a sound's file is named.
-inline constexpr char kStdin[] = "-";
+enum class FileKind : uint8_t { kImage, kAudio, kSoft };
 
-// NOT_FOUND or PERMISSION_DENIED, naming the file.
-absl::StatusOr<std::string> ReadFile(const std::string& path);
+struct MediaFile {
+  FileKind kind = FileKind::kImage;
+  std::string path;  // kStream is standard input
+};
 
-// Replaces the file at `path`, whole or not at all. `path` is left alone on an error.
-absl::Status WriteFile(const std::string& path, absl::string_view data);
+// The file's bytes as media, which the server looks into, or the soft tokens that `softsplice
+// encode` wrote. `budget`: rows of a picture; 0: the server's default. INVALID_ARGUMENT: by its
+// first bytes (and a sound's name) it is not of its kind, or standard input is a terminal; else the
+// errors of ReadFile.
+absl::StatusOr<v1::Part> MediaPart(const MediaFile& file, uint32_t budget, Interrupts& interrupts);
 
-// The file's bytes as media; the server finds out what they are. `budget` 0: the server's default.
-// INVALID_ARGUMENT: it is a sound.
-absl::StatusOr<v1::Part> PicturePart(const std::string& path, uint32_t budget);
-
-// The same for a sound; `path` may be kStdin, which is read to its end. INVALID_ARGUMENT: by
-// content and name it is no sound; RESOURCE_EXHAUSTED: more on standard input than the services
-// take; CANCELLED: a signal came meanwhile.
-absl::StatusOr<v1::Part> SoundPart(const std::string& path, Interrupts& interrupts);
-
-// A file that `softsplice encode` wrote. INVALID_ARGUMENT: it is something else.
-absl::StatusOr<v1::Part> SoftTokensPart(const std::string& path);
+// Tells people what was added: "picture added: NAME, 640 x 480", "sound added: NAME, 5.2 s", "soft
+// tokens added: NAME, 280 rows"; the size in bytes where this program can't read it (a server may).
+// Sounds may be decoded for it.
+std::string SayAdded(const MediaFile& file, const v1::Part& part, Interrupts& interrupts);
 
 }  // namespace softsplice

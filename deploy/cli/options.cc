@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "deploy/cli/client.h"
+#include "deploy/cli/files.h"
 
 namespace softsplice {
 namespace {
@@ -57,6 +58,10 @@ void AddAccess(CLI::App& app, Access& access) {
       ->option_text("NAME");
   file("--token-file", &access.token_file, "SOFTSPLICE_TOKEN_FILE",
        "A file that holds the token that the service wants");
+}
+
+CLI::Validator FileOrStream() {
+  return {[](std::string& path) { return path == kStream ? "" : CLI::ExistingFile(path); }, ""};
 }
 
 CLI::Option* AddBudget(CLI::App& app, uint32_t& budget) {

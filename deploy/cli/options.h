@@ -16,6 +16,8 @@ CLI::Option* AddServer(CLI::App& app, std::string& address);
 CLI::Option* AddEncoder(CLI::App& app, std::string& address);
 // --ca, --cert, --key, --tls-name and --token-file: for whichever addresses the command has.
 void AddAccess(CLI::App& app, Access& access);
+// A file that is there, or kStream.
+CLI::Validator FileOrStream();
 // --budget: rows per picture; 0 where it is not given.
 CLI::Option* AddBudget(CLI::App& app, uint32_t& budget);
 

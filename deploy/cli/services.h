@@ -1,8 +1,9 @@
-// An encoder and a decoder service as children of this program: started, waited for, watched,
-// stopped.
+// A decoder service and, where there is an mmproj, its encoder as children of this program:
+// started, waited for, watched, stopped.
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,13 +11,15 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "deploy/cli/process.h"
+#include "deploy/cli/run_folder.h"
 #include "deploy/cli/signals.h"
+#include "deploy/cli/terminal.h"
 
 namespace softsplice {
 
 struct ServicesOptions {
   std::string model;
-  std::string mmproj;
+  std::string mmproj;          // empty: no encoder, text only
   std::string listen;          // the decoder's address; empty: a socket of this run only
   std::string encoder_listen;  // the encoder's; empty: a socket of this run only
   int threads = 0;             // 0: the services' own choice
@@ -32,18 +35,18 @@ struct ServicesOptions {
 // Not thread-safe.
 class Services {
  public:
-  // Starts both and returns when both are healthy and the decoder knows it. UNAVAILABLE: an address
-  // is taken, or a service ended; the message has the last lines of its log. CANCELLED: a signal
-  // came meanwhile.
+  // Starts both and returns when both are healthy and the decoder knows it. FAILED_PRECONDITION:
+  // the files are no pair, both are to have one address, an address is taken, or a service ended;
+  // then the message has the last lines of its log. CANCELLED: a signal came meanwhile.
   static absl::StatusOr<std::unique_ptr<Services>> Start(const ServicesOptions& options,
                                                          Interrupts& interrupts);
   // Stops both in order, the decoder first; a signal meanwhile ends them at once.
   ~Services();
 
   const std::string& decoder_address() const { return decoder_.address; }
-  const std::string& encoder_address() const { return encoder_.address; }
-  // Holds encoder.log and decoder.log, for as long as this object lives.
-  const std::string& log_folder() const { return folder_; }
+  const std::string& encoder_address() const { return encoder_.address; }  // empty: none
+  // Holds the services' logs, for as long as this object lives.
+  const std::string& log_folder() const { return folder_->path(); }
 
   // OK while both run; else which one ended and how, with the last lines of its log.
   absl::Status Check();
@@ -51,19 +54,22 @@ class Services {
  private:
   struct Service {
     std::string name;
-    std::string address;
-    std::unique_ptr<Child> child;
+    std::string address = "";
+    std::string file = "";  // what it loads, for people
+    std::unique_ptr<Child> child = nullptr;
   };
 
   explicit Services(Interrupts& interrupts) : interrupts_(interrupts) {}
   absl::Status Launch(const ServicesOptions& options);
   absl::Status Run(Service& service, std::vector<std::string> arguments, bool verbose);
-  absl::Status WaitUntilServing(const Service& service);
-  absl::Status WaitUntilPaired();
-  absl::Status WaitUntil(absl::FunctionRef<bool()> done);
+  absl::Status WaitUntilReady();
+  // With a line that says how far loading has come.
+  absl::Status WaitUntil(absl::FunctionRef<bool()> done, Progress& progress);
+  std::string Loading();
+  std::vector<Service*> Started();
 
   Interrupts& interrupts_;
-  std::string folder_;
+  std::optional<RunFolder> folder_;
   Service encoder_{.name = "softsplice-encoder"};
   Service decoder_{.name = "softsplice-decoder"};
 };

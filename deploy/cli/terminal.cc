@@ -1,37 +1,24 @@
 #include "deploy/cli/terminal.h"
 
-#include <editline/readline.h>
-#include <poll.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
-#include <clocale>
 #include <cstdlib>
 #include <iostream>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/text/utf8.h"
 
 namespace softsplice {
 namespace {
 
 constexpr char kWipeLine[] = "\r\x1b[K";
 
-// libedit hands a finished line to a plain function; there is one reader at a time.
-struct EditedLine {
-  bool done = false;
-  bool end_of_input = false;
-  std::string text;
-};
-EditedLine edited_line;
-
-void TakeLine(char* line) {
-  edited_line.done = true;
-  edited_line.end_of_input = line == nullptr;
-  if (line == nullptr) return;
-  edited_line.text = line;
-  if (*line != '\0') add_history(line);
-  free(line);
+bool SteersTerminal(char32_t c) {
+  const bool control = (c < 0x20 && c != '\n' && c != '\t') || (c >= 0x7f && c < 0xa0);
+  return control || (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
 }
 
 }  // namespace
@@ -45,12 +32,20 @@ std::string DimForStderr(absl::string_view text) {
 }
 
 std::string PrintableText(absl::string_view text) {
+  const std::string valid = ToUtf8(text);
   std::string printable;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if ((byte >= 0x20 && byte != 0x7f) || c == '\n' || c == '\t') printable += c;
+  for (absl::string_view rest = valid; !rest.empty();) {
+    const Utf8Char next = NextUtf8(rest);
+    if (!SteersTerminal(next.code)) printable.append(rest.data(), next.bytes);
+    rest.remove_prefix(next.bytes);
   }
   return printable;
+}
+
+absl::Status PrintAnswer(absl::string_view text) {
+  std::cout << (StdoutIsTerminal() ? PrintableText(text) : std::string(text)) << std::flush;
+  if (std::cout) return absl::OkStatus();
+  return absl::ErrnoToStatus(errno, "can't write the answer");
 }
 
 void PrintMessage(absl::string_view text) {
@@ -90,45 +85,6 @@ void Progress::Run() {
     changed_.wait_for(lock, std::chrono::milliseconds(100), [this] { return stop_; });
     if (stop_) std::cerr << kWipeLine << std::flush;
   }
-}
-
-LineReader::LineReader(Interrupts& interrupts)
-    : interrupts_(interrupts), edited_(isatty(STDIN_FILENO) != 0 && StdoutIsTerminal()) {
-  if (!edited_) return;
-  if (setlocale(LC_CTYPE, "") == nullptr || MB_CUR_MAX == 1) setlocale(LC_CTYPE, "C.UTF-8");
-  rl_readline_name = "softsplice";
-  using_history();
-}
-
-std::optional<std::string> LineReader::Read(const std::string& prompt) {
-  if (edited_) return ReadEdited(prompt);
-  std::string line;
-  while (!interrupts_.raised()) {
-    pollfd inputs[] = {{.fd = STDIN_FILENO, .events = POLLIN},
-                       {.fd = interrupts_.fd(), .events = POLLIN}};
-    if (poll(inputs, 2, -1) < 0 || inputs[1].revents != 0) continue;
-    char c;
-    const ssize_t got = read(STDIN_FILENO, &c, 1);
-    if (got <= 0) return line.empty() ? std::nullopt : std::optional(line);
-    if (c == '\n') return line;
-    line += c;
-  }
-  return std::nullopt;
-}
-
-std::optional<std::string> LineReader::ReadEdited(const std::string& prompt) {
-  edited_line = {};
-  rl_callback_handler_install(prompt.c_str(), TakeLine);
-  while (!edited_line.done && !interrupts_.raised()) {
-    pollfd inputs[] = {{.fd = STDIN_FILENO, .events = POLLIN},
-                       {.fd = interrupts_.fd(), .events = POLLIN}};
-    if (poll(inputs, 2, -1) < 0 || inputs[1].revents != 0) continue;
-    rl_callback_read_char();
-  }
-  rl_callback_handler_remove();
-  if (edited_line.done && !edited_line.end_of_input) return edited_line.text;
-  std::cout << std::endl;
-  return std::nullopt;
 }
 
 }  // namespace softsplice

@@ -1,15 +1,14 @@
-// What the command line writes to and reads from a person: progress lines, dimmed text, lines with
-// editing and recall. All of it falls back to plain text when there is no terminal.
+// What the command line writes to a person: progress lines, dimmed text. All of it falls back to
+// plain text when there is no terminal.
 #pragma once
 
 #include <condition_variable>
 #include <mutex>
-#include <optional>
 #include <string>
 #include <thread>
 
+#include "absl/status/status.h"
 #include "absl/strings/string_view.h"
-#include "deploy/cli/signals.h"
 
 namespace softsplice {
 
@@ -19,8 +18,14 @@ bool StderrIsTerminal();
 // `text` in the terminal's dim style; as it is when stderr is no terminal or NO_COLOR is set.
 std::string DimForStderr(absl::string_view text);
 
-// `text` without control characters that could steer a terminal; line breaks and tabs stay.
+// `text` without what could steer a terminal or turn its lines around: control characters (line
+// breaks and tabs stay), and marks that override or isolate a direction of writing. What is no
+// UTF-8 reads as U+FFFD.
 std::string PrintableText(absl::string_view text);
+
+// `text` goes to stdout, printable if that is a terminal. FAILED_PRECONDITION and the like: it did
+// not, since the reader is gone or the disk is full; says so.
+absl::Status PrintAnswer(absl::string_view text);
 
 // Writes one line to stderr: "softsplice: text".
 void PrintMessage(absl::string_view text);
@@ -42,20 +47,6 @@ class Progress {
   std::string text_;   // guarded by mutex_
   bool stop_ = false;  // guarded by mutex_
   std::thread thread_;
-};
-
-// Reads lines from stdin: with editing and recall on a terminal, plainly from a pipe or file.
-class LineReader {
- public:
-  explicit LineReader(Interrupts& interrupts);
-  // The next line without its line break. Nothing at the end of input, or when a signal came.
-  std::optional<std::string> Read(const std::string& prompt);
-
- private:
-  std::optional<std::string> ReadEdited(const std::string& prompt);
-
-  Interrupts& interrupts_;
-  const bool edited_;
 };
 
 }  // namespace softsplice

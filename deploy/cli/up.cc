@@ -24,19 +24,37 @@ std::string GrpcurlTarget(const std::string& address) {
 
 void PrintWelcome(const ServicesOptions& options, const Services& services) {
   const std::string& decoder = services.decoder_address();
+  const bool media = !options.mmproj.empty();
   const std::string server = decoder == DecoderSocket() ? "" : absl::StrCat(" --server ", decoder);
   std::cout << "softsplice is up.\n"
             << "  decoder  " << decoder << "\n"
-            << "  encoder  " << services.encoder_address() << "\n";
+            << "  encoder  "
+            << (media ? services.encoder_address() : "none: text only; --mmproj gives it one")
+            << "\n";
   if (!options.verbose) std::cout << "  logs     " << services.log_folder() << "\n";
   std::cout << "Try in another terminal:\n"
-            << "  softsplice chat" << server << " --image photo.jpg \"What is in this picture?\"\n"
-            << "  softsplice chat" << server << " --audio talk.mp3 \"Transcribe the audio.\"\n"
-            << "  grpcurl -plaintext " << GrpcurlTarget(decoder)
+            << "  softsplice chat" << server << " \"Hello!\"\n";
+  if (media) {
+    std::cout << "  softsplice chat" << server
+              << " --image photo.jpg \"What is in this picture?\"\n"
+              << "  softsplice chat" << server << " --audio talk.mp3 \"Transcribe the audio.\"\n";
+  }
+  std::cout << "  grpcurl -plaintext " << GrpcurlTarget(decoder)
             << " softsplice.v1.DecoderService/GetDecoderInfo\n"
             << "  python:  grpc.insecure_channel(\"" << decoder << "\")\n"
-            << "Ctrl-C stops both services." << std::endl;
+            << (media ? "Ctrl-C stops both services." : "Ctrl-C stops it.") << std::endl;
 }
+
+// There is no command that fetches them: the files are large, and their licence is to be agreed to.
+constexpr char kWhereModelsAre[] =
+    R"(--model is required: the text model, a GGUF file. Its --mmproj, another one, is for
+pictures and sounds. Neither is part of Softsplice. On Hugging Face, for example, both are in
+  ggml-org/gemma-4-E4B-it-GGUF           gemma-4-E4B-it-Q4_0.gguf and
+                                         mmproj-gemma-4-E4B-it-Q8_0.gguf
+  google/gemma-4-E4B-it-qat-q4_0-gguf    gemma-4-E4B_q4_0-it.gguf and
+                                         gemma-4-E4B-it-mmproj.gguf
+and then
+  softsplice up --model gemma-4-E4B-it-Q4_0.gguf --mmproj mmproj-gemma-4-E4B-it-Q8_0.gguf)";
 
 int RunUp(ServicesOptions options, Interrupts& interrupts) {
   if (options.listen.empty()) options.listen = DecoderSocket();
@@ -65,12 +83,10 @@ void AddUp(CLI::App& app, Interrupts& interrupts, int& exit_code) {
   const auto options = std::make_shared<ServicesOptions>();
   up->add_option("--model", options->model, "The text model: a GGUF file")
       ->option_text("FILE (required)")
-      ->required()
       ->check(CLI::ExistingFile);
   up->add_option("--mmproj", options->mmproj,
-                 "That model's encoder of pictures and sounds: a GGUF file")
-      ->option_text("FILE (required)")
-      ->required()
+                 "That model's encoder of pictures and sounds: a GGUF file; text needs none")
+      ->option_text("FILE")
       ->check(CLI::ExistingFile);
   up->add_option("--listen", options->listen,
                  "The decoder's address, the one that clients talk to: host:port or unix:PATH "
@@ -95,9 +111,12 @@ Examples:
   softsplice up --model text.gguf --mmproj mmproj.gguf --listen 0.0.0.0:50052 \
                 --encoder-listen localhost:50051
 
-Prints how to reach the services when both are ready. Exits with 0 after Ctrl-C or SIGTERM, with 3
+Prints how to reach the services when both are ready. Two files of different models are refused. Exits with 0 after Ctrl-C or SIGTERM, with 3
 when a service can't start or ends by itself (its last log lines are shown).)");
-  up->callback([options, &interrupts, &exit_code] { exit_code = RunUp(*options, interrupts); });
+  up->callback([options, &interrupts, &exit_code] {
+    if (options->model.empty()) throw CLI::ValidationError(kWhereModelsAre);
+    exit_code = RunUp(*options, interrupts);
+  });
 }
 
 }  // namespace softsplice

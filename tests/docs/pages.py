@@ -20,6 +20,7 @@ FILES = {
     "mmproj.gguf": MMPROJ,
     "photo.jpg": SAMPLES / "three.png",
     "talk.mp3": SAMPLES / "digits-314.mp3",
+    "notes.txt": ROOT / "CONTRIBUTING.md",
 }
 BLOCK = re.compile(r"(<!-- not run: [^\n]+ -->\n)?```(sh|python)\n(.*?)```\n", re.DOTALL)
 ENCODER, DECODER = "localhost:50051", "localhost:50052"

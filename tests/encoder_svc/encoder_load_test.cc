@@ -12,6 +12,7 @@
 #include "gtest/gtest.h"
 #include "tests/encoder_svc/encoder_testing.h"
 #include "tests/support/read_file.h"
+#include "tests/support/temp_folder.h"
 
 namespace softsplice {
 namespace {
@@ -39,7 +40,8 @@ TEST(Fingerprint, SeesEveryByteAndTheVersion) {
     const auto from_end = static_cast<size_t>(last.data + last.bytes - tensor->data);
     char& byte = other[other.size() - from_end];
     byte = static_cast<char>(byte ^ 1);
-    const std::string path = ::testing::TempDir() + "fingerprint.gguf";
+    const TempFolder folder;
+    const std::string path = folder / "fingerprint.gguf";
     std::ofstream(path, std::ios::binary) << other;
     const auto changed = gguf::File::Open(path);
     ASSERT_TRUE(changed.ok()) << changed.status();
@@ -49,19 +51,20 @@ TEST(Fingerprint, SeesEveryByteAndTheVersion) {
 }
 
 // A file whose other tower is switched off by its key.
-std::string WithoutTower(const std::string& key) {
+std::string WithoutTower(const TempFolder& folder, const std::string& key) {
   std::string bytes = ReadFile(kMmproj);
   const size_t at = bytes.find(key);
   EXPECT_NE(at, std::string::npos);
   bytes[at + key.size() + 4] = 0;  // behind the value's type
-  const std::string path = ::testing::TempDir() + key + ".gguf";
+  const std::string path = folder / (key + ".gguf");
   std::ofstream(path, std::ios::binary) << bytes;
   return path;
 }
 
 TEST(EncoderLoad, TakesFilesWithOneTower) {
-  const std::string no_audio = WithoutTower("clip.has_audio_encoder"),
-                    no_image = WithoutTower("clip.has_vision_encoder");
+  const TempFolder folder;
+  const std::string no_audio = WithoutTower(folder, "clip.has_audio_encoder"),
+                    no_image = WithoutTower(folder, "clip.has_vision_encoder");
   auto sees = Encoder::Load({.mmproj_path = no_audio, .backend = {.threads = 1}});
   ASSERT_TRUE(sees.ok()) << sees.status();
   EXPECT_TRUE((*sees)->info().has_image_tower);
@@ -91,7 +94,8 @@ TEST(EncoderLoad, RefusesOtherFiles) {
   EXPECT_THAT(std::string(text.message()), HasSubstr("this is a text file"));
 
   const std::string bytes = ReadFile(kMmproj);
-  const std::string path = ::testing::TempDir() + "cut.gguf";
+  const TempFolder folder;
+  const std::string path = folder / "cut.gguf";
   std::ofstream(path, std::ios::binary) << bytes.substr(0, bytes.size() / 2);
   EXPECT_EQ(load(path).code(), absl::StatusCode::kFailedPrecondition);
 }
@@ -108,7 +112,8 @@ TEST(EncoderLoad, RefusesAModelThatGivesNoNumbers) {
     std::string bytes = ReadFile(kMmproj);
     const auto from_end = static_cast<size_t>(last.data + last.bytes - tensor->data);
     bytes.replace(bytes.size() - from_end, tensor->bytes, tensor->bytes, '\xff');
-    const std::string path = ::testing::TempDir() + "not-a-number.gguf";
+    const TempFolder folder;
+    const std::string path = folder / "not-a-number.gguf";
     std::ofstream(path, std::ios::binary) << bytes;
     const absl::Status status =
         Encoder::Load({.mmproj_path = path, .backend = {.threads = 1}}).status();
@@ -119,7 +124,8 @@ TEST(EncoderLoad, RefusesAModelThatGivesNoNumbers) {
 
 // The image tower reads positions from the file as it goes.
 TEST(EncoderLoad, IsNotWellOnceItsFileWasChanged) {
-  const std::string path = ::testing::TempDir() + "changed.gguf";
+  const TempFolder folder;
+  const std::string path = folder / "changed.gguf";
   std::ofstream(path, std::ios::binary) << ReadFile(kMmproj);
   const auto encoder = Encoder::Load({.mmproj_path = path, .backend = {.threads = 1}});
   ASSERT_TRUE(encoder.ok()) << encoder.status();
@@ -133,7 +139,8 @@ TEST(EncoderLoad, NamesAMissingTensor) {
   const size_t name = bytes.find("v.blk.2.ffn_up.weight");
   ASSERT_NE(name, std::string::npos);
   bytes[name + 8] = 'F';
-  const std::string path = ::testing::TempDir() + "missing.gguf";
+  const TempFolder folder;
+  const std::string path = folder / "missing.gguf";
   std::ofstream(path, std::ios::binary) << bytes;
   const absl::Status status = Encoder::Load({.mmproj_path = path}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);

@@ -104,7 +104,7 @@ class Run:
         """A program with all that it starts: none of it outlives the block."""
         arguments = [str(argument) for argument in command]
         process = subprocess.Popen(
-            arguments, stdout=output, stderr=subprocess.STDOUT, text=True, env=self.environment, cwd=ROOT, start_new_session=True
+            arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, text=True, env=self.environment, cwd=ROOT, start_new_session=True
         )
         try:
             yield process

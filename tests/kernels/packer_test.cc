@@ -10,6 +10,7 @@
 #include "common/status/error.h"
 #include "tests/common/gguf/gguf_writer.h"
 #include "tests/kernels/testing.h"
+#include "tests/support/temp_folder.h"
 
 namespace softsplice::testing {
 namespace {
@@ -35,7 +36,8 @@ class PackerTest : public ::testing::Test {
     return *gguf::File::Open(path_);
   }
 
-  const std::string path_ = ::testing::TempDir() + "/packer_test.gguf";
+  const TempFolder folder_;
+  const std::string path_ = folder_ / "packer_test.gguf";
   std::unique_ptr<Backend> backend_ = MakeRefBackend();
 };
 

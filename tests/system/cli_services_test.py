@@ -128,9 +128,23 @@ def test_conversations(runtime, name, flags):
         for turn in turns
         for part in turn["parts"]
     ]
-    done = run_cli(runtime, "chat", *flags, *GREEDY, stdin="\n".join(lines))
+    done = run_cli(runtime, "chat", *flags, *GREEDY, typed="\n".join(lines))
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [turn["expected_text"] for turn in turns]
+
+
+@pytest.mark.parametrize("flags", [[], ["--no-session"]])
+def test_later_turns_encode_no_picture_again(tmp_path, flags):
+    def passes():
+        info = json.loads(run_cli(tmp_path, "info", "--json").stdout)["encoder"]["info"]
+        return int(info["load"]["cache_misses"])
+
+    with up(tmp_path) as running:
+        lines = f"/image {PICTURE}\n{QUESTION}\nAnd the colours?\nAnd again?\n"
+        done = run_cli(tmp_path, "chat", *flags, *GREEDY, typed=lines)
+        assert done.returncode == 0 and done.stdout.startswith(ANSWER)
+        assert passes() == 1
+        assert running.stop() == 0
 
 
 @pytest.mark.parametrize("data_type", ["f32", "f16", "bf16"])
@@ -237,10 +251,12 @@ def test_up_ends_when_a_service_does(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("model", "mmproj", "service"),
-    [(MODEL, MODEL, "softsplice-encoder"), (MMPROJ, MMPROJ, "softsplice-decoder")],
+    ("broken", "service"), [(MODEL, "softsplice-decoder"), (MMPROJ, "softsplice-encoder")]
 )
-def test_up_shows_why_a_service_did_not_start(tmp_path, model, mmproj, service):
+def test_up_shows_why_a_service_did_not_start(tmp_path, broken, service):
+    cut = tmp_path / broken.name
+    cut.write_bytes(broken.read_bytes()[:-1000])
+    model, mmproj = (cut if file == broken else file for file in (MODEL, MMPROJ))
     done = run_cli(tmp_path, "up", "--model", model, "--mmproj", mmproj)
     assert done.returncode == 3
     assert f"{service} ended with status 1" in done.stderr

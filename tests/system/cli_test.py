@@ -4,7 +4,6 @@ import json
 import os
 import pty
 import re
-import signal
 
 import grpc
 import pytest
@@ -130,9 +129,10 @@ def test_standard_input_has_limits(tmp_path, decoder):
     assert decoder.requests[0].chat.messages[0].parts[0].media.data == exact
 
 
-@pytest.mark.parametrize("flags", [[], ["--json"]])
-def test_standard_input_is_not_a_sound_and_the_conversation(tmp_path, decoder, flags):
-    done = chat(tmp_path, decoder, "--audio", "-", *flags, stdin="Hello\n")
+@pytest.mark.parametrize("flags", [[], ["--json"], ["-"]])
+@pytest.mark.parametrize("option", ["--audio", "--image", "--soft"])
+def test_standard_input_is_not_a_medium_and_the_question(tmp_path, decoder, flags, option):
+    done = chat(tmp_path, decoder, option, "-", *flags, stdin="Hello\n")
     assert (done.returncode, done.stdout, decoder.requests) == (2, "", [])
     assert "needs the question on the command line" in done.stderr
 
@@ -211,7 +211,7 @@ def test_ctrl_c_cancels_the_answer(tmp_path, decoder):
 
 def test_a_conversation_sends_its_history(tmp_path, decoder):
     lines = f"Hi\n/image {SAMPLES / 'small.png'}\nWhat is it?\n/reset\nHello\n/quit\nnever sent\n"
-    done = chat(tmp_path, decoder, "--system", "S", stdin=lines)
+    done = chat(tmp_path, decoder, "--system", "S", typed=lines)
     assert (done.returncode, done.stdout) == (0, "Yes.\n" * 3)
     assert [texts(r) for r in decoder.requests] == [
         [["S"], ["Hi"]],
@@ -228,7 +228,7 @@ def sent(decoder):
 
 def test_a_conversation_in_a_session_sends_what_is_new(tmp_path, decoder):
     decoder.sessions = set()
-    done = chat(tmp_path, decoder, "--system", "S", stdin="one\ntwo\n/reset\nthree\n")
+    done = chat(tmp_path, decoder, "--system", "S", typed="one\ntwo\n/reset\nthree\n")
     assert (done.returncode, done.stdout) == (0, "Yes.\n" * 3)
     assert sent(decoder) == [
         ("session 0", [["S"], ["one"]]),
@@ -241,7 +241,7 @@ def test_a_conversation_in_a_session_sends_what_is_new(tmp_path, decoder):
 def test_all_calls_of_a_conversation_take_the_same_way(tmp_path, decoder):
     decoder.sessions = set()
     for _ in range(2):
-        assert chat(tmp_path, decoder, stdin="one\ntwo\n").returncode == 0
+        assert chat(tmp_path, decoder, typed="one\ntwo\n").returncode == 0
     first, second = decoder.routes[:4], decoder.routes[4:]
     assert len(set(first)) == len(set(second)) == 1 and first != second
     assert all(re.fullmatch("[0-9a-f]{32}", route) for route in decoder.routes)
@@ -252,7 +252,7 @@ def test_all_calls_of_a_conversation_take_the_same_way(tmp_path, decoder):
 def test_no_session_for_one_question_or_who_wants_none(tmp_path, decoder):
     decoder.sessions = set()
     assert chat(tmp_path, decoder, "one").returncode == 0
-    assert chat(tmp_path, decoder, "--no-session", stdin="one\ntwo\n").returncode == 0
+    assert chat(tmp_path, decoder, "--no-session", typed="one\ntwo\n").returncode == 0
     assert sent(decoder)[-1] == ("", [["one"], ["Yes."], ["two"]])
     assert decoder.deleted == [] and decoder.sessions == set()
 
@@ -266,7 +266,7 @@ def test_a_session_that_is_gone_costs_nothing_but_bytes(tmp_path, decoder):
             decoder.sessions.clear()  # it was started anew
 
     decoder.script = script
-    done = chat(tmp_path, decoder, stdin="one\ntwo\nthree\n")
+    done = chat(tmp_path, decoder, typed="one\ntwo\nthree\n")
     assert (done.returncode, done.stdout, done.stderr) == (0, "Yes.\n" * 3, "")
     (_, *after) = sent(decoder)
     assert after[0][1] == [["two"]]
@@ -287,7 +287,7 @@ def test_a_session_is_where_its_decoder_says(tmp_path, decoder):
             yield from answer(request, context)
 
         other.script = script
-        done = chat(tmp_path, decoder, stdin="one\ntwo\nthree\n")
+        done = chat(tmp_path, decoder, typed="one\ntwo\nthree\n")
         assert (done.returncode, done.stdout) == (0, "Yes.\n" * 3)
         assert [turns for _, turns in sent(other)][:2] == [[["one"]], [["two"]]]
         assert sent(decoder)[-1] == ("", [["one"], ["Yes."], ["two"], ["Yes."], ["three"]])
@@ -300,7 +300,7 @@ def test_no_session_where_none_is_kept(tmp_path, decoder):
         if request.session_id
         else [STARTED, delta("Yes."), finished()]
     )
-    done = chat(tmp_path, decoder, stdin="one\ntwo\n")
+    done = chat(tmp_path, decoder, typed="one\ntwo\n")
     assert (done.returncode, done.stdout) == (0, "Yes.\n" * 2)
     assert [bool(session) for session, _ in sent(decoder)] == [True, False, False]
 
@@ -311,7 +311,7 @@ def test_a_failed_turn_does_not_count_on_its_session(tmp_path, decoder):
     decoder.script = lambda request, context: (
         refuse(context) if "bad" in texts(request)[-1] else answer(request, context)
     )
-    done = chat(tmp_path, decoder, stdin="one\nbad\ntwo\n")
+    done = chat(tmp_path, decoder, typed="one\nbad\ntwo\n")
     assert done.returncode == 1
     assert sent(decoder)[-1] == ("session 1", [["one"], ["Yes."], ["two"]])
 
@@ -321,7 +321,7 @@ def test_a_conversation_takes_sounds(tmp_path, decoder):
     lines = (
         f"/audio {sound}\n/image {picture}\nWhat?\n/image {sound}\n/audio -\n/audio {sound}\nAnd?\n"
     )
-    done = chat(tmp_path, decoder, "--budget", "70", stdin=lines)
+    done = chat(tmp_path, decoder, "--budget", "70", typed=lines)
     assert (done.returncode, done.stdout) == (0, "Yes.\n" * 2)
     turns = decoder.requests[1].chat.messages
     assert [[p.media.data for p in turn.parts] for turn in turns] == [
@@ -339,66 +339,12 @@ def test_a_failed_turn_leaves_the_conversation_as_it_was(tmp_path, decoder):
     decoder.script = lambda request, context: (
         refuse(context) if "bad" in texts(request)[-1] else answer(request, context)
     )
-    done = chat(tmp_path, decoder, stdin="one\nbad\ntwo\n/image nowhere.png\n/what\n")
+    done = chat(tmp_path, decoder, typed="one\nbad\ntwo\n/image nowhere.png\n/what\n")
     assert done.returncode == 1
     assert texts(decoder.requests[-1]) == [["one"], ["Yes."], ["two"]]
     assert "RESOURCE_EXHAUSTED" in done.stderr
     assert "can't read nowhere.png" in done.stderr
     assert "unknown command /what" in done.stderr
-
-
-@pytest.fixture
-def terminal(tmp_path, decoder):
-    """An interactive conversation on a terminal."""
-    ours, theirs = pty.openpty()
-    with Running(
-        tmp_path, "chat", "--server", decoder.address, stdin=theirs, stdout=theirs, stderr=theirs
-    ) as running:
-        running.type = lambda text: os.write(ours, text.encode())
-        running.see = lambda text: running.wait_for(text, ours)
-        os.close(theirs)
-        yield running
-    os.close(ours)
-
-
-def see_answer_and_prompt(terminal, answer):
-    """What is typed before the next prompt stands would be lost."""
-    terminal.see(answer)
-    terminal.output = terminal.output.rpartition(answer)[2]
-    terminal.see("> ")
-    terminal.output = ""
-
-
-def test_on_a_terminal_ctrl_c_ends_the_answer_then_the_program(decoder, terminal):
-    decoder.hang_after(STARTED, delta("Well, "))
-    terminal.see("> ")
-    terminal.type("grüß dich 😀\n")
-    terminal.see("Well, ")
-    terminal.process.send_signal(signal.SIGINT)
-    assert decoder.cancelled.wait(support.PATIENCE)
-    decoder.script = lambda *_: [delta("Still here."), finished()]
-    terminal.type("And now?\n")
-    see_answer_and_prompt(terminal, "Still here.")
-    assert texts(decoder.requests[-1]) == [["grüß dich 😀"], ["Well, "], ["And now?"]]
-    assert terminal.stop() == 130
-
-
-def test_on_a_terminal_the_last_line_can_be_recalled(decoder, terminal):
-    terminal.see("> ")
-    terminal.type("Hello\n")
-    see_answer_and_prompt(terminal, "Yes.")
-    terminal.type("\x1b[A\n")
-    see_answer_and_prompt(terminal, "Yes.")
-    assert texts(decoder.requests[-1])[-1] == ["Hello"]
-    terminal.type("\x04")
-    assert terminal.process.wait(support.PATIENCE) == 0
-
-
-def test_control_characters_do_not_reach_a_terminal(decoder, terminal):
-    decoder.script = lambda *_: [delta("a\x1b[2Jb\tc"), finished()]
-    terminal.see("> ")
-    terminal.type("x\n")
-    assert "\x1b[2J" not in terminal.see("a[2Jb")
 
 
 @pytest.mark.parametrize(
@@ -407,7 +353,7 @@ def test_control_characters_do_not_reach_a_terminal(decoder, terminal):
         (["chat", "--bogus", "hi"], "--bogus"),
         (["chat", "--image", "nowhere.png", "hi"], "nowhere.png"),
         (["chat", "--budget", "71", "hi"], "71"),
-        (["chat", "--model", support.MODEL, "hi"], "--mmproj"),
+        (["chat", "--mmproj", support.MMPROJ, "hi"], "--model"),
         (["up", "--model", "nowhere.gguf", "--mmproj", "nowhere.gguf"], "nowhere.gguf"),
         (["encode", SAMPLES / "small.png"], "--output"),
         (["inspect", "nowhere.gguf"], "nowhere.gguf"),

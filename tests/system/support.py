@@ -1,11 +1,15 @@
 """What the system tests share: the contract's classes, the built programs, running `softsplice`."""
 
+import contextlib
 import json
 import os
+import pty
 import select
 import signal
 import subprocess
 import sys
+import termios
+import threading
 import time
 from pathlib import Path
 
@@ -38,18 +42,36 @@ def environment(runtime):
     return {**kept, "XDG_RUNTIME_DIR": str(runtime), "NO_COLOR": "1"}
 
 
-def run_cli(runtime, *arguments, stdin="", **more_environment):
-    """Runs `softsplice` to its end; stdin: text or bytes."""
-    done = subprocess.run(
-        [BIN / "softsplice", *map(str, arguments)],
-        env={**environment(runtime), **more_environment},
-        input=stdin if isinstance(stdin, bytes) else stdin.encode(),
-        capture_output=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+def run_cli(runtime, *arguments, stdin="", typed=None, **more_environment):
+    """Runs `softsplice` to its end. stdin: text or bytes; `typed` is lines that a person types on a
+    terminal instead, then Ctrl-D, while what is written goes elsewhere."""
+    with typing(typed) if typed is not None else contextlib.nullcontext() as terminal:
+        done = subprocess.run(
+            [BIN / "softsplice", *map(str, arguments)],
+            env={**environment(runtime), **more_environment},
+            stdin=terminal,
+            input=None if terminal else stdin if isinstance(stdin, bytes) else stdin.encode(),
+            capture_output=True,
+            timeout=PATIENCE,
+            check=False,
+        )
     done.stdout, done.stderr = done.stdout.decode(), done.stderr.decode()
     return done
+
+
+@contextlib.contextmanager
+def typing(lines):
+    """A terminal on which `lines` are typed, and then Ctrl-D."""
+    ours, theirs = pty.openpty()
+    modes = termios.tcgetattr(theirs)
+    modes[3] &= ~termios.ECHO  # nobody looks
+    termios.tcsetattr(theirs, termios.TCSANOW, modes)
+    text = (lines if lines.endswith("\n") else lines + "\n").encode() + b"\x04"
+    typist = threading.Thread(target=os.write, args=(ours, text), daemon=True)
+    typist.start()
+    yield theirs
+    os.close(theirs)
+    os.close(ours)
 
 
 def run_bench(folder, *arguments, code=0):
@@ -60,7 +82,19 @@ def run_bench(folder, *arguments, code=0):
     return [json.loads(line) for line in file.read_text().splitlines()], done.stdout
 
 
-class Running:
+class Killed:
+    """Holds a process that does not outlive it."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+class Running(Killed):
     """`softsplice` in the background, read line by line or as a stream of characters."""
 
     def __init__(self, runtime, *arguments, stdin=None, stdout=subprocess.PIPE, stderr=None):
@@ -73,14 +107,6 @@ class Running:
             start_new_session=True,
         )
         self.output = ""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
 
     def wait_for(self, text, source=None):
         """Reads stdout (or the file descriptor `source`) until `text` has come."""

@@ -22,7 +22,7 @@
 #include "deploy/cli/bench/runner.h"
 #include "deploy/cli/bench/workload.h"
 #include "deploy/cli/client.h"
-#include "deploy/cli/media.h"
+#include "deploy/cli/files.h"
 #include "deploy/cli/terminal.h"
 
 namespace softsplice {
@@ -100,15 +100,16 @@ v1::GenerateRequest BaseRequest(const bench::Options& options, const bench::Targ
   return request;
 }
 
-absl::Status WriteJson(const bench::Options& options, const std::string& lines) {
-  return options.json.empty() ? absl::OkStatus() : WriteFile(options.json, lines);
+absl::Status WriteJson(const bench::Options& options, const std::string& lines,
+                       Interrupts& interrupts) {
+  return options.json.empty() ? absl::OkStatus() : WriteFile(options.json, lines, interrupts);
 }
 
 // Whether what is measured can be kept.
-absl::Status CheckOutputs(const bench::Options& options) {
-  absl::Status status = WriteJson(options, "");
+absl::Status CheckOutputs(const bench::Options& options, Interrupts& interrupts) {
+  absl::Status status = WriteJson(options, "", interrupts);
   if (status.ok() && !options.plot.empty()) status = bench::CheckGnuplot();
-  if (status.ok() && !options.plot.empty()) status = WriteFile(options.plot, "");
+  if (status.ok() && !options.plot.empty()) status = WriteFile(options.plot, "", interrupts);
   return status;
 }
 
@@ -164,7 +165,7 @@ int RunLoads(const bench::Options& options, const bench::TargetInfo& target, ben
     nlohmann::ordered_json json = RunJson(options, target, load, records.size());
     json.update(bench::MetricsJson(window, metrics));
     absl::StrAppend(&lines, json.dump(), "\n");
-    const absl::Status written = WriteJson(options, lines);
+    const absl::Status written = WriteJson(options, lines, interrupts);
     if (!written.ok()) return ReportFailure(written, false);
     if (interrupts.raised()) break;
   }
@@ -189,7 +190,7 @@ int RunBench(bench::Options& options, Interrupts& interrupts) {
   const absl::Status fits = CheckContext(options, info, workload);
   if (!fits.ok()) return ReportFailure(fits, false);
   // Told now, and not after an hour of load.
-  const absl::Status writable = CheckOutputs(options);
+  const absl::Status writable = CheckOutputs(options, interrupts);
   if (!writable.ok()) return ReportFailure(writable, false);
   const v1::GenerateRequest base = BaseRequest(options, info);
   bench::Runner runner(**target, workload, base, interrupts);

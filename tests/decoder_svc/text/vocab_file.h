@@ -14,6 +14,7 @@
 
 #include "common/gguf/file.h"
 #include "decoder_svc/text/tokenizer.h"
+#include "tests/support/temp_folder.h"
 
 namespace softsplice {
 
@@ -89,9 +90,8 @@ struct SmallVocab {
   }
 
   absl::StatusOr<std::unique_ptr<Tokenizer>> Load() const {
-    const std::string path = testing::TempDir() + "/small-vocab-" +
-                             testing::UnitTest::GetInstance()->current_test_info()->name() +
-                             ".gguf";
+    const TempFolder folder;
+    const std::string path = folder / "small-vocab.gguf";
     Write(path);
     auto file = gguf::File::Open(path);
     if (!file.ok()) return file.status();

@@ -98,6 +98,7 @@ def test_its_programs_run_from_wherever_they_are(package, tmp_path):
     done = subprocess.run(
         [binaries / "softsplice", *chat],
         env={"PATH": "/usr/bin:/bin", "XDG_RUNTIME_DIR": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=True,

@@ -16,6 +16,7 @@
 #include "tests/common/gguf/gguf_writer.h"
 #include "tests/support/stages.h"
 #include "tests/support/synth.h"
+#include "tests/support/temp_folder.h"
 
 namespace softsplice {
 namespace {
@@ -116,7 +117,8 @@ TEST_P(VitTest, StandardizesWhereTheFileSaysSo) {
     writer.Tensor(name, gguf::Type::kF32, {dim},
                   std::string(reinterpret_cast<const char*>(values->data()), dim * sizeof(float)));
   }
-  const std::string path = ::testing::TempDir() + "standard." + GetParam() + ".gguf";
+  const TempFolder folder;
+  const std::string path = folder / "standard.gguf";
   gguf::WriteFile(path, writer.Build());
 
   const gguf::Tensor* projector = file_->FindOptional("mm.input_projection.weight");
