@@ -185,7 +185,7 @@ def test_logs_are_json_without_content(tmp_path):
             assert started.request_id == "my-request"
             assert dict(call.initial_metadata())["x-request-id"] == "my-request"
             list(call)
-            request.chat.messages[0].parts[0].media.mime_type = "image/secret"
+            request.chat.messages[0].parts[0].media.mime_type = "image/gif; secret"
             error(lambda: client.start(request))
         for service in (encoder, decoder):
             assert service.stop() == 0

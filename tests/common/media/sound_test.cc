@@ -90,7 +90,7 @@ TEST(SniffTest, TellsPicturesSoundsAndTheRest) {
   EXPECT_EQ(LooksLike("0000ftypisom"), "MP4 or M4A (AAC)");
   EXPECT_EQ(LooksLike("UklGRiQAAABXQVZFZm10IB"), "WAV in base64");
   EXPECT_EQ(LooksLike("UklGRiQAAABXRUJQVlA4IB"), "WebP in base64");
-  EXPECT_EQ(LooksLike("UklGRiQAAABBVkkgTElTVB"), "");
+  EXPECT_EQ(LooksLike("UklGRiQAAABBVkkgTElTVB"), "AVI in base64");
   EXPECT_EQ(LooksLike("hello"), "");
   for (const char* brand : {"heic", "heix", "hevc", "hevx", "mif1", "msf1", "avif", "avis"}) {
     EXPECT_EQ(kind(absl::StrCat("0000ftyp", brand)), MediaKind::kPicture) << brand;
