@@ -24,6 +24,7 @@
 #include "common/status/macros.h"
 #include "common/text/bytes.h"
 #include "decoder_svc/text/tokenizer.h"
+#include "deploy/cli/pair.h"
 #include "deploy/cli/placement.h"
 #include "kernels/choose_backend.h"
 #include "nlohmann/json.hpp"
@@ -402,6 +403,10 @@ ordered_json ToJson(const Report& r) {
 
 // ---- Two files
 
+std::string NameOf(const Report& report) {
+  return report.file.String("general.name").value_or(report.file.path());
+}
+
 // Why two files do not go together; "": they do.
 std::string Misfit(const Report& one, const Report& other) {
   const Report& text = one.kind == "text" ? one : other;
@@ -410,15 +415,10 @@ std::string Misfit(const Report& one, const Report& other) {
     return "a pair is a text model and an mmproj file";
   }
   if (!text.servable || !mmproj.servable) return "one of them can't be served";
-  for (const auto& [tower, width] :
-       {std::pair("image", mmproj.vision ? mmproj.vision->projection_dim : 0),
-        std::pair("audio", mmproj.audio ? mmproj.audio->projection_dim : 0)}) {
-    if (width != 0 && width != text.text->dim) {
-      return absl::StrCat("soft tokens of the ", tower, " tower have ", width,
-                          " numbers, the text model's rows ", text.text->dim);
-    }
-  }
-  return "";
+  const int width = mmproj.vision ? mmproj.vision->projection_dim : mmproj.audio->projection_dim;
+  return std::string(CheckWidths({.name = NameOf(text), .width = text.text->dim},
+                                 {.name = NameOf(mmproj), .width = width})
+                         .message());
 }
 
 std::string Verdict(const std::string& misfit) {

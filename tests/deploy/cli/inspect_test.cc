@@ -135,7 +135,9 @@ TEST_F(InspectTest, SaysWhetherTwoFilesGoTogether) {
   EXPECT_TRUE(*Inspect({kTinyMmproj, kTiny}, InspectAs::kSummary, out));
   EXPECT_THAT(out.str(), HasSubstr("Pair  they go together\n"));
   EXPECT_FALSE(*Inspect({kTiny, kDemoMmproj}, InspectAs::kSummary, out));
-  EXPECT_THAT(out.str(), HasSubstr("they don't go together: soft tokens of the image tower have"));
+  EXPECT_THAT(
+      out.str(),
+      HasSubstr("they don't go together: the text model and the mmproj are not of one model"));
   EXPECT_FALSE(*Inspect({kTiny, kTiny}, InspectAs::kSummary, out));
   EXPECT_THAT(out.str(), HasSubstr("a pair is a text model and an mmproj file"));
   const auto json = nlohmann::json::parse(Written({kTiny, kTinyMmproj}, InspectAs::kJson));
