@@ -21,6 +21,9 @@ class Rewritten:
     def set(self, key, value, kind):
         self.keys[key] = (value, kind, kind)
 
+    def add_zeros(self, tensor):
+        self.tensors[tensor] = (numpy.zeros(8, numpy.float32), gguf.GGMLQuantizationType.F32)
+
     def write(self, path):
         writer = gguf.GGUFWriter(path, self.architecture)
         for key, (value, kind, inner) in self.keys.items():
@@ -71,10 +74,7 @@ def other_tokenizer():
 
 def with_a_bias():
     model = Rewritten()
-    model.tensors["blk.0.attn_q.bias"] = (
-        numpy.zeros(8, numpy.float32),
-        gguf.GGMLQuantizationType.F32,
-    )
+    model.add_zeros("blk.0.attn_q.bias")
     return model
 
 
@@ -82,10 +82,7 @@ def with_unknown_names():
     """None of which a layer has."""
     model = Rewritten()
     model.set("gemma4.attention.novelty", 1, gguf.GGUFValueType.UINT32)
-    model.tensors["novel.weight"] = (
-        numpy.zeros(8, numpy.float32),
-        gguf.GGMLQuantizationType.F32,
-    )
+    model.add_zeros("novel.weight")
     return model
 
 
