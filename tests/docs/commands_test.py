@@ -5,7 +5,7 @@ import re
 import pytest
 from google.protobuf import json_format
 from pages import ROOT, Desk, blocks, pages
-from support import decoder_pb2
+from support import MMPROJ, MODEL, Running, decoder_pb2
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
@@ -27,6 +27,19 @@ def test_a_block_runs(desk, page, number):
     output = desk.run(language, text)
     if page == "README.md" and language == "python":
         assert output == "Three." and text.count("\n") <= 10
+
+
+def test_the_grpcurl_lines_work_over_a_unix_socket(desk, tmp_path):
+    if not desk.finds("grpcurl"):
+        pytest.skip("grpcurl is not installed")
+    (text,) = (body for _, body in blocks("README.md") if "grpcurl -plaintext" in body)
+    socket, of_encoder = tmp_path / "decoder.sock", f"unix:{tmp_path}/encoder.sock"
+    up = ("up", "--model", MODEL, "--mmproj", MMPROJ, "--listen", f"unix:{socket}")
+    with Running(tmp_path, *up, "--encoder-listen", of_encoder) as services:
+        services.wait_for("Ctrl-C stops both services.")
+        output = desk.run("sh", text.replace("localhost:50052", f"-unix {socket}"))
+        assert services.stop() == 0
+    assert "softsplice.v1.DecoderService" in output and '"reason": "FINISH_REASON_STOP"' in output
 
 
 def test_the_grpcurl_lines_of_quickstart_hold_a_request():
