@@ -81,6 +81,17 @@ TEST(ThreadPoolTest, LateWorkersAreNotWaitedFor) {
   EXPECT_EQ(sum, 2000 * 3);
 }
 
+// Pools that end while their workers are anywhere between two jobs.
+TEST(ThreadPoolTest, NoWorkerMissesTheEnd) {
+  for (int pools = 0; pools < 3000; ++pools) {
+    ThreadPool pool(16);
+    std::vector<int> part(16);
+    for (int job = 0; job < pools % 4; ++job) {
+      pool.ForEach(3, [&](int thread, int i) { part[static_cast<size_t>(thread)] += i; });
+    }
+  }
+}
+
 TEST(ThreadPoolTest, ParallelForCoversEveryIndexOnce) {
   for (const int threads : {1, 2, 3}) {
     ThreadPool pool(threads);
