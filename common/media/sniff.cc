@@ -11,8 +11,8 @@
 namespace softsplice {
 namespace {
 
-constexpr MediaKind kPicture = MediaKind::kPicture, kSound = MediaKind::kSound,
-                    kNeither = MediaKind::kNeither;
+constexpr ContentKind kPicture = ContentKind::kPicture, kSound = ContentKind::kSound,
+                      kVideo = ContentKind::kVideo, kNeither = ContentKind::kNeither;
 
 constexpr NamedFormat kFormats[] = {
     {{0, {"\x89PNG\r\n\x1a\n", 8}}, "PNG", kPicture},
@@ -40,10 +40,14 @@ constexpr NamedFormat kFormats[] = {
     {{0, "OggS"}, "OGG", kSound},
     {{0, "ID3"}, "MP3", kSound},
     {{4, "ftypM4A"}, "MP4 or M4A (AAC)", kSound},
-    {{4, "ftyp"}, "MP4 or M4A (AAC)", kSound},
+    {{4, "ftypM4B"}, "MP4 or M4A (AAC)", kSound},  // a chapter's picture may be a track in these
+    {{4, "ftyp"}, "MP4 or M4A (AAC)", kVideo},
+    {{4, "moov"}, "MOV", kVideo},  // QuickTime's, as it was before MP4
+    {{4, "mdat"}, "MOV", kVideo},
+    {{4, "wide"}, "MOV", kVideo},
     {{0, "\xff\xf1"}, "AAC", kSound},
     {{0, "\xff\xf9"}, "AAC", kSound},
-    {{0, "\x1a\x45\xdf\xa3"}, "WebM or Matroska", kSound},
+    {{0, "\x1a\x45\xdf\xa3"}, "WebM or Matroska", kVideo},
     {{0, "\x30\x26\xb2\x75\x8e\x66\xcf\x11"}, "WMA", kSound},
     {{8, "AIFF"}, "AIFF", kSound},
     {{8, "AIFC"}, "AIFF", kSound},
@@ -51,7 +55,9 @@ constexpr NamedFormat kFormats[] = {
     {{0, ".snd"}, "AU", kSound},
     {{0, "#!AMR"}, "AMR", kSound},
     {{0, "MThd"}, "MIDI", kSound},
-    {{8, "AVI "}, "AVI", kNeither},
+    {{8, "AVI "}, "AVI", kVideo},
+    {{0, "FLV\1"}, "FLV", kVideo},
+    {{0, {"\0\0\1\xba", 4}}, "MPEG", kVideo},
     {{0, "<?xml"}, "XML", kNeither},
     {{0, "%PDF"}, "PDF", kNeither},
     {{0, {"PK\3\4", 4}}, "a ZIP archive", kNeither},

@@ -15,13 +15,14 @@ struct Magic {
 
 bool HasMagic(absl::string_view bytes, const Magic& magic);
 
-enum class MediaKind { kPicture, kSound, kNeither };
+// kVideo: also of a container that may hold nothing but a sound (tracks.h).
+enum class ContentKind { kPicture, kSound, kVideo, kNeither };
 
 // A format that people send, also by mistake.
 struct NamedFormat {
   Magic magic;
   absl::string_view name;  // for messages: "WebP", "a URL"
-  MediaKind kind;
+  ContentKind kind;
 };
 
 // The format that `bytes` look like. Null if it is none that we know by name, as MP3 without a tag.

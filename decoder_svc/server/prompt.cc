@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/config/text_config.h"
-#include "common/media/sound.h"
+#include "common/media/kind.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
 #include "common/status/reasons.h"
@@ -33,7 +33,8 @@ class MediaList {
                        absl::StrCat(path, ".data has ", media.data().size(), " bytes; at most ",
                                     context_.limits.max_media_bytes, " are taken"));
     }
-    const bool sound = IsSound(media.mime_type(), media.data());
+    const ContentKind kind = KindOf(media.mime_type(), media.data());
+    const bool sound = kind == ContentKind::kSound || kind == ContentKind::kVideo;
     if (sound && media.max_soft_tokens() != 0) {
       return InvalidField(path + ".max_soft_tokens",
                           absl::StrCat(path, ".max_soft_tokens is ", media.max_soft_tokens(),

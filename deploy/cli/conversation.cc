@@ -6,7 +6,7 @@
 #include "absl/random/random.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "common/media/sound.h"
+#include "common/media/kind.h"
 #include "deploy/cli/answer.h"
 #include "deploy/cli/client.h"
 
@@ -27,7 +27,8 @@ std::string Waiting(const v1::Message& message) {
   bool sounds = false;
   for (const v1::Part& part : message.parts()) {
     if (!part.has_media()) continue;
-    const bool sound = IsSound(part.media().mime_type(), part.media().data());
+    const ContentKind kind = KindOf(part.media().mime_type(), part.media().data());
+    const bool sound = kind == ContentKind::kSound || kind == ContentKind::kVideo;
     (sound ? sounds : pictures) = true;
   }
   if (pictures && sounds) return "looking and listening";

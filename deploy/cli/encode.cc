@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/hash/crc32c.h"
-#include "common/media/sound.h"
+#include "common/media/kind.h"
 #include "deploy/cli/client.h"
 #include "deploy/cli/files.h"
 #include "deploy/cli/options.h"
@@ -55,6 +55,11 @@ grpc::Status Collect(std::unique_ptr<grpc::ClientReader<Response>> stream, v1::S
   return status;
 }
 
+bool IsHeard(absl::string_view data) {
+  const ContentKind kind = KindOf("", data);
+  return kind == ContentKind::kSound || kind == ContentKind::kVideo;
+}
+
 // Asks for the picture or sound `data`.
 grpc::Status Encode(const EncodeOptions& options, bool sound, std::string data,
                     v1::EncoderService::Stub& stub, grpc::ClientContext& context,
@@ -68,7 +73,7 @@ grpc::Status Encode(const EncodeOptions& options, bool sound, std::string data,
     return Collect(stub.EncodeImage(&context, request), soft);
   }
   v1::EncodeAudioRequest request;
-  if (!LooksLikeSound(data)) request.set_mime_type(std::string(SoundTypeOfName(options.file)));
+  if (!IsHeard(data)) request.set_mime_type(std::string(TypeOfName(options.file)));
   request.set_data(std::move(data));
   request.set_data_type(type);
   return Collect(stub.EncodeAudio(&context, request), soft);
@@ -106,7 +111,7 @@ int RunEncode(const EncodeOptions& options, Interrupts& interrupts) {
     const int exit_code = ReportFailure(data.status(), false);
     return exit_code == kExitInterrupted ? exit_code : kExitUsage;
   }
-  const bool sound = LooksLikeSound(*data) || !SoundTypeOfName(options.file).empty();
+  const bool sound = IsHeard(*data) || !TypeOfName(options.file).empty();
   if (sound && options.budget != 0) {
     ReportFailure(absl::InvalidArgumentError(
                       absl::StrCat(options.file, " is a sound; --budget is for pictures")),

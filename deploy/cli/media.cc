@@ -10,7 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "common/media/sound.h"
+#include "common/media/kind.h"
 #include "common/status/macros.h"
 #include "common/text/bytes.h"
 #include "deploy/cli/files.h"
@@ -35,12 +35,17 @@ absl::StatusOr<std::string> ReadMedia(const std::string& path, Interrupts& inter
   return data;
 }
 
+bool IsHeard(absl::string_view data) {
+  const ContentKind kind = KindOf("", data);
+  return kind == ContentKind::kSound || kind == ContentKind::kVideo;
+}
+
 std::string NameOf(const std::string& path) {
   return path == kStream ? "what came on standard input" : path;
 }
 
 absl::StatusOr<v1::Part> PicturePart(const std::string& path, uint32_t budget, std::string data) {
-  if (LooksLikeSound(data)) {
+  if (IsHeard(data)) {
     return absl::InvalidArgumentError(absl::StrCat(
         NameOf(path), " is a sound; give it with --audio (in a conversation: /audio)"));
   }
@@ -54,9 +59,9 @@ absl::StatusOr<v1::Part> SoundPart(const std::string& path, std::string data) {
   v1::Part part;
   v1::Media& media = *part.mutable_media();
   media.set_data(std::move(data));
-  if (LooksLikeSound(media.data())) return part;
+  if (IsHeard(media.data())) return part;
   // One that begins oddly: the server has a closer look.
-  media.set_mime_type(std::string(SoundTypeOfName(path)));
+  media.set_mime_type(std::string(TypeOfName(path)));
   if (!media.mime_type().empty()) return part;
   return absl::InvalidArgumentError(
       absl::StrCat(NameOf(path), media.data().empty() ? " is empty" : " is no sound",

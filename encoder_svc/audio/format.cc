@@ -75,7 +75,7 @@ bool IsAdtsFrame(absl::string_view bytes) {
 }
 
 bool IsMp4(absl::string_view bytes) {
-  return HasMagic(bytes, {4, "ftyp"}) && FindNamedFormat(bytes)->kind == MediaKind::kSound;
+  return HasMagic(bytes, {4, "ftyp"}) && FindNamedFormat(bytes)->kind != ContentKind::kPicture;
 }
 
 std::optional<SoundFormat> Sniff(absl::string_view bytes) {
