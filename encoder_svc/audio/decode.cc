@@ -13,6 +13,7 @@
 #include "encoder_svc/audio/ogg.h"
 #include "encoder_svc/audio/sndfile.h"
 #include "encoder_svc/audio/wav.h"
+#include "encoder_svc/ffmpeg/process.h"
 
 namespace softsplice {
 namespace {
@@ -93,7 +94,7 @@ absl::StatusOr<std::optional<int64_t>> FindLength(absl::string_view bytes, const
     case SoundFormat::kMp4:
     case SoundFormat::kAac:
     case SoundFormat::kWebm:
-      RETURN_IF_ERROR(CheckFfmpeg(type.format, limits));
+      RETURN_IF_ERROR(CheckFfmpeg(limits.ffmpeg, Name(type.format)));
       break;
     case SoundFormat::kMp3:
     case SoundFormat::kOgg:

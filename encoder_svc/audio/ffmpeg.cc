@@ -5,7 +5,6 @@
 #include <cstring>
 #include <string>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/status/error.h"
@@ -21,16 +20,6 @@ constexpr absl::Duration kSlack = absl::Seconds(1);
 // Decoders are some hundred times as fast as what they decode lasts.
 constexpr int kLeastSpeed = 20;
 constexpr absl::Duration kLeastTime = absl::Seconds(10);
-constexpr size_t kMostText = 200;
-
-// What a process tells that a file may have taken over.
-std::string Printable(absl::string_view text) {
-  std::string out(text.substr(0, kMostText));
-  for (char& c : out) {
-    if (!absl::ascii_isprint(static_cast<unsigned char>(c))) c = '?';
-  }
-  return out;
-}
 
 // Takes what FFmpeg says of a sound.
 class Listener {
@@ -44,8 +33,6 @@ class Listener {
         return TakeLength(bytes);
       case FfmpegMessage::kSamples:
         return TakeSamples(bytes);
-      case FfmpegMessage::kUnreadable:
-        return InvalidMedia(absl::StrCat("the ", Name(format_), " ", Printable(bytes)));
       default:
         return Unexpected();
     }
@@ -105,19 +92,13 @@ const char* FormatArgument(SoundFormat format) {
 
 }  // namespace
 
-absl::Status CheckFfmpeg(SoundFormat format, const SoundLimits& limits) {
-  if (!limits.ffmpeg.empty()) return absl::OkStatus();
-  return InvalidMedia(absl::StrCat("the bytes are ", Name(format),
-                                   ", which this build of the encoder can't read: it has no "
-                                   "softsplice-ffmpeg beside it"));
-}
-
 absl::StatusOr<std::vector<float>> DecodeWithFfmpeg(absl::string_view bytes, const SoundType& type,
                                                     const SoundLimits& limits) {
-  RETURN_IF_ERROR(CheckFfmpeg(type.format, limits));
+  RETURN_IF_ERROR(CheckFfmpeg(limits.ffmpeg, Name(type.format)));
   Listener listener(type.format, limits);
   FfmpegRun run{.program = limits.ffmpeg,
                 .arguments = {"sound", FormatArgument(type.format)},
+                .format = std::string(Name(type.format)),
                 .file = bytes,
                 .most_time = kLeastTime + limits.max_duration / kLeastSpeed,
                 .go_on = limits.go_on,

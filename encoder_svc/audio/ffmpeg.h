@@ -10,9 +10,6 @@
 
 namespace softsplice {
 
-// INVALID_ARGUMENT: limits.ffmpeg is not there.
-absl::Status CheckFfmpeg(SoundFormat format, const SoundLimits& limits);
-
 // Mono 16 kHz samples. INVALID_ARGUMENT: corrupt or truncated, a coding that we don't read, a video
 // that may not be left out, or limits.ffmpeg is not there. RESOURCE_EXHAUSTED: longer than allowed,
 // told before it is decoded if the file says so; too slow to decode, or memory is short.

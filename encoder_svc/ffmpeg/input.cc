@@ -8,6 +8,7 @@ extern "C" {
 
 #include <algorithm>
 #include <cstdint>
+#include <utility>
 
 namespace softsplice {
 namespace {
@@ -40,8 +41,8 @@ std::string FfmpegError(int code) {
   return text;
 }
 
-FfmpegInput::FfmpegInput(absl::string_view file, const char* demuxer, const char* decoders)
-    : file_(file), demuxer_(demuxer), decoders_(decoders) {}
+FfmpegInput::FfmpegInput(absl::string_view file, const char* demuxer, std::string decoders)
+    : file_(file), demuxer_(demuxer), decoders_(std::move(decoders)) {}
 
 FfmpegInput::~FfmpegInput() {
   avformat_close_input(&format_);
@@ -61,7 +62,7 @@ int FfmpegInput::Open() {
   format_->pb = io_;
   format_->io_open = &OpenNothing;
   format_->format_whitelist = av_strdup(demuxer->name);
-  format_->codec_whitelist = av_strdup(decoders_);
+  format_->codec_whitelist = av_strdup(decoders_.c_str());
   format_->protocol_whitelist = av_strdup("");
   return avformat_open_input(&format_, nullptr, demuxer, nullptr);
 }

@@ -18,9 +18,9 @@ std::string FfmpegError(int code);
 // Not thread-safe, not movable: FFmpeg reads from it.
 class FfmpegInput {
  public:
-  // Nothing but this demuxer and these decoders (names, separated by commas) is used, and nothing
-  // opened that the file may name. `file` outlives it.
-  FfmpegInput(absl::string_view file, const char* demuxer, const char* decoders);
+  // Nothing but this demuxer and these decoders (FFmpeg's names, with commas between) is used, and
+  // nothing opened that the file may name. `file` outlives it.
+  FfmpegInput(absl::string_view file, const char* demuxer, std::string decoders);
   ~FfmpegInput();
   FfmpegInput(const FfmpegInput&) = delete;
   FfmpegInput& operator=(const FfmpegInput&) = delete;
@@ -34,7 +34,7 @@ class FfmpegInput {
  private:
   MemoryFile file_;
   const char* demuxer_;
-  const char* decoders_;
+  std::string decoders_;
   AVIOContext* io_ = nullptr;
   AVFormatContext* format_ = nullptr;
 };

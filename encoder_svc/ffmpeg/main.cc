@@ -1,9 +1,10 @@
 // `softsplice-ffmpeg`: started by the encoder, one for each file that only FFmpeg reads.
 //
 //   softsplice-ffmpeg sound mp4|webm|aac [alone]
+//   softsplice-ffmpeg video mp4|webm FRAMES
 //
 // reads the file from standard input and writes messages.h to standard output. `alone`: a video
-// beside the sound is left out.
+// beside the sound is left out. FRAMES: at most so many.
 extern "C" {
 #include <libavutil/log.h>
 }
@@ -14,16 +15,35 @@ extern "C" {
 #include <cerrno>
 #include <iostream>
 #include <new>
+#include <optional>
+#include <string>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/string_view.h"
 #include "encoder_svc/ffmpeg/messages.h"
 #include "encoder_svc/ffmpeg/sandbox.h"
 #include "encoder_svc/ffmpeg/sound.h"
+#include "encoder_svc/ffmpeg/video.h"
 
 namespace softsplice {
 namespace {
 
+struct Task {
+  std::string format;
+  bool alone = false;
+  int frames = 0;  // 0: the sound
+};
+
 constexpr int kWrongUse = 2, kNoSandbox = 3, kNoFile = 4;
+
+std::optional<Task> ParseTask(int argc, char** argv) {
+  if (argc < 3) return std::nullopt;
+  Task task{.format = argv[2], .alone = argc > 3};
+  const absl::string_view what = argv[1];
+  if (what == "sound") return task;
+  const bool good = what == "video" && argc == 4 && absl::SimpleAtoi(argv[3], &task.frames);
+  return good && task.frames > 0 ? std::optional(task) : std::nullopt;
+}
 
 bool WriteAll(absl::string_view bytes) {
   while (!bytes.empty()) {
@@ -40,8 +60,17 @@ bool WriteMessage(FfmpegMessage kind, absl::string_view bytes) {
   return WriteAll({reinterpret_cast<const char*>(&header), sizeof(header)}) && WriteAll(bytes);
 }
 
+void Decode(absl::string_view file, const Task& task) {
+  if (task.frames > 0) {
+    DecodeFfmpegVideo(file, {.format = task.format, .frames = task.frames}, &WriteMessage);
+  } else {
+    DecodeFfmpegSound(file, {.format = task.format, .sound_alone = task.alone}, &WriteMessage);
+  }
+}
+
 int Run(int argc, char** argv) {
-  if (argc < 3 || absl::string_view(argv[1]) != "sound") {
+  const std::optional<Task> task = ParseTask(argc, argv);
+  if (!task) {
     std::cerr << "softsplice-ffmpeg is started by softsplice-encoder\n";
     return kWrongUse;
   }
@@ -51,10 +80,9 @@ int Run(int argc, char** argv) {
   void* bytes = mmap(nullptr, size, PROT_READ, MAP_SHARED, STDIN_FILENO, 0);
   if (bytes == MAP_FAILED) return kNoFile;
   av_log_set_level(AV_LOG_QUIET);
-  if (!EnterSandbox()) return kNoSandbox;
+  if (!EnterSandbox(task->frames > 0 ? kFfmpegVideoHeapBytes : kFfmpegHeapBytes)) return kNoSandbox;
   try {
-    DecodeFfmpegSound({static_cast<const char*>(bytes), size},
-                      {.format = argv[2], .sound_alone = argc > 3}, &WriteMessage);
+    Decode({static_cast<const char*>(bytes), size}, *task);
   } catch (const std::bad_alloc&) {
     WriteMessage(FfmpegMessage::kOutOfMemory, "");
   }

@@ -17,6 +17,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
@@ -26,6 +27,16 @@ namespace softsplice {
 namespace {
 
 constexpr int kPollMs = 100;
+constexpr size_t kMostText = 200;
+
+// What a process tells that a file may have taken over.
+std::string Printable(absl::string_view text) {
+  std::string out(text.substr(0, kMostText));
+  for (char& c : out) {
+    if (!absl::ascii_isprint(static_cast<unsigned char>(c))) c = '?';
+  }
+  return out;
+}
 
 absl::Status SystemError(absl::string_view what) {
   const int error = errno;
@@ -152,7 +163,10 @@ class Messages {
   absl::Status Take(FfmpegMessage kind, absl::string_view bytes) {
     if (kind == FfmpegMessage::kOutOfMemory) {
       return OverLimit("data", absl::StrCat("the file takes more memory to be decoded than the ",
-                                            kFfmpegHeapBytes >> 20, " MiB that it may"));
+                                            run_.heap_bytes >> 20, " MiB that it may"));
+    }
+    if (kind == FfmpegMessage::kUnreadable) {
+      return InvalidMedia(absl::StrCat("the ", run_.format, " ", Printable(bytes)));
     }
     ended_ = kind == FfmpegMessage::kEnd;
     return ended_ ? absl::OkStatus() : run_.on_message(kind, bytes);
@@ -195,6 +209,13 @@ std::string FindFfmpeg() {
     if (access(program.c_str(), X_OK) == 0) return program.string();
   }
   return "";
+}
+
+absl::Status CheckFfmpeg(absl::string_view program, absl::string_view format) {
+  if (!program.empty()) return absl::OkStatus();
+  return InvalidMedia(absl::StrCat("the bytes are ", format,
+                                   ", which this build of the encoder can't read: it has no "
+                                   "softsplice-ffmpeg beside it"));
 }
 
 absl::Status RunFfmpeg(const FfmpegRun& run) {

@@ -8,6 +8,7 @@
 // faults; the services don't load the libraries, so they start and run without them, too.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
@@ -23,20 +24,25 @@ namespace softsplice {
 // there.
 std::string FindFfmpeg();
 
+// INVALID_ARGUMENT: `program` is none. `format`: what can't be read then, as "MP4".
+absl::Status CheckFfmpeg(absl::string_view program, absl::string_view format);
+
 struct FfmpegRun {
-  std::string program;                  // softsplice-ffmpeg's path
-  std::vector<std::string> arguments;   // main.cc has them
-  absl::string_view file;               // what it reads
-  absl::Duration most_time;             // after which it is killed
+  std::string program;                     // softsplice-ffmpeg's path
+  std::vector<std::string> arguments;      // main.cc has them
+  std::string format;                      // of the file, for messages: "MP4"
+  absl::string_view file;                  // what it reads
+  uint64_t heap_bytes = kFfmpegHeapBytes;  // that it may allocate, as messages.h says
+  absl::Duration most_time;                // after which it is killed
   std::function<absl::Status()> go_on;  // asked ten times a second at least: its error ends the run
-  // Gets each message but kEnd and kOutOfMemory; an error ends the run.
+  // Gets each message but the last; an error ends the run.
   std::function<absl::Status(FfmpegMessage kind, absl::string_view bytes)> on_message;
 };
 
 // Runs it to its end, which is over when this returns. Any thread.
 // RESOURCE_EXHAUSTED: it took too long or too much memory, or the machine is short of it.
-// INVALID_ARGUMENT: the file made it crash. INTERNAL: the program can't be run, or does not keep to
-// messages.h. What go_on and on_message say.
+// INVALID_ARGUMENT: the file is unreadable, or made it crash. INTERNAL: the program can't be run,
+// or does not keep to messages.h. What go_on and on_message say.
 absl::Status RunFfmpeg(const FfmpegRun& run);
 
 }  // namespace softsplice

@@ -8,10 +8,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <cstdint>
 #include <fstream>
-
-#include "encoder_svc/ffmpeg/messages.h"
 
 namespace softsplice {
 namespace {
@@ -53,10 +50,10 @@ bool AllowOnly() {
 
 }  // namespace
 
-bool EnterSandbox() {
+bool EnterSandbox(uint64_t heap_bytes) {
   const uint64_t data = DataBytes();
   return data > 0 && prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && Limit(RLIMIT_CORE, 0) &&
-         Limit(RLIMIT_DATA, data + kFfmpegHeapBytes) && AllowOnly();
+         Limit(RLIMIT_DATA, data + heap_bytes) && AllowOnly();
 }
 
 }  // namespace softsplice

@@ -1,16 +1,12 @@
 // The sound of a file that FFmpeg reads. Part of softsplice-ffmpeg.
 #pragma once
 
-#include <functional>
 #include <string>
 
 #include "absl/strings/string_view.h"
-#include "encoder_svc/ffmpeg/messages.h"
+#include "encoder_svc/ffmpeg/stream.h"
 
 namespace softsplice {
-
-// Takes a message; false: nobody wants more.
-using FfmpegWriter = std::function<bool(FfmpegMessage kind, absl::string_view bytes)>;
 
 struct FfmpegSoundTask {
   std::string format;        // "mp4", "webm" (Matroska, too) or "aac" (ADTS)

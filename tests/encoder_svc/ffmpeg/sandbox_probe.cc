@@ -43,6 +43,6 @@ bool Try(const std::string& what) {
 
 int main(int argc, char** argv) {
   constexpr int kNoSandbox = 3;
-  if (argc < 2 || !EnterSandbox()) _exit(kNoSandbox);
+  if (argc < 2 || !EnterSandbox(kFfmpegHeapBytes)) _exit(kNoSandbox);
   _exit(Try(argv[1]) ? 0 : 1);
 }
