@@ -35,7 +35,8 @@ std::string Version(const EncoderOptions& options) {
 }
 
 EncoderOptions Fitted(EncoderOptions options) {
-  const int cpus = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  // Two where there is but one: what a process decodes leaves a thread to others.
+  const int cpus = std::max(2, static_cast<int>(std::thread::hardware_concurrency()));
   options.decode_threads = std::clamp(options.decode_threads, 1, cpus);
   return options;
 }

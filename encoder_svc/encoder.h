@@ -31,17 +31,22 @@ struct EncodeTimings {
   bool cache_hit = false;
 };
 
-// Soft tokens of one picture, rows in reading order.
-struct EncodedImage {
+// How a picture, or a frame of a video, becomes rows, which are in reading order.
+struct ImageLayout {
   int rows = 0;
-  int dim = 0;
   int grid_rows = 0;
   int grid_columns = 0;
-  int source_width = 0;  // after EXIF orientation
+  int source_width = 0;  // upright
   int source_height = 0;
   int resized_width = 0;
   int resized_height = 0;
   int max_soft_tokens = 0;
+};
+
+// Soft tokens of one picture.
+struct EncodedImage {
+  ImageLayout layout;
+  int dim = 0;
   Digest content_digest{};
   Values values;  // rows * dim; null: only what the headers tell
   EncodeTimings timings;
@@ -59,12 +64,24 @@ struct ImageJob {
   std::shared_ptr<CancelToken> cancel = std::make_shared<CancelToken>();
 };
 
-// What is known of a sound before the tower runs. Each segment is a run of soft tokens of its own.
-struct AudioLayout {
+struct VideoFrame {
+  int first_row = 0;
+  int rows = 0;
+  absl::Duration time;  // as transformers tells it to the model
+};
+
+// What is known of a recording, which is a sound or a video, before a tower runs. Each frame, and
+// then each segment, is a run of soft tokens of its own, without gaps in the rows.
+struct RecordingLayout {
   int rows = 0;
   int dim = 0;
   Digest content_digest{};
-  std::vector<AudioSegment> segments;  // at least one; without gaps in the rows
+  std::vector<VideoFrame> frames;      // of a video: at least one
+  std::vector<AudioSegment> segments;  // of a sound: at least one
+  ImageLayout frame;                   // of a video: of each frame
+  absl::Duration duration;             // of a video
+
+  size_t runs() const { return frames.size() + segments.size(); }
 };
 
 struct AudioJob {
@@ -76,12 +93,25 @@ struct AudioJob {
   std::shared_ptr<CancelToken> cancel = std::make_shared<CancelToken>();  // as an ImageJob's
 };
 
-// Where a sound's soft tokens go, in the order layout, rows of each segment, done; one at a time,
-// on threads of the encoder's, on the caller's before EncodeAudio returns, on that which calls
-// `next`, or (done) on that which cancels the job.
-struct AudioCallbacks {
-  std::function<void(AudioLayout)> layout;
-  // The rows * dim values of the next segment. `next` is null with the last one; else those after
+// Frames of a video, and its sound.
+struct VideoJob {
+  std::string data;         // let go of once it is decoded
+  std::string mime_type;    // empty: found out from the bytes
+  int max_soft_tokens = 0;  // of a frame; 0 is 70
+  int max_frames = 0;       // 0 is 32
+  bool without_sound = false;
+  // No rows; corrupt frames are not found out.
+  bool header_only = false;
+  absl::Duration deadline = absl::InfiniteDuration();                     // of SteadyNow
+  std::shared_ptr<CancelToken> cancel = std::make_shared<CancelToken>();  // as an ImageJob's
+};
+
+// Where a recording's soft tokens go, in the order layout, rows of each run, done; one at a time,
+// on threads of the encoder's, on the caller's before it returns, on that which calls `next`, or
+// (done) on that which cancels the job.
+struct RecordingCallbacks {
+  std::function<void(RecordingLayout)> layout;
+  // The rows * dim values of the next run. `next` is null with the last one; else those after
   // it come only once it was called (any thread, at most once, while the encoder lives): a slow
   // receiver is not sent more than it can take. Whoever wants no more cancels the job.
   std::function<void(Values values, std::function<void()> next)> rows;
@@ -103,15 +133,15 @@ struct EncoderInfo {
 struct EncoderLoadFigures {
   int queued = 0;  // wait for being decoded or for a tower
   int encoding = 0, decoding = 0;
-  int parked = 0;  // sounds between two segments, whose receiver has not asked for the next one
+  int parked = 0;  // recordings between two runs, whose receiver has not asked for the next one
   absl::Duration expected_wait;  // before the turn of what comes now
   uint64_t cache_bytes = 0;      // what rows in the cache take
   uint64_t cache_hits = 0;       // jobs that needed no pass of their own
   uint64_t cache_misses = 0;     // jobs that did, where there is a cache
 };
 
-// Thread-safe. Pictures and sounds are decoded on some threads and encoded one after another on
-// another, in the order they are ready.
+// Thread-safe. Media are decoded on some threads and encoded one after another on another, in the
+// order they are ready.
 class Encoder {
  public:
   // Takes files with an image tower, an audio tower or both. INVALID_ARGUMENT: the backend can't
@@ -134,7 +164,10 @@ class Encoder {
   // file has no image tower.
   virtual void EncodeImage(ImageJob job, ImageDone done) = 0;
   // The same for a sound. Other jobs may come between its segments.
-  virtual void EncodeAudio(AudioJob job, AudioCallbacks callbacks) = 0;
+  virtual void EncodeAudio(AudioJob job, RecordingCallbacks callbacks) = 0;
+  // The same for a video, and between its frames. FAILED_PRECONDITION: the file lacks a tower that
+  // it takes.
+  virtual void EncodeVideo(VideoJob job, RecordingCallbacks callbacks) = 0;
 
   virtual const EncoderInfo& info() const = 0;
   virtual EncoderLoadFigures load() const = 0;

@@ -17,27 +17,7 @@
 namespace softsplice {
 namespace {
 
-constexpr int kBudgets[] = {70, 140, 280, 560, kMostSoftTokens};
 constexpr int kDefaultBudget = 280;
-
-absl::StatusOr<int> Budget(int max_soft_tokens) {
-  if (max_soft_tokens == 0) return kDefaultBudget;
-  if (std::find(std::begin(kBudgets), std::end(kBudgets), max_soft_tokens) != std::end(kBudgets)) {
-    return max_soft_tokens;
-  }
-  return InvalidField("max_soft_tokens", absl::StrCat("max_soft_tokens is ", max_soft_tokens,
-                                                      "; it must be 70, 140, 280, 560 or 1120"));
-}
-
-uint64_t PixelBytes(int width, int height) {
-  return uint64_t{3} * static_cast<uint64_t>(width) * static_cast<uint64_t>(height);
-}
-
-// Patches of a picture of this size: a float for each byte, and where each patch is.
-uint64_t PatchBytes(PictureSize size) {
-  constexpr uint64_t kBytesPerByte = 5;
-  return kBytesPerByte * PixelBytes(size.width, size.height);
-}
 
 // From the file to the patches, at most: the decoder's; the picture, half resized and resized; the
 // resized one and its patches.
@@ -52,6 +32,47 @@ uint64_t PreparingBytes(const ImageHeader& header, PictureSize size) {
 }
 
 }  // namespace
+
+PictureSize ResizedSize(const ImageLayout& layout) {
+  return {layout.resized_width, layout.resized_height};
+}
+
+uint64_t PixelBytes(int width, int height) {
+  return uint64_t{3} * static_cast<uint64_t>(width) * static_cast<uint64_t>(height);
+}
+
+uint64_t PatchBytes(PictureSize size) {
+  constexpr uint64_t kBytesPerByte = 5;  // a float for each, and where each patch is
+  return kBytesPerByte * PixelBytes(size.width, size.height);
+}
+
+absl::StatusOr<int> EncoderImpl::Budget(int max_soft_tokens, int default_budget) {
+  constexpr int kBudgets[] = {70, 140, 280, 560, kMostSoftTokens};
+  if (max_soft_tokens == 0) return default_budget;
+  if (std::find(std::begin(kBudgets), std::end(kBudgets), max_soft_tokens) != std::end(kBudgets)) {
+    return max_soft_tokens;
+  }
+  return InvalidField("max_soft_tokens", absl::StrCat("max_soft_tokens is ", max_soft_tokens,
+                                                      "; it must be 70, 140, 280, 560 or 1120"));
+}
+
+absl::StatusOr<ImageLayout> EncoderImpl::LayOutImage(int width, int height, int budget) const {
+  const VisionConfig& config = models_->image()->config();
+  ASSIGN_OR_RETURN(const PictureSize size,
+                   TargetSize(width, height, budget, config.patch, config.pool));
+  RETURN_IF_ERROR(
+      models_->image()->CheckGrid(size.width / config.patch, size.height / config.patch));
+  const int grid_rows = size.height / (config.patch * config.pool);
+  const int grid_columns = size.width / (config.patch * config.pool);
+  return ImageLayout{.rows = grid_rows * grid_columns,
+                     .grid_rows = grid_rows,
+                     .grid_columns = grid_columns,
+                     .source_width = width,
+                     .source_height = height,
+                     .resized_width = size.width,
+                     .resized_height = size.height,
+                     .max_soft_tokens = budget};
+}
 
 struct EncoderImpl::ImageOnItsWay final : Medium {
   ImageOnItsWay(std::shared_ptr<CancelToken> token, absl::Duration until, ImagePlan its_plan,
@@ -83,25 +104,25 @@ absl::Status EncoderImpl::BeginImage(ImageJob& job, const ImageDone& done) {
   if (models_->image() == nullptr) return NoTower("image");
   RETURN_IF_ERROR(CheckWanted(*job.cancel, job.deadline));
   ASSIGN_OR_RETURN(ImagePlan plan, PlanImage(job));
-  const uint64_t bytes = PreparingBytes(plan.header, plan.size);
+  const uint64_t bytes = PreparingBytes(plan.header, ResizedSize(plan.layout));
   if (!job.header_only) RETURN_IF_ERROR(CheckMemory("picture", bytes));
-  const auto result = std::make_shared<EncodedImage>(plan.layout);
-  result->content_digest =
-      ContentDigest(job.data, absl::StrCat("image:", result->max_soft_tokens), info_.fingerprint);
+  const auto result =
+      std::make_shared<EncodedImage>(EncodedImage{.layout = plan.layout, .dim = info_.dim});
+  result->content_digest = ContentDigest(
+      job.data, absl::StrCat("image:", plan.layout.max_soft_tokens), info_.fingerprint);
   if (job.header_only) {
     done(std::move(*result));
     return absl::OkStatus();
   }
   SharedRows::Wish wish{.digest = result->content_digest,
-                        .bytes = static_cast<uint64_t>(result->rows) *
-                                 static_cast<uint64_t>(result->dim) * sizeof(float),
+                        .bytes = RowBytes(plan.layout.rows),
                         .cancel = job.cancel,
                         .deadline = job.deadline};
   wish.begin = [this, bytes, until = job.deadline, plan = std::move(plan),
                 data = std::move(job.data)](auto cancel, SharedRows::Sink sink) mutable {
     const auto image = std::make_shared<ImageOnItsWay>(std::move(cancel), until, std::move(plan),
                                                        std::move(data), std::move(sink));
-    return pipeline_.Decode(image, Tower::kImage, image->plan.layout.rows, bytes,
+    return pipeline_.Decode(image, {.rows = image->plan.layout.rows, .bytes = bytes},
                             [this, image] { return PrepareImage(image); });
   };
   wish.to.rows = [result](Values values, const std::function<void()>& /*next*/) {
@@ -116,34 +137,18 @@ absl::Status EncoderImpl::BeginImage(ImageJob& job, const ImageDone& done) {
 }
 
 absl::StatusOr<EncoderImpl::ImagePlan> EncoderImpl::PlanImage(const ImageJob& job) const {
-  const VisionConfig& config = models_->image()->config();
-  ASSIGN_OR_RETURN(const int budget, Budget(job.max_soft_tokens));
+  ASSIGN_OR_RETURN(const int budget, Budget(job.max_soft_tokens, kDefaultBudget));
   ASSIGN_OR_RETURN(const ImageHeader header,
                    ReadImageHeader(job.data, job.mime_type,
                                    {options_.max_media_bytes, options_.max_image_pixels}));
-  const int width = header.UprightWidth(), height = header.UprightHeight();
-  ASSIGN_OR_RETURN(const PictureSize size,
-                   TargetSize(width, height, budget, config.patch, config.pool));
-  RETURN_IF_ERROR(
-      models_->image()->CheckGrid(size.width / config.patch, size.height / config.patch));
-  const int grid_rows = size.height / (config.patch * config.pool);
-  const int grid_columns = size.width / (config.patch * config.pool);
-  return ImagePlan{.header = header,
-                   .size = size,
-                   .layout = {.rows = grid_rows * grid_columns,
-                              .dim = info_.dim,
-                              .grid_rows = grid_rows,
-                              .grid_columns = grid_columns,
-                              .source_width = width,
-                              .source_height = height,
-                              .resized_width = size.width,
-                              .resized_height = size.height,
-                              .max_soft_tokens = budget}};
+  ASSIGN_OR_RETURN(const ImageLayout layout,
+                   LayOutImage(header.UprightWidth(), header.UprightHeight(), budget));
+  return ImagePlan{.header = header, .layout = layout};
 }
 
 absl::StatusOr<EncoderImpl::Answer> EncoderImpl::PrepareImage(const SharedImage& image) {
   const absl::Duration start = SteadyNow();
-  const PictureSize size = image->plan.size;
+  const PictureSize size = ResizedSize(image->plan.layout);
   ASSIGN_OR_RETURN(Picture picture, DecodeImage(image->data, image->plan.header));
   RETURN_IF_ERROR(image->CheckWanted());
   picture = ResizeBicubic(picture, size);
@@ -152,17 +157,17 @@ absl::StatusOr<EncoderImpl::Answer> EncoderImpl::PrepareImage(const SharedImage&
   image->memory.ShrinkTo(PatchBytes(size));
   image->timings.preprocess = SteadyNow() - start;
   return [this, image] {
-    pipeline_.Encode(image, LikeIt(image->plan),
+    pipeline_.Encode(image, LikeIt(image->plan.layout),
                      [this](const Pipeline::Media& media) { return RunImages(media); });
   };
 }
 
 // One picture leaves a device idle for most of its time; it keeps a processor busy.
-Pipeline::Alike EncoderImpl::LikeIt(const ImagePlan& plan) const {
+Pipeline::Alike EncoderImpl::LikeIt(const ImageLayout& layout) const {
   if (info_.devices.empty()) return {};
-  return {.kind = uint64_t{1} << 32 | static_cast<uint64_t>(plan.layout.grid_rows) << 16 |
-                  static_cast<uint64_t>(plan.layout.grid_columns),
-          .together = std::min(kMostTogether, kMostSoftTokens / plan.layout.rows)};
+  return {.kind = uint64_t{1} << 32 | static_cast<uint64_t>(layout.grid_rows) << 16 |
+                  static_cast<uint64_t>(layout.grid_columns),
+          .together = std::min(kMostTogether, kMostSoftTokens / layout.rows)};
 }
 
 absl::StatusOr<EncoderImpl::Answer> EncoderImpl::RunImages(const Pipeline::Media& media) {

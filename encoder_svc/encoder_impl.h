@@ -1,5 +1,6 @@
-// The encoder engine's insides: the steps of a picture (encoder_image.cc) and of a sound
-// (encoder_audio.cc).
+// The encoder engine's insides: the steps of a picture (encoder_image.cc), a sound
+// (encoder_audio.cc) and a video (encoder_video.cc), and what the last two share
+// (encoder_recording.cc).
 #pragma once
 
 #include <memory>
@@ -18,6 +19,7 @@
 #include "encoder_svc/pass_record.h"
 #include "encoder_svc/pipeline.h"
 #include "encoder_svc/shared_rows.h"
+#include "encoder_svc/video/decode.h"
 
 namespace softsplice {
 
@@ -31,7 +33,8 @@ class EncoderImpl final : public Encoder {
   absl::Status Try() { return models_->Try(pipeline_.backlog()); }
 
   void EncodeImage(ImageJob job, ImageDone done) override;
-  void EncodeAudio(AudioJob job, AudioCallbacks callbacks) override;
+  void EncodeAudio(AudioJob job, RecordingCallbacks callbacks) override;
+  void EncodeVideo(VideoJob job, RecordingCallbacks callbacks) override;
   const EncoderInfo& info() const override { return info_; }
   EncoderLoadFigures load() const override;
   absl::Duration last_step() const override { return pipeline_.busy_since(); }
@@ -46,32 +49,63 @@ class EncoderImpl final : public Encoder {
   // What the file's header tells.
   struct ImagePlan {
     ImageHeader header;
-    PictureSize size;     // of the resized picture
-    EncodedImage layout;  // all but digest, values and timings
+    ImageLayout layout;
   };
+  static absl::StatusOr<int> Budget(int max_soft_tokens, int default_budget);
+  // Of an upright picture of this size. INVALID_ARGUMENT: it is too narrow for a row.
+  absl::StatusOr<ImageLayout> LayOutImage(int width, int height, int budget) const;
   absl::StatusOr<ImagePlan> PlanImage(const ImageJob& job) const;
   // Refuses the picture, or answers it now or later. Takes the job's data.
   absl::Status BeginImage(ImageJob& job, const ImageDone& done);
   absl::StatusOr<Answer> PrepareImage(const SharedImage& image);
-  Pipeline::Alike LikeIt(const ImagePlan& plan) const;
+  Pipeline::Alike LikeIt(const ImageLayout& layout) const;
   absl::StatusOr<Answer> RunImages(const Pipeline::Media& media);
 
-  struct SoundOnItsWay;
-  using SharedSound = std::shared_ptr<SoundOnItsWay>;
-  absl::Status BeginSound(AudioJob& job, const AudioCallbacks& to);  // as BeginImage
-  // What is known once the number of samples is.
-  absl::StatusOr<AudioLayout> LayOut(const Digest& digest, int64_t samples) const;
-  absl::StatusOr<Answer> PrepareSound(const SharedSound& sound, bool header_only);
-  void EncodeNext(const SharedSound& sound);
-  absl::StatusOr<Answer> RunSegment(const SharedSound& sound);
+  struct RecordingOnItsWay;
+  using SharedRecording = std::shared_ptr<RecordingOnItsWay>;
+  // Begins to encode one whose rows are known, after its layout was told.
+  void EncodeNext(const SharedRecording& recording);
+  absl::StatusOr<Answer> RunNext(const SharedRecording& recording);
+  using Runs = std::vector<std::vector<float>>;
+  absl::StatusOr<Runs> RunFrames(RecordingOnItsWay& video);
+  absl::StatusOr<Runs> RunSegment(RecordingOnItsWay& recording);
+  // The answer that tells what is known before the first run.
+  Answer Prepared(const SharedRecording& recording, bool header_only);
   // The receiver has room again.
-  void GoOn(const SharedSound& sound);
+  void GoOn(const SharedRecording& recording);
+
+  absl::Status BeginSound(AudioJob& job, const RecordingCallbacks& to);  // as BeginImage
+  // What is known once the number of samples is.
+  absl::StatusOr<RecordingLayout> LayOutSound(const Digest& digest, int64_t samples) const;
+  absl::StatusOr<Answer> PrepareSound(const SharedRecording& sound, const SoundType& type,
+                                      bool header_only);
+
+  // What is asked for of a video.
+  struct VideoPlan {
+    VideoFormat format = VideoFormat::kMp4;
+    int budget = 0;
+    int frames = 0;
+    bool sound = true;
+    bool header_only = false;
+  };
+  absl::StatusOr<VideoPlan> PlanVideo(const VideoJob& job) const;
+  uint64_t VideoBytes(const VideoPlan& plan, uint64_t file) const;
+  absl::Status BeginVideo(VideoJob& job, const RecordingCallbacks& to);  // as BeginImage
+  absl::StatusOr<Answer> PrepareVideo(const SharedRecording& video, const VideoPlan& plan);
+  absl::Status ReadFrames(RecordingOnItsWay& video, const VideoPlan& plan, bool* has_sound) const;
+  absl::Status ReadSoundBeside(RecordingOnItsWay& video, const VideoPlan& plan) const;
+  absl::Status LayOutFrames(const VideoHeader& header, int budget, RecordingLayout* layout) const;
 
   void NotePass(const absl::Status& pass) {
     passes_.Note(pass);
     options_.on_pass(pass);
   }
   SoundLimits LimitsOfSounds() const;
+  VideoLimits LimitsOfVideos() const;
+  // Of so many rows.
+  uint64_t RowBytes(int rows) const {
+    return static_cast<uint64_t>(rows) * static_cast<uint64_t>(info_.dim) * sizeof(float);
+  }
   // RESOURCE_EXHAUSTED: decoding takes more than there is for all media.
   absl::Status CheckMemory(absl::string_view what, uint64_t bytes) const;
 
@@ -84,6 +118,13 @@ class EncoderImpl final : public Encoder {
   PassRecord passes_;
   Pipeline pipeline_;  // last: its threads use all of the above
 };
+
+PictureSize ResizedSize(const ImageLayout& layout);
+uint64_t PixelBytes(int width, int height);
+// Of the patches of a picture of this size.
+uint64_t PatchBytes(PictureSize size);
+// Of so many samples.
+uint64_t SampleBytes(int64_t samples);
 
 // What is the same for all media.
 absl::Status NoTower(absl::string_view medium);

@@ -26,10 +26,11 @@ struct EncoderOptions {
   uint64_t max_media_bytes = 32 << 20;
   uint64_t max_image_pixels = 100'000'000;
   absl::Duration max_audio_duration = absl::Minutes(10);
+  absl::Duration max_video_duration = absl::Minutes(10);
   std::string ffmpeg;  // softsplice-ffmpeg's path; empty: what needs it is refused
   int max_queue = 64;  // jobs that wait, are decoded or parked; one more is refused
   absl::Duration max_wait = absl::Seconds(60);  // expected; one that would wait longer is refused
-  int decode_threads = 2;                       // no more than the machine has CPUs
+  int decode_threads = 2;                       // no more than the machine has CPUs, or two
   // Bytes of all media together, from decoding to the tower; one that takes more is refused.
   uint64_t decode_memory = 1 << 30;
   // Bytes of rows that are kept for media that come again; 0: each is encoded whenever it comes.

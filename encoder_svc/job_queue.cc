@@ -72,8 +72,11 @@ void JobQueue::Shutdown() {
   });
 }
 
-bool JobQueue::CanBegin() const {
-  return !jobs_.empty() && jobs_.front().cost <= capacity_ - taken_.total();
+std::deque<JobQueue::Job>::iterator JobQueue::Next() {
+  const bool no_fenced = fenced_ > 0 && fenced_ + 1 >= static_cast<int>(busy_since_.size());
+  const auto next = std::find_if(jobs_.begin(), jobs_.end(),
+                                 [&](const Job& job) { return !(job.fenced && no_fenced); });
+  return next != jobs_.end() && next->cost <= capacity_ - taken_.total() ? next : jobs_.end();
 }
 
 // Leaves a job for each thread that has none.
@@ -96,12 +99,17 @@ std::vector<JobQueue::Owner> JobQueue::TakeAlike(const Job& job) {
 void JobQueue::Work(absl::Duration& busy_since) {
   std::unique_lock lock(mutex_);
   for (;;) {
-    changed_.wait(lock, [this] { return CanBegin() || (stopping_ && jobs_.empty()); });
+    auto next = jobs_.end();
+    changed_.wait(lock, [&] {
+      next = Next();
+      return next != jobs_.end() || (stopping_ && jobs_.empty());
+    });
     if (jobs_.empty()) return;
-    Job job = std::move(jobs_.front());
-    jobs_.pop_front();
+    Job job = std::move(*next);
+    jobs_.erase(next);
     Tally::Part taken = taken_.Add(job.cost);
-    busy_since = SteadyNow();
+    if (!job.fenced) busy_since = SteadyNow();
+    fenced_ += job.fenced ? 1 : 0;
     std::vector<Owner> alike = TakeAlike(job);
     const int running = 1 + static_cast<int>(alike.size());
     running_ += running;
@@ -111,6 +119,10 @@ void JobQueue::Work(absl::Duration& busy_since) {
     lock.lock();
     // Before the answer: whoever has it sees an idle encoder.
     running_ -= running;
+    if (job.fenced) {
+      --fenced_;
+      changed_.notify_all();
+    }
     lock.unlock();
     answer();
     answer = nullptr;

@@ -34,6 +34,9 @@ class JobQueue {
     // so many together, at most.
     uint64_t kind = 0;
     int together = 1;
+    // Waits for a process that is ended in time, which may be minutes: where there are several
+    // threads one is left to other jobs, and it is not taken for a job that hangs.
+    bool fenced = false;
     // `taken` is the cost; the job may keep it, or some of it, for longer than it runs. `with`:
     // whose jobs it does too; theirs are not called.
     absl::AnyInvocable<Answer(Tally::Part taken, std::vector<Owner> with)> run;
@@ -50,7 +53,7 @@ class JobQueue {
   int waiting() const;
   int running() const;  // each of those that are done together
   // SteadyNow() when that thread began its job that has been at it for the longest, its answer
-  // included; now, if all threads wait.
+  // included; now, if all threads wait. Jobs that are fenced don't count.
   absl::Duration busy_since() const;
 
   // Does the jobs that were taken, refuses new ones, joins the threads. Idempotent.
@@ -58,7 +61,8 @@ class JobQueue {
 
  private:
   void Work(absl::Duration& busy_since);
-  bool CanBegin() const;
+  // The first that may begin; the end: none.
+  std::deque<Job>::iterator Next();
   std::vector<Owner> TakeAlike(const Job& job);
 
   const uint64_t capacity_;
@@ -67,6 +71,7 @@ class JobQueue {
   std::deque<Job> jobs_;
   Tally taken_;
   int running_ = 0;
+  int fenced_ = 0;  // of those
   bool stopping_ = false;
   std::vector<absl::Duration> busy_since_;  // of each thread; infinite: it waits
   std::once_flag joined_;

@@ -89,8 +89,15 @@ void AddFlags(CLI::App& app, EncoderOptions* options) {
       ->check(CLI::Range(0.1, 86400.0))
       ->type_name("SECONDS")
       ->default_str("600");
+  app.add_option_function<double>(
+         "--max-video-seconds",
+         [options](double seconds) { options->max_video_duration = absl::Seconds(seconds); },
+         "Longest video that is taken; of its sound --max-audio-seconds")
+      ->check(CLI::Range(0.1, 86400.0))
+      ->type_name("SECONDS")
+      ->default_str("600");
   app.add_option("--max-queue", options->max_queue,
-                 "Pictures and sounds that may wait; one more is refused with a retry delay")
+                 "Media that may wait; one more is refused with a retry delay")
       ->check(CLI::Range(1, 1 << 20))
       ->type_name("N")
       ->capture_default_str();
@@ -107,10 +114,9 @@ void AddFlags(CLI::App& app, EncoderOptions* options) {
       ->check(CLI::Range(uint64_t{1} << 20, uint64_t{1} << 40))
       ->type_name("BYTES")
       ->capture_default_str();
-  app.add_option(
-         "--cache-bytes", options->cache_bytes,
-         "Memory for soft tokens of pictures and sounds that may come again, from whomever; "
-         "one may take a quarter of it. 0: each is encoded whenever it comes")
+  app.add_option("--cache-bytes", options->cache_bytes,
+                 "Memory for soft tokens of media that may come again, from whomever; "
+                 "one may take a quarter of it. 0: each is encoded whenever it comes")
       ->check(CLI::Range(uint64_t{0}, uint64_t{1} << 40))
       ->type_name("BYTES")
       ->capture_default_str();
@@ -162,8 +168,9 @@ absl::Status Serve(const ServiceFlags& flags, EncoderOptions options, const Logg
 }
 
 int Run(int argc, char** argv) {
-  CLI::App app("Turns pictures and sounds into soft tokens for a Gemma 4 decoder, over gRPC",
-               "softsplice-encoder");
+  CLI::App app(
+      "Turns pictures, sounds and videos into soft tokens for a Gemma 4 decoder, over gRPC",
+      "softsplice-encoder");
   ServiceFlags flags;
   EncoderOptions options;
   options.backend.name = "auto";

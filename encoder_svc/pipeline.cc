@@ -40,9 +40,8 @@ absl::Status Pipeline::CheckRoom(const Medium& medium) const {
   if (SteadyNow() >= medium.needed_by) return Medium::Late();
   const absl::Duration ahead = backlog_.Ahead();
   if (places_.total() >= static_cast<uint64_t>(options_.max_queue)) {
-    return QueueFull(absl::StrCat("the encoder's queue is full (", options_.max_queue,
-                                  " pictures and sounds wait)"),
-                     ahead);
+    return QueueFull(
+        absl::StrCat("the encoder's queue is full (", options_.max_queue, " media wait)"), ahead);
   }
   if (ahead > options_.max_wait) {
     return QueueFull(absl::StrCat("what waits will keep the encoder busy for ", Rounded(ahead),
@@ -57,18 +56,17 @@ absl::Status Pipeline::CheckRoom(const Medium& medium) const {
   return absl::OkStatus();
 }
 
-absl::Status Pipeline::Decode(const SharedMedium& medium, Tower tower, int rows, uint64_t bytes,
-                              Step step) {
+absl::Status Pipeline::Decode(const SharedMedium& medium, const Cost& cost, Step step) {
   {
     const std::lock_guard lock(admission_);
     RETURN_IF_ERROR(CheckRoom(*medium));
     medium->place = places_.Add(1);
-    medium->work = backlog_.Add(tower, rows);
+    medium->work = backlog_.Add(cost.tower, cost.rows);
     medium->cancel->Notify([this, waiting = std::weak_ptr<Medium>(medium)] {
       if (const SharedMedium there = waiting.lock()) TakeOut(*there);
     });
     medium->since = SteadyNow();
-    JobQueue::Job job{.owner = medium, .cost = bytes};
+    JobQueue::Job job{.owner = medium, .cost = cost.bytes, .fenced = cost.fenced};
     job.run = [medium, step = std::move(step)](Tally::Part taken, const auto&) mutable {
       medium->queued += SteadyNow() - medium->since;
       medium->memory = std::move(taken);

@@ -42,11 +42,18 @@ class Pipeline {
   explicit Pipeline(const EncoderOptions& options, int towers = 1);
   ~Pipeline() { Shutdown(); }
 
-  // Lets a medium in whose decoding takes `bytes`, no more than there are, and does `step` with
-  // them when its turn comes. `rows`: what it will cost its tower, as far as is known.
+  // What a medium's decoding takes: `bytes`, no more than there are, and (`fenced`) a process of
+  // its own; and what it will cost its tower, as far as is known.
+  struct Cost {
+    Tower tower = Tower::kImage;
+    int rows = 0;
+    uint64_t bytes = 0;
+    bool fenced = false;
+  };
+  // Lets a medium in, and does `step` with what it takes when its turn comes.
   // RESOURCE_EXHAUSTED with a retry delay: too many wait, or it would wait for too long.
   // DEADLINE_EXCEEDED, CANCELLED. UNAVAILABLE: after Shutdown.
-  absl::Status Decode(const SharedMedium& medium, Tower tower, int rows, uint64_t bytes, Step step);
+  absl::Status Decode(const SharedMedium& medium, const Cost& cost, Step step);
   // Does `step` on a thread of the towers when the turn of the medium comes, whatever waits: it was
   // let in before. Those that are alike come with it, and their own steps are not done.
   void Encode(const SharedMedium& medium, Alike alike, StepOfAll step);

@@ -14,7 +14,7 @@ namespace softsplice {
 
 // One medium's, as far as they have come.
 struct MediumRows {
-  std::optional<AudioLayout> layout;  // of a sound
+  std::optional<RecordingLayout> layout;  // of a sound
   std::vector<Values> runs;
 };
 

@@ -24,7 +24,7 @@ struct SharedRows::Pass {
 
 // A call that wants the rows.
 struct SharedRows::Reader {
-  AudioCallbacks to;
+  RecordingCallbacks to;
   const absl::Duration deadline;
   const absl::Duration since = SteadyNow();
   SharedPass pass;
@@ -98,7 +98,7 @@ SharedRows::SharedPass SharedRows::Admit(const SharedReader& reader, const Wish&
 }
 
 SharedRows::Sink SharedRows::SinkOf(const SharedPass& pass) {
-  return {.layout = [this, pass](AudioLayout layout) { OnLayout(pass, std::move(layout)); },
+  return {.layout = [this, pass](RecordingLayout layout) { OnLayout(pass, std::move(layout)); },
           .rows =
               [this, pass](std::vector<float> values, std::function<void()> next) {
                 OnRows(pass, std::move(values), std::move(next));
@@ -114,10 +114,10 @@ void SharedRows::TryToKeep(Pass& pass, uint64_t bytes) {
   if (!pass.kept) passes_.erase(*std::exchange(pass.digest, std::nullopt));
 }
 
-void SharedRows::OnLayout(const SharedPass& pass, AudioLayout layout) {
+void SharedRows::OnLayout(const SharedPass& pass, RecordingLayout layout) {
   {
     const std::lock_guard lock(mutex_);
-    pass->runs = layout.segments.size();
+    pass->runs = layout.runs();
     TryToKeep(*pass, BytesOf(layout.rows));
     pass->rows->layout = std::move(layout);
   }
@@ -213,7 +213,7 @@ void SharedRows::Tell(const SharedReader& reader, Event& event) {
     case Event::kLastRows:
       return reader->to.rows(std::move(event.values), nullptr);
     case Event::kDone:
-      const AudioCallbacks to = std::exchange(reader->to, {});  // it may hold the reader
+      const RecordingCallbacks to = std::exchange(reader->to, {});  // it may hold the reader
       return to.done(event.end, event.timings);
   }
 }
@@ -276,7 +276,8 @@ void SharedRows::Resume(const SharedPass& pass) {
     }
     next = std::move(held->second);
     held_.erase(held);
-    pass->rows->runs.back() = nullptr;  // all have it
+    // All have them.
+    for (Values& run : pass->rows->runs) run = nullptr;
   }
   next();
 }

@@ -24,9 +24,10 @@ namespace softsplice {
 class SharedRows {
  public:
   // Where the rows of one medium go as it is encoded, in the order layout (of a sound), rows of
-  // each segment, done; one at a time. `next` as in AudioCallbacks. An error ends it at any time.
+  // each segment, done; one at a time. `next` as in RecordingCallbacks. An error ends it at any
+  // time.
   struct Sink {
-    std::function<void(AudioLayout)> layout;
+    std::function<void(RecordingLayout)> layout;
     std::function<void(std::vector<float> values, std::function<void()> next)> rows;
     std::function<void(const absl::Status&, const EncodeTimings&)> done;
   };
@@ -37,7 +38,7 @@ class SharedRows {
     uint64_t bytes = 0;            // of all rows; 0: that is not known yet
     std::shared_ptr<CancelToken> cancel;
     absl::Duration deadline = absl::InfiniteDuration();  // of SteadyNow
-    AudioCallbacks to;                                   // of a picture: without a layout
+    RecordingCallbacks to;                               // of a picture: without a layout
     // Begins to encode; the sink is told the end once, unless the medium was refused. It goes on
     // until `cancel`, which is cancelled when nobody wants the rows any more.
     absl::AnyInvocable<absl::Status(std::shared_ptr<CancelToken> cancel, Sink sink)> begin;
@@ -81,7 +82,7 @@ class SharedRows {
   Event NextFor(Reader& reader);
 
   Sink SinkOf(const SharedPass& pass);
-  void OnLayout(const SharedPass& pass, AudioLayout layout);
+  void OnLayout(const SharedPass& pass, RecordingLayout layout);
   void OnRows(const SharedPass& pass, std::vector<float> values, std::function<void()> next);
   void OnDone(const SharedPass& pass, const absl::Status& end, const EncodeTimings& timings);
 

@@ -29,7 +29,7 @@ absl::Status OfAnotherModel(absl::string_view message) {
 
 }  // namespace
 
-// Both calls stream the same events.
+// All calls stream the same events.
 template <class Response>
 absl::Status Collector::AddEvent(const Response& message) {
   if (has_summary_) return BadAnswer("a message after the summary");
@@ -42,6 +42,7 @@ absl::Status Collector::AddEvent(const Response& message) {
 
 template absl::Status Collector::AddEvent(const v1::EncodeImageResponse& message);
 template absl::Status Collector::AddEvent(const v1::EncodeAudioResponse& message);
+template absl::Status Collector::AddEvent(const v1::EncodeVideoResponse& message);
 
 absl::Status Collector::AddHeader(const v1::SoftTokensHeader& header) {
   if (has_header_) return BadAnswer("a second header");

@@ -38,6 +38,7 @@ class Collector {
   // what the contract says.
   absl::Status Add(const v1::EncodeImageResponse& message) { return AddEvent(message); }
   absl::Status Add(const v1::EncodeAudioResponse& message) { return AddEvent(message); }
+  absl::Status Add(const v1::EncodeVideoResponse& message) { return AddEvent(message); }
   // How many runs are complete; their rows may still turn out to be damaged.
   size_t complete() const { return medium_.runs.size(); }
   // Those, and the header.

@@ -46,7 +46,7 @@ int Room(const Target& target, bool others_are_healthy, absl::Duration now) {
 absl::Status Busy(size_t waiting, absl::Duration wait) {
   return MakeError(
       absl::StatusCode::kResourceExhausted,
-      absl::StrCat("the encoders are busy: ", waiting, " pictures and sounds wait for them",
+      absl::StrCat("the encoders are busy: ", waiting, " media wait for them",
                    wait > absl::ZeroDuration()
                        ? absl::StrCat(", a new one for about ",
                                       absl::FormatDuration(absl::Ceil(wait, absl::Seconds(1))))

@@ -47,7 +47,9 @@ struct EncodeJob {
   Wanted wanted;
   absl::string_view data;  // must live until `done` was called
   std::string mime_type;
-  uint32_t max_soft_tokens = 0;                        // of a picture
+  uint32_t max_soft_tokens = 0;                        // of a picture, or a frame
+  uint32_t max_frames = 0;                             // of a video
+  bool without_sound = false;                          // a video
   const void* request = nullptr;                       // whose medium it is: requests take turns
   absl::Duration deadline = absl::InfiniteDuration();  // of SteadyNow
   std::string request_id;

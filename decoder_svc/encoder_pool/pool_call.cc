@@ -16,11 +16,16 @@
 namespace softsplice {
 namespace {
 
-// What sets the two calls apart.
+// What sets the calls apart.
 void Fill(const EncodeJob& job, v1::EncodeImageRequest* request) {
   request->set_max_soft_tokens(job.max_soft_tokens);
 }
 void Fill(const EncodeJob& /*job*/, v1::EncodeAudioRequest* /*request*/) {}
+void Fill(const EncodeJob& job, v1::EncodeVideoRequest* request) {
+  request->set_max_soft_tokens(job.max_soft_tokens);
+  request->set_max_frames(job.max_frames);
+  request->set_without_sound(job.without_sound);
+}
 
 void StartStream(v1::EncoderService::Stub& stub, grpc::ClientContext* context,
                  const v1::EncodeImageRequest& request,
@@ -31,6 +36,11 @@ void StartStream(v1::EncoderService::Stub& stub, grpc::ClientContext* context,
                  const v1::EncodeAudioRequest& request,
                  grpc::ClientReadReactor<v1::EncodeAudioResponse>* reactor) {
   stub.async()->EncodeAudio(context, &request, reactor);
+}
+void StartStream(v1::EncoderService::Stub& stub, grpc::ClientContext* context,
+                 const v1::EncodeVideoRequest& request,
+                 grpc::ClientReadReactor<v1::EncodeVideoResponse>* reactor) {
+  stub.async()->EncodeVideo(context, &request, reactor);
 }
 
 }  // namespace
@@ -109,7 +119,7 @@ class PoolCall::Attempt {
   std::atomic<bool> left_ = false;
 };
 
-// The part of it that knows which of the two calls it is.
+// The part of it that knows which of the calls it is.
 template <class Request, class Response>
 class PoolCall::Stream final : public Attempt, public grpc::ClientReadReactor<Response> {
  public:
@@ -148,12 +158,17 @@ PoolCall::PoolCall(EncoderPool* pool, EncodeJob job, EncoderPool::Done done, abs
 PoolCall::~PoolCall() = default;
 
 std::unique_ptr<PoolCall::Attempt> PoolCall::MakeAttempt(std::shared_ptr<Target> target) {
-  if (job_.wanted.modality == v1::MODALITY_AUDIO) {
-    return std::make_unique<Stream<v1::EncodeAudioRequest, v1::EncodeAudioResponse>>(
-        shared_from_this(), std::move(target));
+  switch (job_.wanted.modality) {
+    case v1::MODALITY_AUDIO:
+      return std::make_unique<Stream<v1::EncodeAudioRequest, v1::EncodeAudioResponse>>(
+          shared_from_this(), std::move(target));
+    case v1::MODALITY_VIDEO:
+      return std::make_unique<Stream<v1::EncodeVideoRequest, v1::EncodeVideoResponse>>(
+          shared_from_this(), std::move(target));
+    default:
+      return std::make_unique<Stream<v1::EncodeImageRequest, v1::EncodeImageResponse>>(
+          shared_from_this(), std::move(target));
   }
-  return std::make_unique<Stream<v1::EncodeImageRequest, v1::EncodeImageResponse>>(
-      shared_from_this(), std::move(target));
 }
 
 void PoolCall::Start(std::shared_ptr<Target> target) {

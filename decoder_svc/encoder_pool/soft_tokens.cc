@@ -8,6 +8,7 @@
 #include "common/status/error.h"
 #include "common/status/macros.h"
 #include "common/status/reasons.h"
+#include "google/protobuf/repeated_ptr_field.h"
 
 namespace softsplice {
 namespace {
@@ -47,65 +48,107 @@ bool IsTimeSpan(const google::protobuf::Duration& duration) {
          duration.nanos() < 1'000'000'000;
 }
 
-// The segments follow each other and cover all rows.
-absl::Status CheckSegments(const v1::SoftTokensHeader& header) {
-  const auto& segments = header.audio().segments();
-  const uint64_t rows = header.rows();
-  uint64_t next = 0;
+// `run`, a segment or a frame, has rows that begin at row `next` and lie within the medium's. Gives
+// where they end.
+template <class Run>
+absl::StatusOr<uint64_t> CheckRun(const Run& run, const std::string& field, uint64_t next,
+                                  uint64_t rows) {
+  if (run.rows() == 0) {
+    return InvalidField(field + ".rows", field + ".rows is 0; there must be at least one");
+  }
+  if (run.first_row() != next) {
+    return InvalidField(field + ".first_row", absl::StrCat(field, ".first_row is ", run.first_row(),
+                                                           "; row ", next, " is the next"));
+  }
+  next += run.rows();
+  if (next <= rows) return next;
+  return InvalidField(field + ".rows",
+                      absl::StrCat(field, " ends at row ", next, "; header.rows is ", rows));
+}
+
+absl::StatusOr<uint64_t> CheckSegments(
+    const google::protobuf::RepeatedPtrField<v1::AudioSegment>& segments, absl::string_view name,
+    uint64_t next, uint64_t rows) {
   for (int i = 0; i < segments.size(); ++i) {
-    const v1::AudioSegment& segment = segments[i];
-    const std::string field = absl::StrCat("header.audio.segments[", i, "]");
-    if (segment.rows() == 0) {
-      return InvalidField(field + ".rows", field + ".rows is 0; there must be at least one");
-    }
-    if (segment.first_row() != next) {
-      return InvalidField(field + ".first_row",
-                          absl::StrCat(field, ".first_row is ", segment.first_row(), "; row ", next,
-                                       " is the next"));
-    }
-    next += segment.rows();
-    if (next > rows) {
-      return InvalidField(field + ".rows",
-                          absl::StrCat(field, " ends at row ", next, "; header.rows is ", rows));
-    }
-    if (!IsTimeSpan(segment.start()))
+    const std::string field = absl::StrCat(name, "[", i, "]");
+    ASSIGN_OR_RETURN(next, CheckRun(segments[i], field, next, rows));
+    if (!IsTimeSpan(segments[i].start())) {
       return InvalidField(field + ".start", field + ".start is no time span");
-    if (!IsTimeSpan(segment.duration())) {
+    }
+    if (!IsTimeSpan(segments[i].duration())) {
       return InvalidField(field + ".duration", field + ".duration is no time span");
     }
   }
-  if (segments.empty() || next == rows) return absl::OkStatus();
-  return InvalidField("header.audio.segments", absl::StrCat("header.audio.segments end at row ",
-                                                            next, "; header.rows is ", rows));
+  return next;
+}
+
+absl::Status CheckAllRows(absl::string_view field, uint64_t next, uint64_t rows) {
+  if (next == rows) return absl::OkStatus();
+  return InvalidField(field, absl::StrCat(field, " end at row ", next, "; header.rows is ", rows));
+}
+
+// What the modality is called, and the layout of it.
+absl::Status CheckModality(bool has_layout, bool is_it, absl::string_view name) {
+  if (!has_layout || is_it) return absl::OkStatus();
+  const std::string field = absl::StrCat("header.", name);
+  return InvalidField(field, absl::StrCat(field, " is set, but the modality is not ", name));
+}
+
+absl::Status CheckImage(const v1::SoftTokensHeader& header) {
+  const v1::ImageLayout& image = header.image();
+  const uint64_t cells =
+      static_cast<uint64_t>(image.grid_rows()) * static_cast<uint64_t>(image.grid_columns());
+  if (cells == header.rows()) return absl::OkStatus();
+  return InvalidField("header.image",
+                      absl::StrCat("header.image has a grid of ", image.grid_rows(), " by ",
+                                   image.grid_columns(), " for ", header.rows(), " rows"));
+}
+
+// The segments follow each other and cover all rows, if there are any.
+absl::Status CheckAudio(const v1::SoftTokensHeader& header) {
+  constexpr absl::string_view kField = "header.audio.segments";
+  if (header.audio().segments().empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const uint64_t next,
+                   CheckSegments(header.audio().segments(), kField, 0, header.rows()));
+  return CheckAllRows(kField, next, header.rows());
+}
+
+// So do the frames, of which there is one, and the segments behind them.
+absl::Status CheckVideo(const v1::SoftTokensHeader& header) {
+  const v1::VideoLayout& video = header.video();
+  if (video.frames().empty()) {
+    return InvalidField("header.video.frames",
+                        "header.video.frames is empty; there must be at least one");
+  }
+  uint64_t next = 0;
+  for (int i = 0; i < video.frames_size(); ++i) {
+    const std::string field = absl::StrCat("header.video.frames[", i, "]");
+    ASSIGN_OR_RETURN(next, CheckRun(video.frames(i), field, next, header.rows()));
+    if (!IsTimeSpan(video.frames(i).time())) {
+      return InvalidField(field + ".time", field + ".time is no time span");
+    }
+  }
+  ASSIGN_OR_RETURN(next, CheckSegments(video.sound(), "header.video.sound", next, header.rows()));
+  return CheckAllRows("header.video", next, header.rows());
 }
 
 absl::Status CheckLayout(const v1::SoftTokensHeader& header) {
-  const uint64_t rows = header.rows();
-  if (header.has_image()) {
-    if (header.modality() != v1::MODALITY_IMAGE) {
-      return InvalidField("header.image", "header.image is set, but the modality is not image");
-    }
-    const uint64_t cells = static_cast<uint64_t>(header.image().grid_rows()) *
-                           static_cast<uint64_t>(header.image().grid_columns());
-    if (cells != rows) {
-      return InvalidField(
-          "header.image",
-          absl::StrCat("header.image has a grid of ", header.image().grid_rows(), " by ",
-                       header.image().grid_columns(), " for ", rows, " rows"));
-    }
-  }
-  if (header.has_audio() && header.modality() != v1::MODALITY_AUDIO) {
-    return InvalidField("header.audio", "header.audio is set, but the modality is not audio");
-  }
-  return CheckSegments(header);
+  const v1::Modality modality = header.modality();
+  RETURN_IF_ERROR(CheckModality(header.has_image(), modality == v1::MODALITY_IMAGE, "image"));
+  RETURN_IF_ERROR(CheckModality(header.has_audio(), modality == v1::MODALITY_AUDIO, "audio"));
+  RETURN_IF_ERROR(CheckModality(header.has_video(), modality == v1::MODALITY_VIDEO, "video"));
+  if (header.has_image()) return CheckImage(header);
+  return modality == v1::MODALITY_VIDEO ? CheckVideo(header) : CheckAudio(header);
 }
 
 }  // namespace
 
 absl::Status CheckHeader(const v1::SoftTokensHeader& header, const SoftTokensRules& rules) {
-  if (header.modality() != v1::MODALITY_IMAGE && header.modality() != v1::MODALITY_AUDIO) {
-    return InvalidField("header.modality", absl::StrCat("header.modality is ", header.modality(),
-                                                        "; it must be image or audio"));
+  const v1::Modality modality = header.modality();
+  if (modality != v1::MODALITY_IMAGE && modality != v1::MODALITY_AUDIO &&
+      modality != v1::MODALITY_VIDEO) {
+    return InvalidField("header.modality", absl::StrCat("header.modality is ", modality,
+                                                        "; it must be image, audio or video"));
   }
   if (DataTypeBytes(header.data_type()) == 0) {
     return InvalidField("header.data_type", absl::StrCat("header.data_type is ", header.data_type(),
@@ -124,9 +167,12 @@ absl::Status CheckHeader(const v1::SoftTokensHeader& header, const SoftTokensRul
 
 std::vector<RowRun> RunsOf(const v1::SoftTokensHeader& header) {
   std::vector<RowRun> runs;
-  for (const v1::AudioSegment& segment : header.audio().segments()) {
-    runs.push_back({.rows = static_cast<int>(segment.rows())});
-  }
+  const auto add = [&](const auto& parts) {
+    for (const auto& part : parts) runs.push_back({.rows = static_cast<int>(part.rows())});
+  };
+  add(header.audio().segments());
+  add(header.video().frames());
+  add(header.video().sound());
   if (runs.empty()) runs.push_back({.rows = static_cast<int>(header.rows())});
   return runs;
 }

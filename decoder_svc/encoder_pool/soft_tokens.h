@@ -20,7 +20,8 @@ struct SoftTokensRules {
   bool allow_foreign = false;
 };
 
-// Rows that stand side by side in a prompt: a picture's, or those of one segment of a sound.
+// Rows that stand side by side in a prompt: a picture's, or those of one segment of a sound or one
+// frame of a video.
 struct RowRun {
   int rows = 0;
   // rows * dim numbers; null: they are only counted, or are known without them.

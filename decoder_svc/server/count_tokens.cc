@@ -46,7 +46,7 @@ absl::Status CountTokensCall::Prepare(const v1::CountTokensRequest& request) {
 absl::StatusOr<v1::CountTokensResponse> CountTokensCall::Count(
     const std::vector<EncodedMedium>& media) const {
   v1::CountTokensResponse response;
-  const int64_t tokens = CountPrompt(pieces_, media);
+  const int64_t tokens = CountPrompt(pieces_, media, decoder_.tokenizer);
   response.set_tokens(static_cast<uint32_t>(std::min<int64_t>(tokens, UINT32_MAX)));
   if (request().include_token_ids() || request().include_rendered()) {
     RETURN_IF_ERROR(CheckFits(tokens, decoder_.engine.info().context_length));

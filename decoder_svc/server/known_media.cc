@@ -12,7 +12,8 @@ std::string KnownMedia::KeyOf(absl::string_view scope, absl::string_view encoder
        {scope, encoder_fingerprint, absl::string_view(media.mime_type())}) {
     hash.Update(absl::StrCat(part.size(), ":", part));
   }
-  hash.Update(absl::StrCat(static_cast<int>(modality), ":", media.max_soft_tokens(), ":"));
+  hash.Update(absl::StrCat(static_cast<int>(modality), ":", media.max_soft_tokens(), ":",
+                           media.max_frames(), ":", media.without_sound(), ":"));
   hash.Update(media.data());
   const Sha256Digest digest = hash.Finish();
   return std::string(digest.begin(), digest.end());
@@ -27,9 +28,9 @@ std::optional<EncodedMedium> KnownMedia::Find(absl::string_view key) {
 
 void KnownMedia::Put(const std::string& key, const EncodedMedium& medium) {
   // With what a table that has just grown has of places for it, and the heads of blocks on the
-  // heap: its own, and three for each segment.
+  // heap: its own, and three for each run.
   constexpr uint64_t kPlaces = 3 * (sizeof(Known) + sizeof(std::string));
-  const auto blocks = static_cast<uint64_t>(8 + 3 * medium.header.audio().segments_size());
+  const uint64_t blocks = 8 + 3 * medium.runs.size();
   Known known{.header = medium.header};
   uint64_t bytes = key.size() + medium.header.SpaceUsedLong() + kPlaces + 16 * blocks;
   for (const RowRun& run : medium.runs) {

@@ -17,7 +17,14 @@ namespace {
 constexpr int kAtOnce = 8;
 
 v1::Modality ModalityOf(MediaKind kind) {
-  return kind == MediaKind::kAudio ? v1::MODALITY_AUDIO : v1::MODALITY_IMAGE;
+  switch (kind) {
+    case MediaKind::kAudio:
+      return v1::MODALITY_AUDIO;
+    case MediaKind::kVideo:
+      return v1::MODALITY_VIDEO;
+    default:
+      return v1::MODALITY_IMAGE;
+  }
 }
 
 }  // namespace
@@ -104,6 +111,8 @@ void MediaBatch::Encode(size_t index) {
       .data = media.data(),
       .mime_type = media.mime_type(),
       .max_soft_tokens = media.max_soft_tokens(),
+      .max_frames = media.max_frames(),
+      .without_sound = media.without_sound(),
       .request = this,
       .deadline = options_.deadline,
       .request_id = options_.request_id,

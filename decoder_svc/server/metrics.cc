@@ -48,7 +48,7 @@ constexpr const char* kChannels[] = {"answer", "thought"};
 constexpr const char* kFinishes[] = {"stop", "stop_string", "max_tokens", "context_full",
                                      "tool_call"};
 constexpr const char* kRetryReasons[] = {"full", "failing", "away", "foreign"};
-constexpr const char* kMediaKinds[] = {"image", "audio"};
+constexpr const char* kMediaKinds[] = {"image", "audio", "video"};
 
 struct TargetState {
   v1::EncoderState state;

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
+#include "absl/strings/str_format.h"
 #include "common/config/text_config.h"
 #include "common/media/kind.h"
 #include "common/status/error.h"
@@ -18,6 +18,49 @@ namespace {
 absl::Status NotSupported(const std::string& field, absl::string_view message) {
   return MakeError(absl::StatusCode::kUnimplemented, message,
                    {.reason = reason::kNotSupported, .field = field});
+}
+
+MediaKind KindOfMedium(ContentKind kind) {
+  switch (kind) {
+    case ContentKind::kSound:
+      return MediaKind::kAudio;
+    case ContentKind::kVideo:
+      return MediaKind::kVideo;
+    default:
+      return MediaKind::kImage;
+  }
+}
+
+MediaKind KindOfRows(v1::Modality modality) {
+  switch (modality) {
+    case v1::MODALITY_AUDIO:
+      return MediaKind::kAudio;
+    case v1::MODALITY_VIDEO:
+      return MediaKind::kVideo;
+    default:
+      return MediaKind::kImage;
+  }
+}
+
+// INVALID_ARGUMENT: an option that is not for media of this kind.
+absl::Status CheckOptions(const v1::Media& media, MediaKind kind, const std::string& path) {
+  const absl::string_view is = kind == MediaKind::kAudio ? "a sound" : "a picture";
+  if (media.max_soft_tokens() != 0 && kind == MediaKind::kAudio) {
+    return InvalidField(path + ".max_soft_tokens",
+                        absl::StrCat(path, ".max_soft_tokens is ", media.max_soft_tokens(),
+                                     "; it is for pictures and videos, and this is a sound"));
+  }
+  if (media.max_frames() != 0 && kind != MediaKind::kVideo) {
+    return InvalidField(path + ".max_frames",
+                        absl::StrCat(path, ".max_frames is ", media.max_frames(),
+                                     "; it is for videos, and this is ", is));
+  }
+  if (media.without_sound() && kind != MediaKind::kVideo) {
+    return InvalidField(
+        path + ".without_sound",
+        absl::StrCat(path, ".without_sound is set; it is for videos, and this is ", is));
+  }
+  return absl::OkStatus();
 }
 
 // Collects the media of a request in its order.
@@ -33,33 +76,25 @@ class MediaList {
                        absl::StrCat(path, ".data has ", media.data().size(), " bytes; at most ",
                                     context_.limits.max_media_bytes, " are taken"));
     }
-    const ContentKind kind = KindOf(media.mime_type(), media.data());
-    const bool sound = kind == ContentKind::kSound || kind == ContentKind::kVideo;
-    if (sound && media.max_soft_tokens() != 0) {
-      return InvalidField(path + ".max_soft_tokens",
-                          absl::StrCat(path, ".max_soft_tokens is ", media.max_soft_tokens(),
-                                       "; it is for pictures, and this is a sound"));
-    }
+    const MediaKind kind = KindOfMedium(KindOf(media.mime_type(), media.data()));
+    RETURN_IF_ERROR(CheckOptions(media, kind, path));
     if (context_.encoders == nullptr) {
       return MakeError(
           absl::StatusCode::kFailedPrecondition,
           absl::StrCat(path, " needs an encoder; this decoder was started without one"),
           {.reason = reason::kNoEncoder, .field = path});
     }
-    return Add(
-        {.field = path, .kind = sound ? MediaKind::kAudio : MediaKind::kImage, .media = &media});
+    return Add({.field = path, .kind = kind, .media = &media});
   }
 
   absl::StatusOr<MediaRef> Add(const v1::SoftTokens& soft_tokens, const std::string& field) {
     const std::string path = field + ".soft_tokens";
-    const bool sound = soft_tokens.header().modality() == v1::MODALITY_AUDIO;
-    if (soft_tokens.header().audio().segments_size() > 1) {
-      // Even where those around it are the caller's, those between its segments are ours.
-      RETURN_IF_ERROR(Annotate(RequireMarkers(context_.tokenizer, MediaKind::kAudio), path, path));
+    const MediaKind kind = KindOfRows(soft_tokens.header().modality());
+    if (kind == MediaKind::kVideo || soft_tokens.header().audio().segments_size() > 1) {
+      // Even where those around it are the caller's, those between its runs are ours.
+      RETURN_IF_ERROR(Annotate(RequireMarkers(context_.tokenizer, kind), path, path));
     }
-    return Add({.field = path,
-                .kind = sound ? MediaKind::kAudio : MediaKind::kImage,
-                .soft_tokens = &soft_tokens});
+    return Add({.field = path, .kind = kind, .soft_tokens = &soft_tokens});
   }
 
   std::vector<MediumSource> Take() { return std::move(sources_); }
@@ -171,6 +206,12 @@ absl::StatusOr<RawPart> ReadRawPart(const v1::RawPart& part, const std::string& 
       return RawIds{{part.token_ids().ids().begin(), part.token_ids().ids().end()}};
     case v1::RawPart::kSoftTokens: {
       ASSIGN_OR_RETURN(const MediaRef ref, media->Add(part.soft_tokens(), field));
+      if (ref.kind == MediaKind::kVideo) {
+        return InvalidField(field + ".soft_tokens",
+                            absl::StrCat(field,
+                                         ".soft_tokens are a video's, whose times and "
+                                         "markers are not the caller's: put them into chat"));
+      }
       return RawMedia{.media = ref, .markers = false};
     }
     case v1::RawPart::kMedia: {
@@ -197,6 +238,38 @@ absl::StatusOr<std::vector<PromptPiece>> ReadRaw(const v1::RawPrompt& raw,
   return pieces;
 }
 
+// The runs of a medium at one place of the prompt, and the text that the template leaves to be
+// added: before each run, and behind the last. Control tokens in it are such.
+struct Place {
+  size_t first = 0, last = 0;
+  std::vector<std::string> before;
+  std::string after;
+};
+
+// As Gemma4Processor's replace_video_token: minutes and seconds, both cut.
+std::string TimeBefore(const v1::VideoFrame& frame) {
+  const int64_t seconds = frame.time().seconds();
+  return absl::StrFormat("<image|> %02d:%02d <|image>", seconds / 60, seconds % 60);
+}
+
+Place PlaceOf(const MediaRef& ref, const v1::SoftTokensHeader& header) {
+  const size_t runs = RunsOf(header).size();
+  const auto frames = static_cast<size_t>(header.video().frames_size());
+  Place place{.last = ref.kind == MediaKind::kVideo && !ref.sound_beside ? frames : runs};
+  if (ref.sound_beside) place.first = frames;
+  for (size_t i = place.first; i < place.last; ++i) {
+    if (i > place.first && ref.kind == MediaKind::kVideo && !ref.sound_beside) {
+      place.before.push_back(TimeBefore(header.video().frames(static_cast<int>(i))));
+    } else if (i > place.first) {
+      place.before.emplace_back("<audio|><|audio>");
+    } else {
+      place.before.emplace_back(ref.sound_beside ? "<|audio>" : "");
+    }
+  }
+  if (ref.sound_beside && frames < runs) place.after = "<audio|>";
+  return place;
+}
+
 }  // namespace
 
 absl::StatusOr<PromptPlan> PlanPrompt(const PromptSource& source, const DecoderContext& context) {
@@ -218,39 +291,48 @@ absl::StatusOr<PromptPlan> PlanPrompt(const PromptSource& source, const DecoderC
 Prompt BuildPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const EncodedMedium> media,
                    const Tokenizer& tokenizer) {
   Prompt prompt;
+  const auto add = [&](absl::Span<const int32_t> tokens) {
+    prompt.tokens.insert(prompt.tokens.end(), tokens.begin(), tokens.end());
+  };
   for (const PromptPiece& piece : pieces) {
     if (const auto* ids = std::get_if<std::vector<int32_t>>(&piece)) {
-      prompt.tokens.insert(prompt.tokens.end(), ids->begin(), ids->end());
+      add(*ids);
       continue;
     }
     const MediaRef& ref = std::get<MediaRef>(piece);
     if (static_cast<size_t>(ref.index) >= media.size()) break;
     const EncodedMedium& medium = media[ref.index];
-    const MediaMarkers markers = MarkersOf(ref.kind);
-    for (const RowRun& run : medium.runs) {
-      if (&run != &medium.runs.front()) {
-        prompt.tokens.push_back(tokenizer.Find(markers.end));
-        prompt.tokens.push_back(tokenizer.Find(markers.begin));
-      }
+    const Place place = PlaceOf(ref, medium.header);
+    for (size_t i = place.first; i < std::min(place.last, medium.runs.size()); ++i) {
+      add(tokenizer.Encode(place.before[i - place.first], true));
+      const RowRun& run = medium.runs[i];
       const int position = static_cast<int>(prompt.tokens.size());
       prompt.soft.push_back({position, run.rows, run.values, run.name});
       prompt.tokens.insert(prompt.tokens.end(), run.rows, kMediaToken);
     }
-    if (medium.runs.size() < RunsOf(medium.header).size()) break;
+    if (medium.runs.size() < place.last) break;
+    add(tokenizer.Encode(place.after, true));
   }
   return prompt;
 }
 
-int64_t CountPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const EncodedMedium> media) {
+int64_t CountPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const EncodedMedium> media,
+                    const Tokenizer& tokenizer) {
   int64_t tokens = 0;
+  const auto add = [&](absl::string_view text) {
+    tokens += static_cast<int64_t>(tokenizer.Encode(text, true).size());
+  };
   for (const PromptPiece& piece : pieces) {
     if (const auto* ids = std::get_if<std::vector<int32_t>>(&piece)) {
       tokens += static_cast<int64_t>(ids->size());
       continue;
     }
-    const std::vector<RowRun>& runs = media[std::get<MediaRef>(piece).index].runs;
-    for (const RowRun& run : runs) tokens += run.rows;
-    tokens += 2 * (static_cast<int64_t>(runs.size()) - 1);
+    const MediaRef& ref = std::get<MediaRef>(piece);
+    const EncodedMedium& medium = media[ref.index];
+    const Place place = PlaceOf(ref, medium.header);
+    for (const std::string& before : place.before) add(before);
+    for (size_t i = place.first; i < place.last; ++i) tokens += medium.runs[i].rows;
+    add(place.after);
   }
   return tokens;
 }
@@ -261,12 +343,14 @@ std::string SpellPrompt(const std::vector<PromptPiece>& pieces,
   for (const PromptPiece& piece : pieces) {
     const auto* ref = std::get_if<MediaRef>(&piece);
     if (ref == nullptr) continue;
-    const MediaMarkers markers = MarkersOf(ref->kind);
-    spelled.push_back(absl::StrJoin(media[ref->index].runs,
-                                    absl::StrCat(markers.end, markers.begin),
-                                    [](std::string* out, const RowRun& run) {
-                                      absl::StrAppend(out, "… ", run.rows, " soft tokens …");
-                                    }));
+    const EncodedMedium& medium = media[ref->index];
+    const Place place = PlaceOf(*ref, medium.header);
+    std::string text;
+    for (size_t i = place.first; i < place.last; ++i) {
+      absl::StrAppend(&text, place.before[i - place.first], "… ", medium.runs[i].rows,
+                      " soft tokens …");
+    }
+    spelled.push_back(absl::StrCat(text, place.after));
   }
   return Spell(tokenizer, pieces, spelled);
 }

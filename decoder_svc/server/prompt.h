@@ -53,13 +53,14 @@ absl::Status CheckFits(int64_t tokens, int context_length);
 absl::Status CheckMayFit(const PromptPlan& plan, int context_length);
 
 // The prompt with `media[i]` at the place of the i-th medium; its tokens there are the padding's.
-// The markers around a medium are among the pieces; those between its runs are added. It ends where
-// the first run is missing.
+// What is around a medium is among the pieces; what is between its runs is added. It ends where the
+// first run is missing.
 Prompt BuildPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const EncodedMedium> media,
                    const Tokenizer& tokenizer);
 
 // How many tokens that prompt has.
-int64_t CountPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const EncodedMedium> media);
+int64_t CountPrompt(const std::vector<PromptPiece>& pieces, absl::Span<const EncodedMedium> media,
+                    const Tokenizer& tokenizer);
 
 // How it reads to the model, for people: rows as their number.
 std::string SpellPrompt(const std::vector<PromptPiece>& pieces,

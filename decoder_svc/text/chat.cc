@@ -79,11 +79,17 @@ class PieceBuilder {
     EndText();
     ids_.push_back(id);
   }
-  void Media(const MediaRef& media, bool markers) {
+  // As the template has it, with `around` before and after it; the sound beside a video is an entry
+  // of its own.
+  void Media(const MediaRef& media, bool markers, absl::string_view around = "") {
+    const bool video = media.kind == MediaKind::kVideo;
+    Control(around);
+    if (video) Control("00:00 ");
     if (markers) Control(MarkersOf(media.kind).begin);
-    EndIds();
-    pieces_.emplace_back(media);
+    Place(media);
     if (markers) Control(MarkersOf(media.kind).end);
+    Control(around);
+    if (video) Place({.kind = media.kind, .index = media.index, .sound_beside = true});
   }
 
   std::vector<PromptPiece> Finish() {
@@ -92,6 +98,10 @@ class PieceBuilder {
   }
 
  private:
+  void Place(const MediaRef& media) {
+    EndIds();
+    pieces_.emplace_back(media);
+  }
   void EndText() {
     const std::vector<int32_t> ids = tokenizer_.Encode(runs_);
     ids_.insert(ids_.end(), ids.begin(), ids.end());
@@ -141,13 +151,15 @@ absl::Status CheckMessages(const Tokenizer& tokenizer, const std::vector<ChatMes
 }  // namespace
 
 MediaMarkers MarkersOf(MediaKind kind) {
-  return kind == MediaKind::kImage ? MediaMarkers{"<|image>", "<image|>"}
-                                   : MediaMarkers{"<|audio>", "<audio|>"};
+  return kind == MediaKind::kAudio ? MediaMarkers{"<|audio>", "<audio|>"}
+                                   : MediaMarkers{"<|image>", "<image|>"};
 }
 
 absl::Status RequireMarkers(const Tokenizer& tokenizer, MediaKind kind) {
   const MediaMarkers markers = MarkersOf(kind);
-  return Require(tokenizer, {markers.begin, markers.end});
+  RETURN_IF_ERROR(Require(tokenizer, {markers.begin, markers.end}));
+  return kind == MediaKind::kVideo ? RequireMarkers(tokenizer, MediaKind::kAudio)
+                                   : absl::OkStatus();
 }
 
 ChatTemplate::ChatTemplate(const Tokenizer& tokenizer, absl::string_view source)
@@ -202,11 +214,8 @@ absl::StatusOr<std::vector<PromptPiece>> ChatTemplate::Render(
         continue;
       }
       const MediaRef& media = std::get<MediaRef>(part);
-      const absl::string_view around =
-          image_newlines_ && media.kind == MediaKind::kImage ? "\n\n" : "";
-      prompt.Control(around);
-      prompt.Media(media, true);
-      prompt.Control(around);
+      const bool newlines = image_newlines_ && media.kind != MediaKind::kAudio;
+      prompt.Media(media, true, newlines ? "\n\n" : "");
     }
     if (!(join_model_texts_ && model && is_model(i + 1))) prompt.Control("<turn|>\n");
   }

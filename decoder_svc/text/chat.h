@@ -16,15 +16,16 @@ namespace softsplice {
 
 enum class Role : uint8_t { kSystem, kUser, kModel };
 
-enum class MediaKind : uint8_t { kImage, kAudio };
+enum class MediaKind : uint8_t { kImage, kAudio, kVideo };
 
 // The n-th medium of a request goes here.
 struct MediaRef {
   MediaKind kind = MediaKind::kImage;
   int index = 0;
+  bool sound_beside = false;  // of a video: its sound, else its frames
 };
 
-// The tokens before and after a medium's rows.
+// The tokens before and after a medium's rows; a video's are those of each frame.
 struct MediaMarkers {
   absl::string_view begin;
   absl::string_view end;
@@ -44,7 +45,9 @@ struct ChatOptions {
 };
 
 // A prompt between text and tokens: token ids and the places of media, in order. The markers around
-// a medium are tokens already (begin before, end after its place).
+// a medium are tokens already (begin before, end after its place), and the time of a video's first
+// frame. A video has two places, its sound's being behind that of its frames; the markers of a
+// sound that may not be there are still to come.
 using PromptPiece = std::variant<std::vector<int32_t>, MediaRef>;
 
 class ChatTemplate {
@@ -76,7 +79,7 @@ class ChatTemplate {
   bool join_model_turns_ = true;    // model messages in a row share one <|turn>model
   bool join_model_texts_ = true;    // and one <turn|>: their texts touch
   bool space_system_parts_ = true;  // one behind each of several texts
-  bool image_newlines_ = false;     // two around an image
+  bool image_newlines_ = false;     // two around an image or a video
 };
 
 // A raw prompt's parts: text, ids, and media with or without the markers around them.

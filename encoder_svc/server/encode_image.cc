@@ -1,27 +1,16 @@
 #include "encoder_svc/server/encode_image.h"
 
-#include <algorithm>
-#include <limits>
 #include <utility>
+
+#include "encoder_svc/server/layout.h"
 
 namespace softsplice {
 namespace {
 
-int ClampToInt(uint32_t value) {
-  return static_cast<int>(std::min<uint32_t>(value, std::numeric_limits<int>::max()));
-}
-
-v1::SoftTokensHeader Header(const EncodedImage& image) {
+v1::SoftTokensHeader Header(const ImageLayout& layout) {
   v1::SoftTokensHeader header;
   header.set_modality(v1::MODALITY_IMAGE);
-  v1::ImageLayout* layout = header.mutable_image();
-  layout->set_grid_rows(image.grid_rows);
-  layout->set_grid_columns(image.grid_columns);
-  layout->set_source_width(image.source_width);
-  layout->set_source_height(image.source_height);
-  layout->set_resized_width(image.resized_width);
-  layout->set_resized_height(image.resized_height);
-  layout->set_max_soft_tokens(image.max_soft_tokens);
+  FillLayout(layout, header.mutable_image());
   return header;
 }
 
@@ -42,7 +31,7 @@ void EncodeImageCall::Encode(const v1::EncodeImageRequest& request) {
 
 void EncodeImageCall::OnImage(absl::StatusOr<EncodedImage> image) {
   if (!image.ok()) return EndEncoding(image.status(), {});
-  SendHeader(Header(*image), image->rows, image->dim, image->content_digest);
+  SendHeader(Header(image->layout), image->layout.rows, image->dim, image->content_digest);
   if (image->values != nullptr) SendRows(std::move(image->values), nullptr);
   EndEncoding(absl::OkStatus(), image->timings);
 }

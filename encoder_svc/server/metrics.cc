@@ -61,6 +61,7 @@ void MediaMetrics::OnRefused(const absl::Status& status) const {
 EncoderMetrics::EncoderMetrics(Metrics& metrics)
     : images(metrics, "image", "EncodeImage"),
       sounds(metrics, "audio", "EncodeAudio"),
+      videos(metrics, "video", "EncodeVideo"),
       device_errors(metrics) {}
 
 Metrics::Source AddEncoderFigures(Metrics& metrics, const EncoderContext& context,

@@ -13,7 +13,7 @@ struct EncoderContext;
 // Of media of one kind. Thread-safe.
 class MediaMetrics {
  public:
-  // `kind`: "image" or "audio"; `method`: that encodes it.
+  // `kind`: "image", "audio" or "video"; `method`: that encodes it.
   MediaMetrics(Metrics& metrics, const char* kind, const char* method);
 
   // A medium that was encoded, or whose rows were there, and what it took until then.
@@ -36,7 +36,7 @@ class MediaMetrics {
 struct EncoderMetrics {
   explicit EncoderMetrics(Metrics& metrics);
 
-  const MediaMetrics images, sounds;
+  const MediaMetrics images, sounds, videos;
   const DeviceErrors device_errors;
 };
 

@@ -10,6 +10,7 @@
 #include "common/text/utf8.h"
 #include "encoder_svc/server/encode_audio.h"
 #include "encoder_svc/server/encode_image.h"
+#include "encoder_svc/server/encode_video.h"
 #include "softsplice/v1/encoder.grpc.pb.h"
 
 namespace softsplice {
@@ -35,6 +36,7 @@ class GetInfoCall final : public AnswerCall<v1::GetEncoderInfoRequest, v1::GetEn
     limits->set_max_media_bytes(context_.options.max_media_bytes);
     limits->set_max_image_pixels(context_.options.max_image_pixels);
     SetDuration(context_.options.max_audio_duration, limits->mutable_max_audio_duration());
+    SetDuration(context_.options.max_video_duration, limits->mutable_max_video_duration());
     limits->set_max_queue(context_.options.max_queue);
     limits->set_cache_bytes(context_.options.cache_bytes);
     const EncoderLoadFigures load = context_.encoder.load();
@@ -60,6 +62,7 @@ class EncoderServiceImpl final : public CallService {
       : CallService(&EncoderServiceDescriptor(), context.calls) {
     Serve<EncodeImageCall>("EncodeImage", context);
     Serve<EncodeAudioCall>("EncodeAudio", context);
+    Serve<EncodeVideoCall>("EncodeVideo", context);
     Serve<GetInfoCall>("GetEncoderInfo", context);
   }
 };

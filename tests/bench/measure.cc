@@ -222,7 +222,7 @@ absl::Status MeasureImage(Encoder& encoder, const Options& options, int budget, 
   const std::string count = options.pictures == 1 ? "" : absl::StrCat("x", options.pictures);
   const std::string name = absl::StrCat("image_", budget, count);
   LeastOf(out, name, absl::Now() - start, image.timings);
-  out[name + "_tokens"] = image.rows;
+  out[name + "_tokens"] = image.layout.rows;
   return absl::OkStatus();
 }
 
@@ -231,7 +231,7 @@ absl::Status MeasureSound(Encoder& encoder, const std::string& data, Json& out) 
   const absl::Time start = absl::Now();
   encoder.EncodeAudio(
       {.data = data},
-      {.layout = [&](const AudioLayout& layout) { out["sound_tokens"] = layout.rows; },
+      {.layout = [&](const RecordingLayout& layout) { out["sound_tokens"] = layout.rows; },
        .rows =
            [](const Values&, const std::function<void()>& next) {
              if (next) next();

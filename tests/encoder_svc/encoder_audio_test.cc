@@ -154,8 +154,8 @@ struct SlowReceiver {
   std::promise<absl::Status> done;
   std::atomic<int> segments = 0;
 
-  AudioCallbacks callbacks() {
-    return {.layout = [](const AudioLayout&) {},
+  RecordingCallbacks callbacks() {
+    return {.layout = [](const RecordingLayout&) {},
             .rows =
                 [this](const Values&, std::function<void()> next) {
                   if (segments++ == 0) parked.set_value(std::move(next));
@@ -218,7 +218,7 @@ TEST(EncodeAudio, EndsBetweenSegmentsWhenNobodyWaits) {
   int segments = 0;
   encoder->EncodeAudio(
       std::move(job),
-      {.layout = [](const AudioLayout&) {},
+      {.layout = [](const RecordingLayout&) {},
        .rows =
            [&](const Values&, const std::function<void()>& next) {
              ++segments;

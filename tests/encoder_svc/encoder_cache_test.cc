@@ -43,8 +43,8 @@ TEST(EncoderCache, GivesARepeatedPictureTheRowsOfAFreshOne) {
   EXPECT_EQ(hit->timings.forward + hit->timings.preprocess, absl::ZeroDuration());
   EXPECT_EQ(*hit->values, *fresh->values);
   EXPECT_EQ(hit->content_digest, fresh->content_digest);
-  EXPECT_EQ(hit->source_width, fresh->source_width);
-  EXPECT_EQ(hit->resized_height, fresh->resized_height);
+  EXPECT_EQ(hit->layout.source_width, fresh->layout.source_width);
+  EXPECT_EQ(hit->layout.resized_height, fresh->layout.resized_height);
   EXPECT_EQ(encoder->load().cache_hits, 1u);
   EXPECT_EQ(encoder->load().cache_misses, 3u);
   holder.go_on.Notify();

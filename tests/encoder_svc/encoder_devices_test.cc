@@ -73,7 +73,7 @@ TEST_F(EncoderOnDevicesTest, EncodeLikePicturesTogether) {
   like[1].data = BlackPng(640, 480);
   std::vector<EncodedImage> alone;
   for (const ImageJob& job : like) alone.push_back(*Encode(*encoder, ImageJob(job)));
-  ASSERT_EQ(alone[0].grid_columns, alone[1].grid_columns);
+  ASSERT_EQ(alone[0].layout.grid_columns, alone[1].layout.grid_columns);
   ASSERT_NE(*alone[0].values, *alone[1].values);
   std::vector<std::future<absl::StatusOr<EncodedImage>>> results;
   std::future<Heard> sound;

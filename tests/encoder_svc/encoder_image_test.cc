@@ -33,14 +33,14 @@ TEST(Encoder, EncodesASample) {
   EXPECT_THAT(encoder->info().backend, HasSubstr("cpu"));
   const auto image = Encode(*encoder, Sample(0));
   ASSERT_TRUE(image.ok()) << image.status();
-  EXPECT_EQ(image->max_soft_tokens, 280);
-  EXPECT_EQ(image->rows, image->grid_rows * image->grid_columns);
-  EXPECT_EQ(image->resized_width, image->grid_columns * 48);
-  EXPECT_EQ(image->resized_height, image->grid_rows * 48);
-  EXPECT_GT(image->rows, 200);
-  EXPECT_LE(image->rows, 280);
+  EXPECT_EQ(image->layout.max_soft_tokens, 280);
+  EXPECT_EQ(image->layout.rows, image->layout.grid_rows * image->layout.grid_columns);
+  EXPECT_EQ(image->layout.resized_width, image->layout.grid_columns * 48);
+  EXPECT_EQ(image->layout.resized_height, image->layout.grid_rows * 48);
+  EXPECT_GT(image->layout.rows, 200);
+  EXPECT_LE(image->layout.rows, 280);
   EXPECT_EQ(image->dim, 192);
-  EXPECT_EQ(image->values->size(), static_cast<size_t>(image->rows) * 192);
+  EXPECT_EQ(image->values->size(), static_cast<size_t>(image->layout.rows) * 192);
   EXPECT_TRUE(std::all_of(image->values->begin(), image->values->end(),
                           [](float v) { return std::isfinite(v); }));
   EXPECT_GT(image->timings.forward, absl::ZeroDuration());
@@ -66,9 +66,9 @@ TEST(Encoder, TellsTheSourceSizeAfterOrientation) {
   const auto image = Encode(
       *encoder, {.data = ReadFile("tests/data/image/orientation6.jpg"), .max_soft_tokens = 70});
   ASSERT_TRUE(image.ok()) << image.status();
-  EXPECT_EQ(image->source_width, 23);
-  EXPECT_EQ(image->source_height, 37);
-  EXPECT_GT(image->grid_rows, image->grid_columns);
+  EXPECT_EQ(image->layout.source_width, 23);
+  EXPECT_EQ(image->layout.source_height, 37);
+  EXPECT_GT(image->layout.grid_rows, image->layout.grid_columns);
 }
 
 TEST(Encoder, HasAFingerprintOfWeightsAndSettings) {
@@ -113,7 +113,7 @@ TEST(Encoder, AnswersExtremeSizesAsTheOfficialRule) {
   };
   const auto dot = Encode(*encoder, {.data = bmp(1, 1), .max_soft_tokens = 70});
   ASSERT_TRUE(dot.ok()) << dot.status();
-  EXPECT_EQ(dot->rows, 64);
+  EXPECT_EQ(dot->layout.rows, 64);
   const auto line = Encode(*encoder, {.data = bmp(1, 4000), .max_soft_tokens = 70});
   ASSERT_TRUE(line.ok()) << line.status();
   EXPECT_EQ(line->grid_columns, 1);
@@ -218,8 +218,8 @@ TEST(Encoder, TellsRowsByTheHeaderAtOnce) {
   ASSERT_TRUE(IsReady(header));
   const auto image = header.get();
   ASSERT_TRUE(image.ok()) << image.status();
-  EXPECT_EQ(image->rows, 256);
-  EXPECT_EQ(image->source_width, 10000);
+  EXPECT_EQ(image->layout.rows, 256);
+  EXPECT_EQ(image->layout.source_width, 10000);
   EXPECT_EQ(image->values, nullptr);
   job.header_only = false;
   const absl::Status too_large = Encode(*encoder, job).status();
@@ -234,7 +234,7 @@ TEST(Encoder, TellsTheSameByTheHeaderAsByThePixels) {
   job.header_only = true;
   const auto header = Encode(*encoder, job);
   ASSERT_TRUE(whole.ok() && header.ok());
-  EXPECT_EQ(header->rows, whole->rows);
+  EXPECT_EQ(header->layout.rows, whole->layout.rows);
   EXPECT_EQ(header->source_width, whole->source_width);
   EXPECT_EQ(header->content_digest, whole->content_digest);
 }

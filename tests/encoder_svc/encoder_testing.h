@@ -77,10 +77,10 @@ bool IsReady(std::future<Result>& result, std::chrono::seconds within = std::chr
   return result.wait_for(within) == std::future_status::ready;
 }
 
-// What a sound's callbacks brought.
+// What a recording's callbacks brought.
 struct Heard {
-  AudioLayout layout;
-  std::vector<std::vector<float>> segments;
+  RecordingLayout layout;
+  std::vector<std::vector<float>> segments;  // or frames
   absl::Status status;
   EncodeTimings timings;
 
@@ -91,23 +91,29 @@ struct Heard {
   }
 };
 
-inline std::future<Heard> SubmitSound(Encoder& encoder, AudioJob job) {
+inline std::pair<std::future<Heard>, RecordingCallbacks> Receiver() {
   auto heard = std::make_shared<Heard>();
   auto promise = std::make_shared<std::promise<Heard>>();
-  encoder.EncodeAudio(std::move(job),
-                      {.layout = [heard](AudioLayout layout) { heard->layout = std::move(layout); },
-                       .rows =
-                           [heard](const Values& values, const std::function<void()>& next) {
-                             heard->segments.push_back(*values);
-                             if (next) next();
-                           },
-                       .done =
-                           [heard, promise](const absl::Status& status, const EncodeTimings& t) {
-                             heard->status = status;
-                             heard->timings = t;
-                             promise->set_value(*heard);
-                           }});
-  return promise->get_future();
+  RecordingCallbacks callbacks{
+      .layout = [heard](RecordingLayout layout) { heard->layout = std::move(layout); },
+      .rows =
+          [heard](const Values& values, const std::function<void()>& next) {
+            heard->segments.push_back(*values);
+            if (next) next();
+          },
+      .done =
+          [heard, promise](const absl::Status& status, const EncodeTimings& t) {
+            heard->status = status;
+            heard->timings = t;
+            promise->set_value(*heard);
+          }};
+  return {promise->get_future(), std::move(callbacks)};
+}
+
+inline std::future<Heard> SubmitSound(Encoder& encoder, AudioJob job) {
+  auto [heard, callbacks] = Receiver();
+  encoder.EncodeAudio(std::move(job), std::move(callbacks));
+  return std::move(heard);
 }
 
 inline Heard Hear(Encoder& encoder, AudioJob job) {

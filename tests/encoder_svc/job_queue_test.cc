@@ -185,6 +185,39 @@ TEST(JobQueue, LeavesJobsForIdleThreads) {
   EXPECT_THAT(events.all(), ::testing::UnorderedElementsAre("2", "1"));
 }
 
+TEST(JobQueue, LeavesAThreadToOthersThanProcesses) {
+  JobQueue queue(3);
+  Gate fenced[3], other;
+  for (Gate& gate : fenced) {
+    JobQueue::Job job = gate.Job();
+    job.fenced = true;
+    ASSERT_TRUE(queue.Add(std::move(job)).ok());
+  }
+  fenced[0].begun.WaitForNotification();
+  fenced[1].begun.WaitForNotification();
+  ASSERT_TRUE(queue.Add(other.Job()).ok());
+  other.begun.WaitForNotification();  // before the third, which came before it
+  EXPECT_FALSE(fenced[2].begun.HasBeenNotified());
+  other.go_on.Notify();
+  fenced[1].go_on.Notify();
+  fenced[2].begun.WaitForNotification();
+  // What a process takes is bounded elsewhere.
+  EXPECT_EQ(queue.running(), 2);
+  EXPECT_LT(SteadyNow() - queue.busy_since(), absl::Milliseconds(1));
+  fenced[0].go_on.Notify();
+  fenced[2].go_on.Notify();
+}
+
+TEST(JobQueue, AOneThreadQueueRunsProcessesToo) {
+  JobQueue queue(1);
+  Gate gate;
+  JobQueue::Job job = gate.Job();
+  job.fenced = true;
+  ASSERT_TRUE(queue.Add(std::move(job)).ok());
+  gate.begun.WaitForNotification();
+  gate.go_on.Notify();
+}
+
 TEST(JobQueue, ShowsSignsOfLife) {
   Gate gate;
   JobQueue queue(2);

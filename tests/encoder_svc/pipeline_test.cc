@@ -43,7 +43,7 @@ class PipelineTest : public ::testing::Test {
   PipelineTest() {
     pipeline_.backlog().Measured(Tower::kImage, 1, absl::Seconds(1));
     EXPECT_TRUE(pipeline_
-                    .Decode(holder_, Tower::kImage, 0, 1,
+                    .Decode(holder_, {.rows = 0, .bytes = 1},
                             [this]() -> absl::StatusOr<Pipeline::Answer> {
                               holding_.Notify();
                               go_on_.WaitForNotification();
@@ -58,7 +58,7 @@ class PipelineTest : public ::testing::Test {
   }
 
   absl::Status Add(const std::shared_ptr<FakeMedium>& medium, int rows) {
-    return pipeline_.Decode(medium, Tower::kImage, rows, 1,
+    return pipeline_.Decode(medium, {.rows = rows, .bytes = 1},
                             [medium]() -> absl::StatusOr<Pipeline::Answer> {
                               medium->Release();
                               return [medium] { medium->Tell(absl::OkStatus()); };
@@ -123,8 +123,9 @@ TEST_F(PipelineTest, EndsAMediumThatRunsOutOfMemoryAndGoesOn) {
   const auto step = [](auto exception) {
     return [exception]() -> absl::StatusOr<Pipeline::Answer> { throw exception; };
   };
-  EXPECT_TRUE(pipeline_.Decode(medium, Tower::kImage, 1, 1, step(std::bad_alloc())).ok());
-  EXPECT_TRUE(pipeline_.Decode(broken, Tower::kImage, 1, 1, step(std::length_error("rows"))).ok());
+  EXPECT_TRUE(pipeline_.Decode(medium, {.rows = 1, .bytes = 1}, step(std::bad_alloc())).ok());
+  EXPECT_TRUE(
+      pipeline_.Decode(broken, {.rows = 1, .bytes = 1}, step(std::length_error("rows"))).ok());
   EXPECT_TRUE(Add(next, 1).ok());
   go_on_.Notify();
   EXPECT_EQ(GetErrorDetail(medium->Await()).reason, "OUT_OF_MEMORY");

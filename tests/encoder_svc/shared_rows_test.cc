@@ -38,7 +38,7 @@ std::vector<float> Numbers(int rows, float value) {
 // What one call was told.
 struct Told {
   std::shared_ptr<CancelToken> cancel = std::make_shared<CancelToken>();
-  std::optional<AudioLayout> layout;
+  std::optional<RecordingLayout> layout;
   std::vector<float> runs;  // the first number of each
   std::vector<Values> held;
   bool holds = false;
@@ -47,8 +47,8 @@ struct Told {
   EncodeTimings timings;
   std::promise<void> done;
 
-  AudioCallbacks callbacks() {
-    return {.layout = [this](AudioLayout its) { layout = std::move(its); },
+  RecordingCallbacks callbacks() {
+    return {.layout = [this](RecordingLayout its) { layout = std::move(its); },
             .rows =
                 [this](const Values& values, std::function<void()> more) {
                   runs.push_back(values->front());
@@ -74,7 +74,7 @@ struct Pass {
   bool may_go_on = false;
 
   void GiveLayout(std::vector<int> rows) {
-    AudioLayout layout{.dim = kDim};
+    RecordingLayout layout{.dim = kDim};
     for (const int count : rows) {
       layout.segments.push_back({layout.rows, count, {}, {}});
       layout.rows += count;
@@ -234,7 +234,7 @@ TEST_F(SharedRowsTest, GiveASoundAtEachReadersPace) {
 TEST_F(SharedRowsTest, TellOneThingAtATime) {
   Told told;
   std::vector<std::string> events;
-  AudioCallbacks to = told.callbacks();
+  RecordingCallbacks to = told.callbacks();
   to.rows = [&](const Values&, const std::function<void()>& next) {
     events.emplace_back("rows");
     next();
@@ -245,7 +245,7 @@ TEST_F(SharedRowsTest, TellOneThingAtATime) {
     events.push_back(GetErrorDetail(end).reason);
   };
   shared_.Read({.digest = Name(1), .cancel = told.cancel, .to = to, .begin = [](auto, auto sink) {
-                  AudioLayout layout{.rows = 3, .dim = kDim};
+                  RecordingLayout layout{.rows = 3, .dim = kDim};
                   for (int i = 0; i < 3; ++i) layout.segments.push_back({i, 1, {}, {}});
                   sink.layout(layout);
                   for (int i = 0; i < 3; ++i) sink.rows(Numbers(1, 1), [] {});
@@ -341,24 +341,24 @@ TEST(SharedRows, ServeManyAtOnce) {
     auto cancel = std::make_shared<CancelToken>();
     auto runs = std::make_shared<int>(0);
     auto told = std::make_shared<std::atomic<bool>>(false);
-    AudioCallbacks to{.layout = [](const AudioLayout& layout) { EXPECT_EQ(layout.rows, kRuns); },
-                      .rows =
-                          [=](const Values& values, const std::function<void()>& next) {
-                            EXPECT_EQ(values->front(),
-                                      static_cast<float>(medium * kRuns + (*runs)++));
-                            if (i % 5 == 0) cancel->Cancel();
-                            if (next) next();
-                          },
-                      .done =
-                          [=, &ended](const absl::Status& end, const EncodeTimings&) {
-                            EXPECT_FALSE(told->exchange(true));
-                            if (end.ok()) {
-                              EXPECT_EQ(*runs, kRuns);
-                            }
-                            ++ended;
-                          }};
+    RecordingCallbacks to{
+        .layout = [](const RecordingLayout& layout) { EXPECT_EQ(layout.rows, kRuns); },
+        .rows =
+            [=](const Values& values, const std::function<void()>& next) {
+              EXPECT_EQ(values->front(), static_cast<float>(medium * kRuns + (*runs)++));
+              if (i % 5 == 0) cancel->Cancel();
+              if (next) next();
+            },
+        .done =
+            [=, &ended](const absl::Status& end, const EncodeTimings&) {
+              EXPECT_FALSE(told->exchange(true));
+              if (end.ok()) {
+                EXPECT_EQ(*runs, kRuns);
+              }
+              ++ended;
+            }};
     const auto encode = [=](SharedRows::Sink sink) {
-      AudioLayout layout{.rows = kRuns, .dim = kDim};
+      RecordingLayout layout{.rows = kRuns, .dim = kDim};
       for (int run = 0; run < kRuns; ++run) layout.segments.push_back({run, 1, {}, {}});
       sink.layout(layout);
       for (int run = 0; run < kRuns; ++run) {

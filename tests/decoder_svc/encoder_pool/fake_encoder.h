@@ -33,8 +33,14 @@ class FakeEncoderService final : public v1::EncoderService::Service {
   std::function<grpc::Status(grpc::ServerContext*, const v1::EncodeAudioRequest*, AudioWriter*)>
       encode_audio = [this](grpc::ServerContext*, const v1::EncodeAudioRequest* request,
                             AudioWriter* writer) { return Good(*request, writer); };
+  // The same for EncodeVideo.
+  using VideoWriter = grpc::ServerWriter<v1::EncodeVideoResponse>;
+  std::function<grpc::Status(grpc::ServerContext*, const v1::EncodeVideoRequest*, VideoWriter*)>
+      encode_video = [this](grpc::ServerContext*, const v1::EncodeVideoRequest* request,
+                            VideoWriter* writer) { return Good(*request, writer); };
   uint32_t rows = 5;
   std::vector<uint32_t> segments;  // rows of each segment of a sound; none: no layout
+  std::vector<uint32_t> frames;    // of a video, at 0, 31, 62 … seconds; its sound is behind them
   uint32_t dim = 4;
   std::string fingerprint = std::string(32, 'f');
   v1::EncoderLoad load;
@@ -49,20 +55,36 @@ class FakeEncoderService final : public v1::EncoderService::Service {
     Response message;
     if constexpr (std::is_same_v<Response, v1::EncodeImageResponse>) {
       message.mutable_header()->set_modality(v1::MODALITY_IMAGE);
-    } else {
-      message.mutable_header()->set_modality(v1::MODALITY_AUDIO);
-      for (uint32_t first = 0; const uint32_t count : segments) {
-        v1::AudioSegment* segment = message.mutable_header()->mutable_audio()->add_segments();
-        segment->set_first_row(first);
-        segment->set_rows(count);
+    } else if constexpr (std::is_same_v<Response, v1::EncodeVideoResponse>) {
+      message.mutable_header()->set_modality(v1::MODALITY_VIDEO);
+      v1::VideoLayout* video = message.mutable_header()->mutable_video();
+      uint32_t first = 0;
+      for (const uint32_t count : frames) {
+        v1::VideoFrame* frame = video->add_frames();
+        frame->mutable_time()->set_seconds(31 * (video->frames_size() - 1));
+        frame->mutable_time()->set_nanos(999'999'999);
+        frame->set_first_row(first);
+        frame->set_rows(count);
         first += count;
       }
+      AddSegments(first, video->mutable_sound());
+    } else {
+      message.mutable_header()->set_modality(v1::MODALITY_AUDIO);
+      AddSegments(0, message.mutable_header()->mutable_audio()->mutable_segments());
     }
     message.mutable_header()->set_rows(rows);
     message.mutable_header()->set_dim(dim);
     message.mutable_header()->set_data_type(v1::DATA_TYPE_F32);
     message.mutable_header()->set_encoder_fingerprint(fingerprint);
     return message;
+  }
+  void AddSegments(uint32_t first, google::protobuf::RepeatedPtrField<v1::AudioSegment>* to) const {
+    for (const uint32_t count : segments) {
+      v1::AudioSegment* segment = to->Add();
+      segment->set_first_row(first);
+      segment->set_rows(count);
+      first += count;
+    }
   }
   // Row r is r, r, r …
   std::string Row(uint32_t row) const {
@@ -103,6 +125,11 @@ class FakeEncoderService final : public v1::EncoderService::Service {
                            AudioWriter* writer) override {
     ++calls;
     return encode_audio(context, request, writer);
+  }
+  grpc::Status EncodeVideo(grpc::ServerContext* context, const v1::EncodeVideoRequest* request,
+                           VideoWriter* writer) override {
+    ++calls;
+    return encode_video(context, request, writer);
   }
   grpc::Status GetEncoderInfo(grpc::ServerContext* context, const v1::GetEncoderInfoRequest*,
                               v1::GetEncoderInfoResponse* response) override {

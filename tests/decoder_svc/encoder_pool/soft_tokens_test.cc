@@ -142,6 +142,57 @@ TEST(SoftTokens, RefusesSegmentsThatDoNotCoverTheRows) {
   ExpectError(soft, absl::StatusCode::kInvalidArgument, "header.audio");
 }
 
+using Runs = std::vector<std::pair<uint32_t, uint32_t>>;
+
+v1::SoftTokens Video(const Runs& frames, const Runs& segments) {
+  v1::SoftTokens soft = Make(5, v1::DATA_TYPE_F32, std::string(60, '\0'));
+  soft.mutable_header()->set_modality(v1::MODALITY_VIDEO);
+  v1::VideoLayout* video = soft.mutable_header()->mutable_video();
+  for (const auto& [first, rows] : frames) {
+    v1::VideoFrame* frame = video->add_frames();
+    frame->set_first_row(first);
+    frame->set_rows(rows);
+  }
+  for (const auto& [first, rows] : segments) {
+    v1::AudioSegment* segment = video->add_sound();
+    segment->set_first_row(first);
+    segment->set_rows(rows);
+  }
+  return soft;
+}
+
+TEST(SoftTokens, ReadsVideosWithAndWithoutSound) {
+  EXPECT_THAT(*ReadSoftTokens(Video({{0, 2}, {2, 3}}, {}), kRules), testing::SizeIs(2));
+  EXPECT_THAT(*ReadSoftTokens(Video({{0, 1}, {1, 1}}, {{2, 2}, {4, 1}}), kRules),
+              testing::SizeIs(4));
+}
+
+TEST(SoftTokens, RefusesFramesAndSoundThatDoNotCoverTheRows) {
+  const std::tuple<Runs, Runs, const char*> cases[] = {
+      {{}, {}, ".frames"},
+      {{}, {{0, 5}}, ".frames"},
+      {{{0, 2}, {2, 2}}, {}, ""},
+      {{{0, 2}, {2, 4}}, {}, ".frames[1].rows"},
+      {{{0, 2}, {3, 2}}, {}, ".frames[1].first_row"},
+      {{{0, 5}}, {{5, 1}}, ".sound[0].rows"},
+      {{{0, 3}}, {{0, 2}}, ".sound[0].first_row"},
+      {{{0, 3}}, {{3, 1}}, ""},
+  };
+  for (const auto& [frames, segments, field] : cases) {
+    ExpectError(Video(frames, segments), absl::StatusCode::kInvalidArgument,
+                absl::StrCat("header.video", field));
+  }
+  v1::SoftTokens soft = Video({{0, 5}}, {});
+  soft.mutable_header()->mutable_video()->mutable_frames(0)->mutable_time()->set_seconds(-1);
+  ExpectError(soft, absl::StatusCode::kInvalidArgument, "header.video.frames[0].time");
+  soft = Video({{0, 5}}, {});
+  soft.mutable_header()->set_modality(v1::MODALITY_IMAGE);
+  ExpectError(soft, absl::StatusCode::kInvalidArgument, "header.video");
+  soft.mutable_header()->set_modality(v1::MODALITY_VIDEO);
+  soft.mutable_header()->clear_video();
+  ExpectError(soft, absl::StatusCode::kInvalidArgument, "header.video.frames");
+}
+
 TEST(SoftTokens, RefusesTimesThatAreNone) {
   using Change = void (*)(google::protobuf::Duration*);
   constexpr Change kBad[] = {

@@ -60,10 +60,10 @@ class FakeEncoder final : public Encoder {
     });
   }
   // As many segments as `segments` says, each of `segment_rows`; the next one once it is asked for.
-  void EncodeAudio(AudioJob job, AudioCallbacks callbacks) override {
+  void EncodeAudio(AudioJob job, RecordingCallbacks callbacks) override {
     last_audio = job;
     if (!error.ok()) return callbacks.done(error, {});
-    AudioLayout layout{.rows = segments * segment_rows, .dim = kDim};
+    RecordingLayout layout{.rows = segments * segment_rows, .dim = kDim};
     layout.content_digest.fill(9);
     for (int i = 0; i < segments; ++i) {
       layout.segments.push_back(
@@ -71,9 +71,24 @@ class FakeEncoder final : public Encoder {
     }
     callbacks.layout(layout);
     if (job.header_only) return callbacks.done(absl::OkStatus(), {});
-    Segment(std::make_shared<AudioCallbacks>(std::move(callbacks)), 0);
+    Segment(std::make_shared<RecordingCallbacks>(std::move(callbacks)), 0);
   }
-  void Segment(const std::shared_ptr<AudioCallbacks>& to, int index) {
+  // Two frames of a row, and one segment.
+  void EncodeVideo(VideoJob job, RecordingCallbacks callbacks) override {
+    last_video = job;
+    if (!error.ok()) return callbacks.done(error, {});
+    callbacks.layout({.rows = 3,
+                      .dim = kDim,
+                      .frames = {{0, 1, absl::ZeroDuration()}, {1, 1, absl::Milliseconds(1500)}},
+                      .segments = {{2, 1, absl::ZeroDuration(), absl::Seconds(3)}},
+                      .frame = Layout(job.max_soft_tokens),
+                      .duration = absl::Seconds(3)});
+    for (int i = 0; i < 3 && !job.header_only; ++i) {
+      callbacks.rows(Shared(std::vector<float>(kDim, static_cast<float>(i))), nullptr);
+    }
+    callbacks.done(absl::OkStatus(), {});
+  }
+  void Segment(const std::shared_ptr<RecordingCallbacks>& to, int index) {
     if (last_audio.cancel->cancelled()) return to->done(absl::CancelledError("cancelled"), {});
     segments_made = index + 1;
     std::vector<float> values(static_cast<size_t>(segment_rows) * kDim);
@@ -109,26 +124,29 @@ class FakeEncoder final : public Encoder {
   std::atomic<bool> ended = false;
   ImageJob last;
   AudioJob last_audio;
+  VideoJob last_video;
   int segments = 3;
   int segment_rows = 750;
   int fails_at = -1;
   std::atomic<int> segments_made = 0;
 
  private:
+  static ImageLayout Layout(int rows) {
+    return {.rows = rows,
+            .grid_rows = 1,
+            .grid_columns = rows,
+            .source_width = 640,
+            .source_height = 480,
+            .resized_width = 48,
+            .resized_height = 96,
+            .max_soft_tokens = rows};
+  }
   EncodedImage Image(const ImageJob& job) const {
-    EncodedImage image{.rows = job.max_soft_tokens,
-                       .dim = kDim,
-                       .grid_rows = 1,
-                       .grid_columns = job.max_soft_tokens,
-                       .source_width = 640,
-                       .source_height = 480,
-                       .resized_width = 48,
-                       .resized_height = 96,
-                       .max_soft_tokens = job.max_soft_tokens};
+    EncodedImage image{.layout = Layout(job.max_soft_tokens), .dim = kDim};
     image.content_digest.fill(9);
     image.timings.forward = absl::Milliseconds(1250);
     if (job.header_only) return image;
-    std::vector<float> values(static_cast<size_t>(image.rows) * kDim);
+    std::vector<float> values(static_cast<size_t>(image.layout.rows) * kDim);
     for (size_t i = 0; i < values.size(); ++i) values[i] = Value(i);
     values[0] = first;
     image.values = Shared(std::move(values));
@@ -176,6 +194,7 @@ class EncoderService : public testing::Test {
                                 .options = {.max_media_bytes = 123,
                                             .max_image_pixels = 456,
                                             .max_audio_duration = absl::Seconds(90),
+                                            .max_video_duration = absl::Seconds(70),
                                             .max_queue = 5,
                                             .cache_bytes = 789},
                                 .calls = calls_,
@@ -328,6 +347,7 @@ TEST_F(EncoderService, TellsWhatItIs) {
   EXPECT_TRUE(info.has_image_tower());
   EXPECT_TRUE(info.has_audio_tower());
   EXPECT_EQ(info.limits().max_audio_duration().seconds(), 90);
+  EXPECT_EQ(info.limits().max_video_duration().seconds(), 70);
   EXPECT_EQ(info.limits().max_media_bytes(), 123u);
   EXPECT_EQ(info.limits().max_image_pixels(), 456u);
   EXPECT_EQ(info.limits().max_queue(), 5u);
@@ -454,6 +474,43 @@ TEST_F(EncoderService, SendsNoInfinities) {
   while (reader->Read(&message)) EXPECT_TRUE(message.has_header());
   EXPECT_EQ(GetErrorDetail(FromGrpcStatus(reader->Finish())).field, "data_type");
   EXPECT_EQ(encoder_.segments_made, 1);
+}
+
+TEST_F(EncoderService, StreamsTheFramesOfAVideoAndItsSound) {
+  v1::EncodeVideoRequest request;
+  request.set_data("video");
+  request.set_mime_type("video/mp4");
+  request.set_max_soft_tokens(140);
+  request.set_max_frames(0xffffffff);
+  request.set_without_sound(true);
+  grpc::ClientContext context;
+  auto reader = stub_->EncodeVideo(&context, request);
+  v1::EncodeVideoResponse message;
+  ASSERT_TRUE(reader->Read(&message));
+  const v1::SoftTokensHeader header = message.header();
+  EXPECT_EQ(header.modality(), v1::MODALITY_VIDEO);
+  EXPECT_EQ(header.rows(), 3u);
+  const v1::VideoLayout& video = header.video();
+  ASSERT_EQ(video.frames_size(), 2);
+  EXPECT_EQ(video.frames(1).first_row(), 1u);
+  EXPECT_EQ(video.frames(1).rows(), 1u);
+  EXPECT_EQ(video.frames(1).time().seconds(), 1);
+  EXPECT_EQ(video.frames(1).time().nanos(), 500'000'000);
+  ASSERT_EQ(video.sound_size(), 1);
+  EXPECT_EQ(video.sound(0).first_row(), 2u);
+  EXPECT_EQ(video.frame().source_width(), 640u);
+  EXPECT_EQ(video.frame().max_soft_tokens(), 140u);
+  EXPECT_EQ(video.duration().seconds(), 3);
+  std::string data;
+  while (reader->Read(&message) && message.has_rows()) data += message.rows().data();
+  EXPECT_EQ(data.size(), size_t{3} * kDim * 2);
+  EXPECT_EQ(message.summary().crc32c(), Crc32c(data));
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(encoder_.last_video.data, "video");
+  EXPECT_EQ(encoder_.last_video.mime_type, "video/mp4");
+  EXPECT_EQ(encoder_.last_video.max_soft_tokens, 140);
+  EXPECT_EQ(encoder_.last_video.max_frames, std::numeric_limits<int>::max());
+  EXPECT_TRUE(encoder_.last_video.without_sound);
 }
 
 TEST_F(EncoderService, SoundsHaveHeaderOnlyAndTheSameErrors) {
