@@ -116,8 +116,8 @@ TEST(Encoder, AnswersExtremeSizesAsTheOfficialRule) {
   EXPECT_EQ(dot->layout.rows, 64);
   const auto line = Encode(*encoder, {.data = bmp(1, 4000), .max_soft_tokens = 70});
   ASSERT_TRUE(line.ok()) << line.status();
-  EXPECT_EQ(line->grid_columns, 1);
-  EXPECT_EQ(line->grid_rows, 70);
+  EXPECT_EQ(line->layout.grid_columns, 1);
+  EXPECT_EQ(line->layout.grid_rows, 70);
 }
 
 TEST(Encoder, RefusesWhenItsQueueIsFull) {
@@ -235,7 +235,7 @@ TEST(Encoder, TellsTheSameByTheHeaderAsByThePixels) {
   const auto header = Encode(*encoder, job);
   ASSERT_TRUE(whole.ok() && header.ok());
   EXPECT_EQ(header->layout.rows, whole->layout.rows);
-  EXPECT_EQ(header->source_width, whole->source_width);
+  EXPECT_EQ(header->layout.source_width, whole->layout.source_width);
   EXPECT_EQ(header->content_digest, whole->content_digest);
 }
 

@@ -70,7 +70,9 @@ class FakeEncoderService final : public v1::EncoderService::Service {
       AddSegments(first, video->mutable_sound());
     } else {
       message.mutable_header()->set_modality(v1::MODALITY_AUDIO);
-      AddSegments(0, message.mutable_header()->mutable_audio()->mutable_segments());
+      if (!segments.empty()) {
+        AddSegments(0, message.mutable_header()->mutable_audio()->mutable_segments());
+      }
     }
     message.mutable_header()->set_rows(rows);
     message.mutable_header()->set_dim(dim);
