@@ -170,12 +170,13 @@ void AddMediaFlags(CLI::App& app, DecoderFlags* flags) {
   app.add_option_function<double>(
          "--encode-limit-seconds",
          [flags](const double& seconds) { flags->pool.encode_limit = absl::Seconds(seconds); },
-         "Longest time that an encoder may take for one medium")
+         "Longest time that an encoder may take for a picture, or from one frame of a video or "
+         "segment of a sound to the next")
       ->check(CLI::Range(0.001, 1e6))
       ->type_name("SECONDS")
       ->default_str("120");
   app.add_option("--max-media-bytes", flags->media.max_media_bytes,
-                 "Largest picture or sound file that is taken")
+                 "Largest file of a picture, sound or video that is taken")
       ->type_name("BYTES")
       ->capture_default_str();
   app.add_option("--max-media", flags->media.max_media, "Media that one request may hold")

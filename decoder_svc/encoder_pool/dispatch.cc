@@ -56,7 +56,7 @@ absl::Status Busy(size_t waiting, absl::Duration wait) {
 
 absl::Status TooLate() {
   return MakeError(absl::StatusCode::kDeadlineExceeded,
-                   "the deadline has passed while a picture or sound waited for an encoder",
+                   "the deadline has passed while a medium waited for an encoder",
                    {.reason = reason::kDeadlineExceeded});
 }
 
@@ -70,6 +70,7 @@ void EncoderPool::Advance(absl::Duration now, Work* work) {
   };
   while (auto call = line_.Take(fits)) {
     chosen->busy.push_back(*call);
+    (*call)->Hear();
     const std::optional<Blame> again = std::exchange((*call)->sent_back_for, std::nullopt);
     if (again) work->retries.push_back(*again);
     work->starts.emplace_back(*std::move(call), chosen);
@@ -82,6 +83,7 @@ void EncoderPool::Advance(absl::Duration now, Work* work) {
   });
   if (line_.size() == 0) pace_.Rest();
   LeaveSilent(work);
+  LeaveSlow(now, work);
   std::erase_if(targets_, [](const TargetPtr& target) {
     return target->retired && target->busy.empty() && target->probe == nullptr;
   });
@@ -165,7 +167,16 @@ void EncoderPool::LeaveSilent(Work* work) {
     });
     if (!another) continue;
     for (CallPtr& call : std::exchange(target->busy, {})) {
-      work->leaves.emplace_back(std::move(call), target);
+      work->leaves.push_back({std::move(call), target, PoolCall::Why::kSilent});
+    }
+  }
+}
+
+void EncoderPool::LeaveSlow(absl::Duration now, Work* work) const {
+  for (const TargetPtr& target : targets_) {
+    for (const CallPtr& call : target->busy) {
+      if (now - call->heard() <= options_.encode_limit) continue;
+      work->leaves.push_back({call, target, PoolCall::Why::kSlow});
     }
   }
 }

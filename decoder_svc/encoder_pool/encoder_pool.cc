@@ -108,7 +108,7 @@ void EncoderPool::Update(const std::function<void(absl::Duration, Work*)>& chang
 
 void EncoderPool::Do(Work work) {
   for (const Work::Line& line : work.lines) logger_.Log(line.level, line.event, line.fields);
-  for (const auto& [call, target] : work.leaves) call->Leave(*target);
+  for (const auto& [call, target, why] : work.leaves) call->Leave(*target, why);
   for (const Blame why : work.retries) options_.on_retry(why);
   for (auto& [call, target] : work.starts) call->Start(std::move(target));
   for (const TargetPtr& target : work.probes) target->probe->Start();
@@ -127,7 +127,9 @@ void EncoderPool::Monitor() {
     });
     lock.lock();
     if (stopping_) return;
-    changed_.wait_for(lock, line_.size() > 0 ? kTickBusy : kTickIdle);
+    const bool busy = std::any_of(targets_.begin(), targets_.end(),
+                                  [](const TargetPtr& target) { return !target->busy.empty(); });
+    changed_.wait_for(lock, busy || line_.size() > 0 ? kTickBusy : kTickIdle);
   }
 }
 

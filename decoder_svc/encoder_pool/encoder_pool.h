@@ -36,9 +36,10 @@ struct EncoderPoolOptions {
   EncoderSecrets* secrets = nullptr;  // outlives the pool; none: plain connections, no token
   int dim = 0;                        // the decoder's width: rows of another are refused
   std::string fingerprint;  // of the only model whose rows are taken; empty: that of the first
-  absl::Duration encode_limit = absl::Minutes(2);  // for one medium, once an encoder has it
-  absl::Duration wait_limit = absl::Minutes(5);    // until an encoder has it
-  size_t max_waiting = 1024;                       // media; one more is refused
+  // For a picture, a frame or a segment, once an encoder has it.
+  absl::Duration encode_limit = absl::Minutes(2);
+  absl::Duration wait_limit = absl::Minutes(5);  // until an encoder has it
+  size_t max_waiting = 1024;                     // media; one more is refused
   // A medium goes to an encoder once more, for this reason. Any thread; must not block.
   std::function<void(Blame)> on_retry = [](Blame) {};
 };
@@ -133,6 +134,7 @@ class EncoderPool {
   absl::Status WhyNotWait(PoolCall* call, absl::Duration now);
   absl::Status WhyHopeless(const PoolCall& call, absl::Duration now) const;
   void LeaveSilent(Work* work);
+  void LeaveSlow(absl::Duration now, Work* work) const;
   void TellChanges(absl::Duration now, Work* work);
 
   const EncoderPoolOptions options_;

@@ -54,10 +54,7 @@ class PoolCall::Attempt {
         collector_({.dim = call_->pool_->options_.dim, .fingerprint = call_->pool_->fingerprint()},
                    call_->job_.wanted) {
     const absl::Duration left = call_->deadline() - SteadyNow();
-    const absl::Duration limit = call_->pool_->options_.encode_limit;
-    callers_limit_ = left <= limit;
-    context_.set_deadline(
-        gpr_time_from_nanos(absl::ToInt64Nanoseconds(std::min(left, limit)), GPR_TIMESPAN));
+    context_.set_deadline(gpr_time_from_nanos(absl::ToInt64Nanoseconds(left), GPR_TIMESPAN));
     context_.AddMetadata(kRequestIdHeader, call_->job_.request_id);
     if (!call_->job_.traceparent.empty()) {
       context_.AddMetadata(kTraceparentHeader, call_->job_.traceparent);
@@ -67,9 +64,9 @@ class PoolCall::Attempt {
 
   virtual void Start() = 0;
   void Cancel() { context_.TryCancel(); }
-  void Leave(const Target& target) {
+  void Leave(const Target& target, Why why) {
     if (&target != target_.get()) return;
-    left_ = true;
+    (why == Why::kSlow ? slow_ : silent_) = true;
     context_.TryCancel();
   }
 
@@ -77,6 +74,7 @@ class PoolCall::Attempt {
   // The next message; an error ends the stream.
   template <class Response>
   absl::Status Take(const Response& message) {
+    call_->Hear();
     const size_t complete = collector_.complete();
     status_ = collector_.Add(message);
     if (!status_.ok()) return status_;
@@ -101,8 +99,9 @@ class PoolCall::Attempt {
  private:
   Outcome Result(const absl::Status& status) {
     if (!status_.ok()) return {status_, final_};
-    if (left_) return {absl::UnavailableError("it does not answer")};
-    if (absl::IsDeadlineExceeded(status) && callers_limit_) {
+    if (silent_) return {absl::UnavailableError("it does not answer")};
+    if (slow_) return {absl::DeadlineExceededError("it takes too long")};
+    if (absl::IsDeadlineExceeded(status)) {
       return {MakeError(absl::StatusCode::kDeadlineExceeded,
                         "the deadline has passed while an encoder was at it",
                         {.reason = reason::kDeadlineExceeded}),
@@ -115,8 +114,7 @@ class PoolCall::Attempt {
   Collector collector_;
   absl::Status status_;  // of the answer so far
   bool final_ = false;
-  bool callers_limit_ = false;  // the caller's deadline comes before our own limit
-  std::atomic<bool> left_ = false;
+  std::atomic<bool> silent_ = false, slow_ = false;  // so that it was left
 };
 
 // The part of it that knows which of the calls it is.
@@ -188,9 +186,9 @@ void PoolCall::Cancel() {
   pool_->OnCancel();
 }
 
-void PoolCall::Leave(const Target& target) {
+void PoolCall::Leave(const Target& target, Why why) {
   const std::lock_guard lock(mutex_);
-  if (attempt_ != nullptr) attempt_->Leave(target);
+  if (attempt_ != nullptr) attempt_->Leave(target, why);
 }
 
 absl::Status PoolCall::CheckRows(const v1::SoftTokensHeader& header) const {

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 
+#include "common/time/steady.h"
 #include "decoder_svc/encoder_pool/encoder_pool.h"
 #include "decoder_svc/encoder_pool/soft_tokens.h"
 #include "decoder_svc/encoder_pool/target.h"
@@ -31,8 +32,12 @@ class PoolCall final : public EncoderPool::Call, public std::enable_shared_from_
 
   // Sends it to `target`; the outcome goes to the pool.
   void Start(std::shared_ptr<Target> target);
-  // Ends the attempt at `target`, if it is under way: it does not answer.
-  void Leave(const Target& target);
+  enum class Why { kSilent, kSlow };
+  // Ends the attempt at `target`, if it is under way: it does not answer, or takes too long.
+  void Leave(const Target& target, Why why);
+  // SteadyNow() when a message came last, or an encoder was given the job.
+  absl::Duration heard() const { return absl::Nanoseconds(heard_.load()); }
+  void Hear() { heard_ = absl::ToInt64Nanoseconds(SteadyNow()); }
   // Calls `done`; the last that happens to it.
   void End(absl::StatusOr<EncodedMedium> medium);
 
@@ -67,6 +72,7 @@ class PoolCall final : public EncoderPool::Call, public std::enable_shared_from_
   uint32_t told_rows_ = 0;  // to on_header; 0: nothing yet
 
   std::atomic<bool> cancelled_ = false;
+  std::atomic<int64_t> heard_ = 0;
   std::mutex mutex_;
   std::unique_ptr<Attempt> attempt_;  // under way
 };

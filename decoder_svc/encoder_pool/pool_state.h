@@ -38,7 +38,12 @@ struct EncoderPool::Work {
   std::vector<TargetPtr> probes;
   std::vector<std::pair<CallPtr, TargetPtr>> starts;
   std::vector<Blame> retries;  // of those that start
-  std::vector<std::pair<CallPtr, TargetPtr>> leaves;
+  struct Leave {
+    CallPtr call;
+    TargetPtr target;
+    PoolCall::Why why;
+  };
+  std::vector<Leave> leaves;
   std::vector<std::pair<CallPtr, absl::StatusOr<EncodedMedium>>> ends;
 };
 

@@ -414,6 +414,26 @@ TEST_F(Pool, DoesNotWaitForASlowEncoder) {
   EXPECT_TRUE(IsHealthy(*pool));
 }
 
+// The limit is for what is missing, not for all of a long recording.
+TEST_F(Pool, WaitsForASoundAsLongAsItsSegmentsCome) {
+  encoder_.segments = {2, 2, 1};
+  encoder_.encode_audio = [&](grpc::ServerContext*, const v1::EncodeAudioRequest*,
+                              FakeEncoderService::AudioWriter* writer) {
+    using Response = v1::EncodeAudioResponse;
+    writer->Write(encoder_.Header<Response>());
+    for (const uint32_t row : {0u, 2u, 4u}) {
+      absl::SleepFor(absl::Milliseconds(400));
+      writer->Write(encoder_.Rows<Response>(row, row < 4 ? 2 : 1));
+    }
+    writer->Write(encoder_.Summary<Response>(5));
+    return grpc::Status::OK;
+  };
+  const auto pool = MakePool({address_}, {.encode_limit = absl::Milliseconds(1000)});
+  const auto medium =
+      Start(*pool, {.wanted = {.modality = v1::MODALITY_AUDIO}, .data = "x"}).result.get();
+  EXPECT_TRUE(medium.ok()) << medium.status();
+}
+
 TEST_F(Pool, EndsAStreamThatNeverEnds) {
   encoder_.encode = [&](grpc::ServerContext* context, const v1::EncodeImageRequest* request,
                         Writer* writer) {
