@@ -56,7 +56,7 @@ absl::Status Busy(size_t waiting, absl::Duration wait) {
 
 absl::Status TooLate() {
   return MakeError(absl::StatusCode::kDeadlineExceeded,
-                   "the deadline has passed while a picture or sound waited for an encoder",
+                   "the deadline has passed while a medium waited for an encoder",
                    {.reason = reason::kDeadlineExceeded});
 }
 
