@@ -176,7 +176,7 @@ void AddMediaFlags(CLI::App& app, DecoderFlags* flags) {
       ->type_name("SECONDS")
       ->default_str("120");
   app.add_option("--max-media-bytes", flags->media.max_media_bytes,
-                 "Largest file of a picture, sound or video that is taken")
+                 "Largest picture, sound or video file that is taken")
       ->type_name("BYTES")
       ->capture_default_str();
   app.add_option("--max-media", flags->media.max_media, "Media that one request may hold")

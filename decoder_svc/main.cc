@@ -169,8 +169,9 @@ absl::Status Serve(const ServiceFlags& service, const DecoderFlags& flags, const
 }
 
 int Run(int argc, char** argv) {
-  CLI::App app("Answers prompts of text, pictures and sounds with a Gemma 4 model, over gRPC",
-               "softsplice-decoder");
+  CLI::App app(
+      "Answers prompts of text, pictures, sounds and videos with a Gemma 4 model, over gRPC",
+      "softsplice-decoder");
   ServiceFlags service;
   DecoderFlags flags;
   AddDecoderFlags(app, &flags);

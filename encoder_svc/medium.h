@@ -1,4 +1,4 @@
-// A picture or sound on its way through the encoder.
+// A picture, sound or video on its way through the encoder.
 #pragma once
 
 #include <atomic>

@@ -75,7 +75,7 @@ inline constexpr Reason kReasons[] = {
     {kInvalidField, absl::StatusCode::kInvalidArgument, Retry::kNever,
      "a field's value is not allowed"},
     {kInvalidMedia, absl::StatusCode::kInvalidArgument, Retry::kNever,
-     "a picture or sound can't be read"},
+     "a picture, sound or video can't be read"},
     {kMalformedRequest, absl::StatusCode::kInvalidArgument, Retry::kNever,
      "the message is not what the contract says"},
     {kCompressedRequest, absl::StatusCode::kUnimplemented, Retry::kNever,

@@ -1,5 +1,5 @@
-// Brings a request's media to their rows: pictures and sounds through the encoders, some at a time;
-// soft tokens by checking them.
+// Brings a request's media to their rows: pictures, sounds and videos through the encoders, some at
+// a time; soft tokens by checking them.
 #pragma once
 
 #include <functional>

@@ -43,7 +43,7 @@ constexpr Family kSessions = {"softsplice_sessions", "Sessions that there are"};
 constexpr Family kTargets = {"softsplice_encoder_targets", "Encoders, by what they are like"};
 
 constexpr const char* kStages[] = {"prefill", "decode"};
-constexpr const char* kModalities[] = {"text", "image", "audio", "mixed"};
+constexpr const char* kModalities[] = {"text", "image", "audio", "video", "mixed"};
 constexpr const char* kChannels[] = {"answer", "thought"};
 constexpr const char* kFinishes[] = {"stop", "stop_string", "max_tokens", "context_full",
                                      "tool_call"};

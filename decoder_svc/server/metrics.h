@@ -12,7 +12,7 @@ namespace softsplice {
 struct DecoderContext;
 
 // What a request holds besides its text.
-enum class Modality { kText, kImage, kAudio, kMixed };
+enum class Modality { kText, kImage, kAudio, kVideo, kMixed };
 // A step that reads a prompt, whatever else it does; one that only writes.
 enum class StepStage { kPrefill, kDecode };
 enum class TextChannel { kAnswer, kThought };

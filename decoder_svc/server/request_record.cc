@@ -1,18 +1,28 @@
 #include "decoder_svc/server/request_record.h"
 
+#include "absl/algorithm/container.h"
 #include "common/time/steady.h"
 
 namespace softsplice {
 namespace {
 
-Modality ModalityOf(absl::Span<const EncodedMedium> media) {
-  bool images = false, sounds = false;
-  for (const EncodedMedium& medium : media) {
-    (medium.header.modality() == v1::MODALITY_AUDIO ? sounds : images) = true;
+Modality ModalityOf(const EncodedMedium& medium) {
+  switch (medium.header.modality()) {
+    case v1::MODALITY_AUDIO:
+      return Modality::kAudio;
+    case v1::MODALITY_VIDEO:
+      return Modality::kVideo;
+    default:
+      return Modality::kImage;
   }
-  if (images && sounds) return Modality::kMixed;
-  if (sounds) return Modality::kAudio;
-  return images ? Modality::kImage : Modality::kText;
+}
+
+Modality ModalityOf(absl::Span<const EncodedMedium> media) {
+  if (media.empty()) return Modality::kText;
+  const Modality first = ModalityOf(media.front());
+  const bool alike = absl::c_all_of(
+      media, [&](const EncodedMedium& medium) { return ModalityOf(medium) == first; });
+  return alike ? first : Modality::kMixed;
 }
 
 }  // namespace

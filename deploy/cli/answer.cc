@@ -2,7 +2,10 @@
 
 #include <google/protobuf/util/json_util.h>
 
+#include <algorithm>
 #include <iostream>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -28,6 +31,17 @@ std::string Figures(const v1::Finished& finished) {
   if (tokens > 1 && decode > 0)
     absl::StrAppendFormat(&figures, " at %.1f/s", (tokens - 1) / decode);
   return figures + "]";
+}
+
+// What was made of a video; of a sound and a picture there is nothing to say.
+std::string Figures(const v1::SoftTokensHeader& header) {
+  const v1::VideoLayout& video = header.video();
+  double seconds = 0;
+  for (const v1::AudioSegment& segment : video.sound()) seconds += Seconds(segment.duration());
+  const std::string sound =
+      video.sound().empty() ? "no sound" : absl::StrFormat("%.1f s of sound", seconds);
+  return absl::StrCat("[video read: ", video.frames_size(), " frames, ", sound, ", ", header.rows(),
+                      " rows]");
 }
 
 // Why an answer ended, where that is not simply that it was complete.
@@ -63,12 +77,12 @@ std::string Describe(const v1::Progress& progress) {
 
 class TextPrinter : public AnswerPrinter {
  public:
-  explicit TextPrinter(const std::string& waiting) : progress_(waiting) {}
+  TextPrinter(const std::string& waiting, int new_media)
+      : progress_(waiting), new_media_(new_media) {}
 
   absl::Status OnEvent(const v1::GenerateResponse& response) override {
     if (response.has_started()) {
-      progress_.Update(
-          absl::StrCat("reading the prompt, ", response.started().prompt_tokens(), " tokens,"));
+      OnStarted(response.started());
     } else if (response.has_progress()) {
       progress_.Update(Describe(response.progress()));
     } else if (response.has_delta()) {
@@ -80,20 +94,38 @@ class TextPrinter : public AnswerPrinter {
   }
 
   void OnEnd() override {
-    progress_.Stop();
+    EndWaiting();
     EndThought();
     if (wrote_) std::cout << std::endl;
     const std::string note = EndNote(finished_);
     if (finished_.has_usage() && !note.empty()) std::cerr << DimForStderr(note) << std::endl;
-    if (finished_.has_usage() && StdoutIsTerminal() && StderrIsTerminal()) {
-      std::cerr << DimForStderr(Figures(finished_)) << std::endl;
-    }
+    if (finished_.has_usage()) ShowFigures(Figures(finished_));
   }
 
  private:
+  void OnStarted(const v1::Started& started) {
+    const int media = started.media_size();
+    for (int i = std::max(0, media - new_media_); i < media; ++i) {
+      const v1::SoftTokensHeader& header = started.media(i).header();
+      if (header.has_video()) videos_.push_back(Figures(header));
+    }
+    progress_.Update(absl::StrCat("reading the prompt, ", started.prompt_tokens(), " tokens,"));
+  }
+
+  void EndWaiting() {
+    progress_.Stop();
+    for (const std::string& video : std::exchange(videos_, {})) ShowFigures(video);
+  }
+
+  static void ShowFigures(const std::string& figures) {
+    if (StdoutIsTerminal() && StderrIsTerminal()) {
+      std::cerr << DimForStderr(figures) << std::endl;
+    }
+  }
+
   absl::Status OnDelta(const v1::Delta& delta) {
     if (delta.text().empty()) return absl::OkStatus();
-    progress_.Stop();
+    EndWaiting();
     if (delta.channel() == v1::CHANNEL_THOUGHT) {
       in_thought_ = true;
       const bool shown = StderrIsTerminal();
@@ -111,6 +143,8 @@ class TextPrinter : public AnswerPrinter {
   }
 
   Progress progress_;
+  const int new_media_;
+  std::vector<std::string> videos_;  // figures that are yet to be shown
   v1::Finished finished_;
   bool in_thought_ = false;
   bool wrote_ = false;
@@ -130,8 +164,8 @@ class JsonPrinter : public AnswerPrinter {
 
 }  // namespace
 
-std::unique_ptr<AnswerPrinter> MakeTextPrinter(const std::string& waiting) {
-  return std::make_unique<TextPrinter>(waiting);
+std::unique_ptr<AnswerPrinter> MakeTextPrinter(const std::string& waiting, int new_media) {
+  return std::make_unique<TextPrinter>(waiting, new_media);
 }
 
 std::unique_ptr<AnswerPrinter> MakeJsonPrinter() { return std::make_unique<JsonPrinter>(); }

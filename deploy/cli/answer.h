@@ -19,8 +19,9 @@ class AnswerPrinter {
 };
 
 // The answer on stdout; thoughts, progress and figures on stderr, figures only on a terminal.
-// `waiting`: what goes on until the first event.
-std::unique_ptr<AnswerPrinter> MakeTextPrinter(const std::string& waiting);
+// `waiting`: what goes on until the first event. Of the prompt's last `new_media` media figures are
+// shown.
+std::unique_ptr<AnswerPrinter> MakeTextPrinter(const std::string& waiting, int new_media);
 
 // Every event as one line of JSON on stdout, in the field names of the .proto.
 std::unique_ptr<AnswerPrinter> MakeJsonPrinter();

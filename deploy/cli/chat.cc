@@ -30,7 +30,7 @@ struct ChatOptions {
   std::vector<MediaFile> media;
   std::string system;
   std::string prompt;  // kStream: standard input
-  uint32_t budget = 0;
+  MediaOptions media_options;
   ConversationOptions conversation;
 };
 
@@ -42,7 +42,8 @@ absl::StatusOr<std::string> StdinText(Interrupts& interrupts) {
   ASSIGN_OR_RETURN(std::string text, ReadFile(kStream, interrupts));
   if (ToUtf8(text) != text) {
     return absl::InvalidArgumentError(
-        "standard input is no text in UTF-8; say what it is with --image - or --audio -");
+        "standard input is no text in UTF-8; say what it is with --image -, --audio - or --video "
+        "-");
   }
   absl::StripTrailingAsciiWhitespace(&text);
   return text;
@@ -73,7 +74,7 @@ int RunChat(ChatOptions& options, Interrupts& interrupts) {
   const bool interactive = options.prompt.empty();
   std::vector<v1::Part> media;
   for (const MediaFile& file : options.media) {
-    absl::StatusOr<v1::Part> part = MediaPart(file, options.budget, interrupts);
+    absl::StatusOr<v1::Part> part = MediaPart(file, options.media_options, interrupts);
     if (!part.ok()) return wrong(part.status());
     media.push_back(*std::move(part));
   }
@@ -108,12 +109,12 @@ int RunChat(ChatOptions& options, Interrupts& interrupts) {
   if (!interactive) options.conversation.session = false;
   Conversation conversation(*channel, options.conversation, interrupts);
   if (!interactive) return conversation.Ask(std::move(question));
-  Prompt prompt(conversation, options.budget, interrupts);
+  Prompt prompt(conversation, options.media_options, interrupts);
   for (size_t i = 0; i < media.size(); ++i) prompt.Add(options.media[i], std::move(media[i]));
   return prompt.Run();
 }
 
-// --image, --audio and --soft, which may be mixed and repeated.
+// --image, --audio, --video and --soft, which may be mixed and repeated.
 void AddMediaFiles(CLI::App& chat, const std::shared_ptr<ChatOptions>& options) {
   const auto add = [&](const char* name, FileKind kind, const char* help) {
     chat.add_option_function<std::string>(
@@ -131,8 +132,10 @@ void AddMediaFiles(CLI::App& chat, const std::shared_ptr<ChatOptions>& options) 
   add("--audio", FileKind::kAudio,
       "A sound to ask about (WAV, FLAC, OGG, MP3, M4A, WebM), or - for standard input; may be "
       "repeated");
+  add("--video", FileKind::kVideo,
+      "A video to ask about (MP4, MOV, WebM, Matroska), or - for standard input; may be repeated");
   add("--soft", FileKind::kSoft,
-      "A picture or sound as `softsplice encode` wrote it; may be repeated");
+      "A picture, sound or video as `softsplice encode` wrote it; may be repeated");
 }
 
 // Standard input can be one medium, and not the words at the same time.
@@ -197,7 +200,8 @@ void AddSampling(CLI::App& chat, v1::GenerateRequest& request) {
 }  // namespace
 
 void AddChat(CLI::App& app, Interrupts& interrupts, int& exit_code) {
-  auto* chat = app.add_subcommand("chat", "Ask a question, or talk, with pictures and sounds");
+  auto* chat =
+      app.add_subcommand("chat", "Ask a question, or talk, with pictures, sounds and videos");
   const auto options = std::make_shared<ChatOptions>();
   chat->add_option("prompt", options->prompt,
                    "The question; - for standard input; without one, a conversation");
@@ -207,7 +211,7 @@ void AddChat(CLI::App& app, Interrupts& interrupts, int& exit_code) {
   chat->add_flag_callback(
       "--think", [options] { options->conversation.request.mutable_chat()->set_thinking(true); },
       "Let the model think first; thoughts go to stderr");
-  AddBudget(*chat, options->budget);
+  AddMediaOptions(*chat, options->media_options);
   ConversationOptions& conversation = options->conversation;
   chat->add_flag("--json", conversation.json, "One line of JSON per event on stdout");
   chat->add_option_function<double>(
@@ -228,7 +232,7 @@ void AddChat(CLI::App& app, Interrupts& interrupts, int& exit_code) {
                     ->check(CLI::ExistingFile)
                     ->excludes(server);
   chat->add_option("--mmproj", options->services.mmproj,
-                   "… and this encoder of pictures and sounds, for this command only")
+                   "… and this encoder of pictures, sounds and videos, for this command only")
       ->option_text("FILE")
       ->check(CLI::ExistingFile)
       ->needs(model);
@@ -240,13 +244,15 @@ Examples:
   softsplice chat --image photo.jpg "What is in this picture?"
   softsplice chat --image a.png --image b.png --budget 560 "What differs?"
   softsplice chat --audio talk.mp3 "Transcribe the audio."
+  softsplice chat --video clip.mp4 "What happens here, and what is said?"
+  softsplice chat --video clip.mp4 --frames 8 --no-sound "What is shown?"
   softsplice chat "Summarise this." < notes.txt
   arecord -d 5 -f S16_LE -r 16000 | softsplice chat --audio - "What is said?"
   softsplice chat --system "Answer in French." --think --temperature 0 "What is 7 times 8?"
   softsplice chat --model text.gguf --mmproj mmproj.gguf --image photo.jpg "Describe this."
   softsplice chat                                (a conversation; /help inside)
 
-Pictures and sounds come before the words, in the order given; so does the text on standard input,
+Media come before the words, in the order given; so does the text on standard input,
 where that is no terminal (< /dev/null keeps it out). Ctrl-C ends the answer.
 With --json each line is a GenerateResponse of proto/softsplice/v1/decoder.proto (started, delta,
 finished), or {"error": {code, message, reason, field, retry_seconds, hint}}.)");

@@ -1,4 +1,4 @@
-// `softsplice chat`: a question, or a conversation, with pictures; answers are streamed.
+// `softsplice chat`: a question, or a conversation, with media; answers are streamed.
 #pragma once
 
 #include <CLI/CLI.hpp>

@@ -38,11 +38,14 @@ std::string Hint(const Failure& failure) {
     return "the server may be the other service (encoder or decoder), or of another version";
   }
   if (failure.code == "OUT_OF_RANGE") {
-    return "shorten the prompt or its sounds, give pictures a smaller --budget, or start "
-           "`softsplice up` with a larger --context";
+    return "shorten the prompt or its sounds, give pictures a smaller --budget or videos fewer "
+           "--frames, or start `softsplice up` with a larger --context";
+  }
+  if (absl::StrContains(failure.message, "without_sound")) {
+    return "--no-sound leaves the sound of videos out";
   }
   if (failure.reason == "NO_ENCODER") {
-    return "pictures and sounds need an encoder: start `softsplice up` with --mmproj";
+    return "pictures, sounds and videos need an encoder: start `softsplice up` with --mmproj";
   }
   if (failure.code == "FAILED_PRECONDITION" && absl::StrContains(failure.field, "soft_tokens")) {
     return "soft tokens only fit the model whose encoder made them: make them again with "

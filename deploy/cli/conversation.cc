@@ -1,8 +1,10 @@
 #include "deploy/cli/conversation.h"
 
+#include <set>
 #include <string>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/random/random.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -23,17 +25,27 @@ std::string RandomRoute() {
 
 // What the server does first with `message`.
 std::string Waiting(const v1::Message& message) {
-  bool pictures = false;
-  bool sounds = false;
+  std::set<ContentKind> kinds;
   for (const v1::Part& part : message.parts()) {
     if (!part.has_media()) continue;
     const ContentKind kind = KindOf(part.media().mime_type(), part.media().data());
-    const bool sound = kind == ContentKind::kSound || kind == ContentKind::kVideo;
-    (sound ? sounds : pictures) = true;
+    kinds.insert(kind == ContentKind::kNeither ? ContentKind::kPicture : kind);
   }
-  if (pictures && sounds) return "looking and listening";
-  if (pictures) return "looking at the picture";
-  return sounds ? "listening to the sound" : "waiting for the server";
+  if (kinds.empty()) return "waiting for the server";
+  if (kinds.size() > 1) return "looking and listening";
+  switch (*kinds.begin()) {
+    case ContentKind::kSound:
+      return "listening to the sound";
+    case ContentKind::kVideo:
+      return "watching the video";
+    default:
+      return "looking at the picture";
+  }
+}
+
+int MediaIn(const v1::Message& message) {
+  return static_cast<int>(
+      absl::c_count_if(message.parts(), [](const v1::Part& part) { return !part.has_text(); }));
 }
 
 // Whether the session is what failed: the decoder does not have it, or is not there any more.
@@ -95,7 +107,9 @@ grpc::Status Conversation::Send(Heard& heard) {
 }
 
 grpc::Status Conversation::Stream(Heard& heard) {
-  const auto printer = options_.json ? MakeJsonPrinter() : MakeTextPrinter(Waiting(turns_.back()));
+  const v1::Message& turn = turns_.back();
+  const auto printer =
+      options_.json ? MakeJsonPrinter() : MakeTextPrinter(Waiting(turn), MediaIn(turn));
   v1::GenerateRequest request = options_.request;
   for (size_t i = session_ ? session_->turns : 0; i < turns_.size(); ++i) {
     *request.mutable_chat()->add_messages() = turns_[i];

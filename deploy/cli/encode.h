@@ -1,4 +1,4 @@
-// `softsplice encode`: a picture file to a file of soft tokens.
+// `softsplice encode`: a picture, sound or video to a file of soft tokens.
 #pragma once
 
 #include <CLI/CLI.hpp>

@@ -87,19 +87,30 @@ void PrintDecoder(const v1::GetDecoderInfoResponse& info, std::ostream& out) {
   }
 }
 
+// "pictures, sounds and videos".
+std::string Listed(const std::vector<std::string>& things) {
+  if (things.size() < 2) return absl::StrJoin(things, "");
+  return absl::StrCat(absl::StrJoin(things.begin(), things.end() - 1, ", "), " and ",
+                      things.back());
+}
+
 void PrintEncoder(const v1::GetEncoderInfoResponse& info, std::ostream& out) {
   std::vector<std::string> takes;
   if (info.has_image_tower()) takes.push_back("pictures");
   if (info.has_audio_tower()) takes.push_back("sounds");
   const v1::EncoderLimits& limits = info.limits();
+  const int64_t video_seconds = limits.max_video_duration().seconds();
+  const bool takes_videos = info.has_image_tower() && video_seconds > 0;
+  if (takes_videos) takes.push_back("videos");
   std::vector<std::string> most = {Mebibytes(limits.max_media_bytes()) + " a file"};
   if (info.has_image_tower()) most.push_back(absl::StrCat(limits.max_image_pixels(), " pixels"));
   if (info.has_audio_tower()) {
     most.push_back(absl::StrCat(limits.max_audio_duration().seconds(), " s of sound"));
   }
+  if (takes_videos) most.push_back(absl::StrCat(video_seconds, " s of video"));
   most.push_back(absl::StrCat(limits.max_queue(), " waiting"));
   out << "  model        " << info.model_name() << ", width " << info.dim() << ", for "
-      << absl::StrJoin(takes, " and ") << "\n"
+      << Listed(takes) << "\n"
       << "  limits       " << absl::StrJoin(most, ", ") << "\n"
       << "  runs on      " << info.backend() << " (version " << info.version() << ")\n";
   PrintDevices(info, out);

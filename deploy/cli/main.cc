@@ -101,8 +101,8 @@ int Run(int argc, char** argv) {
   Interrupts interrupts;
   int exit_code = kExitOk;
   CLI::App app(
-      "Gemma 4 with pictures and sounds: an encoder and a decoder service, and this command for "
-      "both",
+      "Gemma 4 with pictures, sounds and videos: an encoder and a decoder service, and this "
+      "command for both",
       "softsplice");
   app.set_version_flag("--version", "softsplice " SOFTSPLICE_VERSION);
   app.require_subcommand(1);

@@ -73,6 +73,19 @@ CLI::Option* AddBudget(CLI::App& app, uint32_t& budget) {
       ->check(CLI::IsMember({70, 140, 280, 560, 1120}));
 }
 
+void AddMediaOptions(CLI::App& app, MediaOptions& options) {
+  AddBudget(app, options.budget)
+      ->description(
+          "Rows per picture, and per frame of a video: 70, 140, 280, 560 or 1120; more show more "
+          "detail and take more time (default: 280, per frame 70)");
+  app.add_option("--frames", options.frames,
+                 "Frames of a video that are read, evenly spread: 1 to 256, or all that it has if "
+                 "those are fewer (default: 32)")
+      ->option_text("N")
+      ->check(CLI::Range(1, 256));
+  app.add_flag("--no-sound", options.no_sound, "Leave out the sound of a video");
+}
+
 void AddBackend(CLI::App& app, ServicesOptions& services, CLI::Option* needs) {
   auto* backend = app.add_option("--backend", services.backend,
                                  "What both services run on: auto, cuda, cpu, ... as "

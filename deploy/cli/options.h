@@ -6,6 +6,7 @@
 #include <string>
 
 #include "deploy/cli/access.h"
+#include "deploy/cli/media.h"
 #include "deploy/cli/services.h"
 
 namespace softsplice {
@@ -20,6 +21,8 @@ void AddAccess(CLI::App& app, Access& access);
 CLI::Validator FileOrStream();
 // --budget: rows per picture; 0 where it is not given.
 CLI::Option* AddBudget(CLI::App& app, uint32_t& budget);
+// --budget, of videos, too, --frames and --no-sound.
+void AddMediaOptions(CLI::App& app, MediaOptions& options);
 
 // --backend, --devices and --tensor-parallel of the services that a command starts; where they go
 // only with another option, that is `needs`.

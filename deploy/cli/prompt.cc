@@ -19,6 +19,7 @@ constexpr char kHelp[] = R"(Type a message and press Enter; a paste of several l
   """           begins a message of several lines, and ends it
   /image FILE   add a picture to the next message
   /audio FILE   add a sound
+  /video FILE   add a video
   /soft FILE    add soft tokens made by `softsplice encode`
   /reset        start again with an empty conversation
   /quit         leave, as Ctrl-D does
@@ -34,12 +35,13 @@ struct FileCommand {
 constexpr FileCommand kFileCommands[] = {
     {"/image", FileKind::kImage, "a picture"},
     {"/audio", FileKind::kAudio, "a sound"},
+    {"/video", FileKind::kVideo, "a video"},
     {"/soft", FileKind::kSoft, "soft tokens made by `softsplice encode`"},
 };
 
 const std::vector<std::string>& CommandNames() {
-  static const auto* names =
-      new std::vector<std::string>{"/audio", "/help", "/image", "/quit", "/reset", "/soft"};
+  static const auto* names = new std::vector<std::string>{"/audio", "/help", "/image", "/quit",
+                                                          "/reset", "/soft", "/video"};
   return *names;
 }
 
@@ -80,9 +82,10 @@ v1::Message UserMessage(std::vector<v1::Part> media, const std::string& text) {
   return message;
 }
 
-Prompt::Prompt(Conversation& conversation, uint32_t budget, Interrupts& interrupts)
+Prompt::Prompt(Conversation& conversation, const MediaOptions& media_options,
+               Interrupts& interrupts)
     : conversation_(conversation),
-      budget_(budget),
+      media_options_(media_options),
       interrupts_(interrupts),
       editor_(interrupts, CompleteLine) {
   if (StderrIsTerminal()) std::cerr << DimForStderr(kHelp);
@@ -163,7 +166,7 @@ void Prompt::Command(absl::string_view line) {
           absl::StrCat("standard input is this conversation; ", name, " takes a file"));
     }
     const MediaFile file = {.kind = command.kind, .path = TypedPath(rest)};
-    absl::StatusOr<v1::Part> part = MediaPart(file, budget_, interrupts_);
+    absl::StatusOr<v1::Part> part = MediaPart(file, media_options_, interrupts_);
     if (part.ok()) return Add(file, *std::move(part));
     return PrintMessage(part.status().message());
   }

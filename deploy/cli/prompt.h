@@ -1,7 +1,6 @@
 // The interactive conversation of `softsplice chat`.
 #pragma once
 
-#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,8 +20,7 @@ v1::Message UserMessage(std::vector<v1::Part> media, const std::string& text);
 // Messages and commands from a terminal. Not thread-safe.
 class Prompt {
  public:
-  // `budget`: rows of each picture; 0: the server's default.
-  Prompt(Conversation& conversation, uint32_t budget, Interrupts& interrupts);
+  Prompt(Conversation& conversation, const MediaOptions& media_options, Interrupts& interrupts);
 
   // Tells that the medium is there, and sends it with the next message.
   void Add(const MediaFile& file, v1::Part part);
@@ -38,7 +36,7 @@ class Prompt {
   void Command(absl::string_view line);
 
   Conversation& conversation_;
-  const uint32_t budget_;
+  const MediaOptions media_options_;
   Interrupts& interrupts_;
   LineEditor editor_;
   std::vector<v1::Part> media_;  // of the next message

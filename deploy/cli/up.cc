@@ -48,7 +48,8 @@ void PrintWelcome(const ServicesOptions& options, const Services& services) {
 // There is no command that fetches them: the files are large, and their licence is to be agreed to.
 constexpr char kWhereModelsAre[] =
     R"(--model is required: the text model, a GGUF file. Its --mmproj, another one, is for
-pictures and sounds. Neither is part of Softsplice. On Hugging Face, for example, both are in
+pictures, sounds and videos. Neither is part of Softsplice. On Hugging Face, for example, both
+are in
   ggml-org/gemma-4-E4B-it-GGUF           gemma-4-E4B-it-Q4_0.gguf and
                                          mmproj-gemma-4-E4B-it-Q8_0.gguf
   google/gemma-4-E4B-it-qat-q4_0-gguf    gemma-4-E4B_q4_0-it.gguf and
@@ -84,8 +85,9 @@ void AddUp(CLI::App& app, Interrupts& interrupts, int& exit_code) {
   up->add_option("--model", options->model, "The text model: a GGUF file")
       ->option_text("FILE (required)")
       ->check(CLI::ExistingFile);
-  up->add_option("--mmproj", options->mmproj,
-                 "That model's encoder of pictures and sounds: a GGUF file; text needs none")
+  up->add_option(
+        "--mmproj", options->mmproj,
+        "That model's encoder of pictures, sounds and videos: a GGUF file; text needs none")
       ->option_text("FILE")
       ->check(CLI::ExistingFile);
   up->add_option("--listen", options->listen,

@@ -36,7 +36,9 @@ class GetInfoCall final : public AnswerCall<v1::GetEncoderInfoRequest, v1::GetEn
     limits->set_max_media_bytes(context_.options.max_media_bytes);
     limits->set_max_image_pixels(context_.options.max_image_pixels);
     SetDuration(context_.options.max_audio_duration, limits->mutable_max_audio_duration());
-    SetDuration(context_.options.max_video_duration, limits->mutable_max_video_duration());
+    if (!context_.options.ffmpeg.empty()) {
+      SetDuration(context_.options.max_video_duration, limits->mutable_max_video_duration());
+    }
     limits->set_max_queue(context_.options.max_queue);
     limits->set_cache_bytes(context_.options.cache_bytes);
     const EncoderLoadFigures load = context_.encoder.load();

@@ -20,6 +20,7 @@ FILES = {
     "mmproj.gguf": MMPROJ,
     "photo.jpg": SAMPLES / "three.png",
     "talk.mp3": SAMPLES / "digits-314.mp3",
+    "clip.mp4": ROOT / "tests" / "data" / "video" / "short.mp4",
     "notes.txt": ROOT / "CONTRIBUTING.md",
 }
 BLOCK = re.compile(r"(<!-- not run: [^\n]+ -->\n)?```(sh|python)\n(.*?)```\n", re.DOTALL)

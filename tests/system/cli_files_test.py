@@ -142,13 +142,11 @@ def test_a_signal_ends_the_wait_for_a_pipe_to_be_read(tmp_path, encoder, number)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("option", ["--image", "--audio", "--soft"])
+@pytest.mark.parametrize("option", ["--image", "--audio", "--video", "--soft"])
 def test_a_signal_ends_the_wait_for_a_pipe(tmp_path, decoder, option, number):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    with Running(
-        tmp_path, "chat", "--server", decoder.address, option, pipe, "What?"
-    ) as running:
+    with Running(tmp_path, "chat", "--server", decoder.address, option, pipe, "What?") as running:
         support.wait_until(lambda: support.waits_in(running.process.pid, "poll"))
         assert running.stop(number) == 130
     assert decoder.requests == []
@@ -170,7 +168,7 @@ def test_standard_input_is_a_picture(tmp_path, decoder):
     assert decoder.requests[0].chat.messages[0].parts[0].media.data == data
 
 
-@pytest.mark.parametrize("option", ["--image", "--audio", "--soft"])
+@pytest.mark.parametrize("option", ["--image", "--audio", "--video", "--soft"])
 def test_a_device_without_an_end_is_refused(tmp_path, decoder, option):
     done = chat(tmp_path, decoder, option, "/dev/zero", "What?")
     assert (done.returncode, decoder.requests) == (2, [])
@@ -209,7 +207,9 @@ def test_standard_input_that_is_closed_or_a_terminal_is_no_text(tmp_path, decode
     command = [BIN / "softsplice", "chat", "--server", decoder.address, "Hello"]
     shell = ["bash", "-c", '"$@" <&-', "-", *command]
     subprocess.run(shell, env=environment(tmp_path), timeout=support.PATIENCE, check=True)
-    done = subprocess.run(shell[:-1], env=environment(tmp_path), timeout=support.PATIENCE, check=False)
+    done = subprocess.run(
+        shell[:-1], env=environment(tmp_path), timeout=support.PATIENCE, check=False
+    )
     assert done.returncode == 2
     ours, theirs = pty.openpty()
     with Running(tmp_path, *command[1:], stdin=theirs) as running:

@@ -96,9 +96,9 @@ def test_encode_lists_the_segments_of_a_long_sound(runtime, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         f"{file}: 1625 rows of 192 f16, sound of 65.00 s in 3 segments",
-        "  0.00 s to 30.00 s: rows 0 to 749",
-        "  30.00 s to 60.00 s: rows 750 to 1499",
-        "  60.00 s to 65.00 s: rows 1500 to 1624",
+        "  sound from 0.00 s to 30.00 s: rows 0 to 749",
+        "  sound from 30.00 s to 60.00 s: rows 750 to 1499",
+        "  sound from 60.00 s to 65.00 s: rows 1500 to 1624",
     ]
 
 
@@ -108,6 +108,85 @@ def test_a_sound_that_is_too_long_says_what_can_be_done(runtime, tmp_path):
     done = run_cli(runtime, "chat", "--audio", long, TRANSCRIBE)
     assert (done.returncode, done.stdout) == (1, "")
     assert "OUT_OF_RANGE" in done.stderr and "shorten the prompt or its sounds" in done.stderr
+
+
+# 160 x 120, 50 frames in two seconds, with 32,768 samples of sound (as ffmpeg counts them).
+CLIP = support.ROOT / "tests" / "data" / "video" / "short.mp4"
+WATCH = "What is in this video?"
+
+
+def test_encode_lists_the_frames_and_the_sound_of_a_video(runtime, tmp_path):
+    """70 rows at most: 432 x 336 pixels keep the ratio, in patches of 48."""
+    file = tmp_path / "x.soft"
+    done = run_cli(runtime, "encode", CLIP, "-o", file, "--frames", "4")
+    assert done.returncode == 0, done.stderr
+    frames = [
+        "  frame at 0.00 s: rows 0 to 62",
+        "  frame at 0.48 s: rows 63 to 125",
+        "  frame at 1.00 s: rows 126 to 188",
+        "  frame at 1.48 s: rows 189 to 251",
+    ]
+    video = "rows of 192 bf16, video of 2.00 s, 4 frames, grid 9x7, picture 160x120 read as 432x336"
+    assert done.stdout.splitlines() == [
+        f"{file}: 303 {video}",
+        *frames,
+        "  sound from 0.00 s to 2.05 s: rows 252 to 302",
+    ]
+    done = run_cli(
+        runtime, "encode", "-", "-o", file, "--frames", "4", "--no-sound", stdin=CLIP.read_bytes()
+    )
+    assert done.stdout.splitlines() == [f"{file}: 252 {video}", *frames], done.stderr
+
+
+def test_encoded_videos_answer_as_videos_do(runtime, tmp_path):
+    file = tmp_path / "x.soft"
+    done = run_cli(runtime, "encode", CLIP, "-o", file)
+    assert done.returncode == 0, done.stderr
+    soft = run_cli(runtime, "chat", "--soft", file, *GREEDY, WATCH)
+    video = run_cli(runtime, "chat", "--video", CLIP, *GREEDY, WATCH)
+    assert (video.returncode, video.stdout) == (0, soft.stdout), video.stderr
+    assert video.stdout
+    typed = f"/video {CLIP}\n{WATCH}\n"
+    assert run_cli(runtime, "chat", *GREEDY, typed=typed).stdout == video.stdout
+
+
+def prompt_tokens(done):
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout.splitlines()[0])["started"]["prompt_tokens"]
+
+
+def test_options_of_videos_reach_the_encoder(runtime):
+    """A frame has 63 rows, two markers, a time of five characters, a blank behind that and, if it is not the first, one
+    before; the sound 51 rows and two markers."""
+    two, one, silent, sound = (
+        prompt_tokens(run_cli(runtime, "chat", "--json", *flags, "--max-tokens", "1", WATCH))
+        for flags in (
+            ["--video", CLIP, "--frames", "2"],
+            ["--video", CLIP, "--frames", "1"],
+            ["--video", CLIP, "--frames", "1", "--no-sound"],
+            ["--audio", CLIP],
+        )
+    )
+    assert (two - one, one - silent, one - sound) == (72, 53, 71)
+
+
+def test_a_video_that_is_too_long_says_what_can_be_done(runtime):
+    done = run_cli(runtime, "chat", "--video", CLIP, "--budget", "560", WATCH)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "OUT_OF_RANGE" in done.stderr and "videos fewer --frames" in done.stderr
+
+
+def test_a_video_that_is_cut_off(runtime, tmp_path):
+    file = tmp_path / "x.mp4"
+    file.write_bytes(CLIP.read_bytes()[:5000])
+    for arguments in (
+        ["encode", file, "-o", tmp_path / "x.soft"],
+        ["chat", "--video", file, WATCH],
+    ):
+        done = run_cli(runtime, *arguments)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "INVALID_ARGUMENT" in done.stderr and "field: " in done.stderr
+    assert os.listdir(tmp_path) == ["x.mp4"]
 
 
 COMMANDS = {"image": "/image", "audio": "/audio"}
@@ -198,8 +277,8 @@ def test_info_tells_what_both_services_are(runtime):
     text = run_cli(runtime, "info")
     assert text.returncode == 0
     assert text.stdout.count(": serving\n") == 2
-    assert "for pictures and sounds" in text.stdout
-    assert "600 s of sound" in text.stdout
+    assert "for pictures, sounds and videos" in text.stdout
+    assert "600 s of sound, 600 s of video" in text.stdout
     assert "0 media in work" in text.stdout
     assert " MiB of 256 MiB, " in text.stdout and " misses\n" in text.stdout
 

@@ -7,7 +7,7 @@ import wave
 import pytest
 import support
 from fake_decoder import STARTED, delta, fake_decoder, finished
-from support import SAMPLES, decoder_pb2
+from support import ROOT, SAMPLES, decoder_pb2
 from terminal import END, ENTER, INTERRUPT, UP, Terminal, show
 
 
@@ -180,6 +180,7 @@ def files(tmp_path):
     shutil.copy(SAMPLES / "three.png", tmp_path / "my holiday plan.png")
     shutil.copy(SAMPLES / "digits-7.wav", tmp_path / "talk.wav")
     shutil.copy(SAMPLES / "digits-314.mp3", tmp_path / "talk.mp3")
+    shutil.copy(ROOT / "tests" / "data" / "audio" / "video.mp4", tmp_path / "our clip.mp4")
     return tmp_path
 
 
@@ -228,10 +229,12 @@ def test_tab_lists_what_it_can_not_choose_from(decoder, terminal, files):
 def test_tab_knows_the_commands(terminal):
     terminal.type("/s\t")
     terminal.see("> /soft")
+    terminal.type("\x15/v\t")
+    terminal.see("> /video")
     terminal.type("\x15/\t")
     terminal.see("\n/soft\n")
     lines = terminal.see_prompt("> /")
-    assert lines[-7:] == ["/audio", "/help", "/image", "/quit", "/reset", "/soft", "> /"]
+    assert lines[-7:] == ["/help", "/image", "/quit", "/reset", "/soft", "/video", "> /"]
 
 
 def seconds(name):
@@ -247,6 +250,8 @@ def test_what_is_added_is_said(decoder, terminal, files):
     for line, said in (
         ("/audio talk.wav", f"sound added: talk.wav, {seconds('digits-7.wav'):.1f} s"),
         ("/audio talk.mp3", f"sound added: talk.mp3, {seconds('digits-314.wav'):.1f} s"),
+        ("/vi\tour cl\t", "video added: our clip.mp4, 2.6 KiB"),
+        ("/video ~/our\\ clip.mp4", "video added: our clip.mp4, 2.6 KiB"),
         ("/soft x.soft", "soft tokens added: x.soft, 9 rows"),
         ("/image odd.png", "picture added: odd.png, 34 bytes"),
     ):
@@ -254,7 +259,7 @@ def test_what_is_added_is_said(decoder, terminal, files):
         terminal.see(said)
         terminal.see_prompt()
     ask(terminal, "What?")
-    assert len(decoder.requests[0].chat.messages[0].parts) == 5
+    assert len(decoder.requests[0].chat.messages[0].parts) == 7
 
 
 @pytest.mark.parametrize(
@@ -262,6 +267,8 @@ def test_what_is_added_is_said(decoder, terminal, files):
     [
         ("/image", "/image FILE adds a picture to the next message"),
         ("/imgae x.png", "unknown command /imgae; did you mean /image?"),
+        ("/vdieo x.mp4", "unknown command /vdieo; did you mean /video?"),
+        ("/video", "/video FILE adds a video to the next message"),
         ("/image nowhere.png", "can't read nowhere.png: No such file"),
         ("/audio -", "standard input is this conversation; /audio takes a file"),
     ],
@@ -309,3 +316,46 @@ def test_reading_a_long_prompt_shows_a_percentage(decoder, terminal):
     decoder.hang_after(STARTED, decoder_pb2.GenerateResponse(progress=progress))
     terminal.type("x" + ENTER)
     terminal.see("reading the prompt, 1024 of 4096 tokens (25 %)")
+
+
+def started(*media):
+    """A turn's beginning, with what became of the prompt's media."""
+    begin = decoder_pb2.Started(prompt_tokens=7)
+    begin.media.extend(decoder_pb2.MediaUse(header=header) for header in media)
+    return decoder_pb2.GenerateResponse(started=begin)
+
+
+def video_header(frames, *seconds):
+    header = support.soft_tokens_pb2.SoftTokensHeader(rows=600)
+    header.video.frames.extend([support.soft_tokens_pb2.VideoFrame()] * frames)
+    for duration in seconds:
+        header.video.sound.add().duration.FromNanoseconds(int(duration * 1e9))
+    return header
+
+
+def test_what_became_of_a_video_is_said_before_the_answer(decoder, terminal, files):
+    picture = support.soft_tokens_pb2.SoftTokensHeader(rows=9)
+    picture.image.grid_rows = 9
+    loud, silent = video_header(32, 30, 2.5), video_header(2)
+    decoder.script = lambda *_: [started(picture, loud, silent), delta("Yes."), finished()]
+    for _ in range(2):
+        terminal.type("/video our clip.mp4" + ENTER)
+        terminal.see_prompt()
+    lines = ask(terminal, "What?")
+    start = lines.index("> What?")
+    assert lines[start + 1 : start + 4] == [
+        "[video read: 32 frames, 32.5 s of sound, 600 rows]",
+        "[video read: 2 frames, no sound, 600 rows]",
+        "Yes.",
+    ]
+    # They are of an earlier message now.
+    lines = ask(terminal, "And?")
+    assert lines[lines.index("> And?") + 1] == "Yes."
+
+
+def test_a_video_is_watched(decoder, terminal, files):
+    decoder.hang_after()
+    terminal.type("/video our clip.mp4" + ENTER)
+    terminal.see_prompt()
+    terminal.type("What?" + ENTER)
+    terminal.see("watching the video")

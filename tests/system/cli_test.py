@@ -9,7 +9,10 @@ import grpc
 import pytest
 import support
 from fake_decoder import STARTED, delta, fake_decoder, finished, refuse
-from support import SAMPLES, Running, decoder_pb2, run_cli
+from support import ROOT, SAMPLES, Running, decoder_pb2, run_cli
+
+AUDIO = ROOT / "tests" / "data" / "audio"
+MP4, WEBM = AUDIO / "video.mp4", AUDIO / "video.webm"
 
 
 @pytest.fixture
@@ -92,6 +95,44 @@ def test_media_keep_the_order_of_the_command_line(tmp_path, decoder):
     assert {p.media.mime_type for p in parts} == {""}
 
 
+def test_how_a_video_is_read_is_sent_with_it(tmp_path, decoder):
+    picture, sound = SAMPLES / "small.png", SAMPLES / "digits-7.wav"
+    done = chat(
+        tmp_path, decoder, "--video", MP4, "--image", picture, "--audio", sound, "--video", "-",
+        "--budget", "140", "--frames", "8", "--no-sound", "What?", stdin=WEBM.read_bytes(),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    media = [p.media for p in decoder.requests[0].chat.messages[0].parts[:-1]]
+    assert [m.data for m in media] == [f.read_bytes() for f in (MP4, picture, sound, WEBM)]
+    assert [m.max_soft_tokens for m in media] == [140, 140, 0, 140]
+    # Servers refuse these of anything but a video.
+    assert [m.max_frames for m in media] == [8, 0, 0, 8]
+    assert [m.without_sound for m in media] == [True, False, False, True]
+    assert {m.mime_type for m in media} == {""}
+    assert chat(tmp_path, decoder, "--video", MP4, "What?").returncode == 0
+    assert decoder.requests[1].chat.messages[0].parts[0].media == decoder_pb2.Media(
+        data=MP4.read_bytes()
+    )
+
+
+@pytest.mark.parametrize(("file", "mime_type"), [(MP4, "audio/mp4"), (WEBM, "audio/webm")])
+def test_of_a_video_that_is_given_as_a_sound_the_sound_is_asked_for(
+    tmp_path, decoder, file, mime_type
+):
+    assert chat(tmp_path, decoder, "--audio", "-", "?", stdin=file.read_bytes()).returncode == 0
+    media = decoder.requests[0].chat.messages[0].parts[0].media
+    assert (media.data, media.mime_type) == (file.read_bytes(), mime_type)
+
+
+def test_a_video_that_is_cut_off_is_told_by_its_name(tmp_path, decoder):
+    data = MP4.read_bytes()
+    cut = data[: data.index(b"moov")]
+    file = tmp_path / "x.MP4"
+    file.write_bytes(cut)
+    assert chat(tmp_path, decoder, "--video", file, "What?").returncode == 0
+    assert decoder.requests[0].chat.messages[0].parts[0].media.mime_type == "video/mp4"
+
+
 def test_a_sound_that_begins_oddly_is_told_by_its_name(tmp_path, decoder):
     file = tmp_path / "x.MP3"
     file.write_bytes(bytes(20_000) + (SAMPLES / "digits-314.mp3").read_bytes())
@@ -114,6 +155,14 @@ def test_media_of_another_kind_are_told_at_once(tmp_path, decoder):
     wrong_media(tmp_path, decoder, "is a sound; give it with --audio", "--image", sound)
     wrong_media(tmp_path, decoder, "small.png is no sound; WAV, FLAC", "--audio", picture)
     wrong_media(tmp_path, decoder, "is no sound", "--audio", "-", stdin=picture.read_bytes())
+    wrong_media(tmp_path, decoder, "is a video; give it with --video", "--image", MP4)
+    wrong_media(tmp_path, decoder, "is a picture; give it with --image", "--video", picture)
+    wrong_media(tmp_path, decoder, "is a sound; give it with --audio", "--video", sound)
+    wrong_media(tmp_path, decoder, "is no video; MP4, MOV", "--video", support.MODEL)
+    # What a name says is not enough.
+    named = tmp_path / "x.mp4"
+    named.write_bytes((AUDIO / "aac-44k-stereo.m4a").read_bytes())
+    wrong_media(tmp_path, decoder, "x.mp4 is a sound", "--video", named)
     wrong_media(tmp_path, decoder, "standard input is empty", "--audio", "-")
     wrong_media(tmp_path, decoder, '"message":"what came on', "--json", "--audio", "-")
     wrong_media(tmp_path, decoder, "nowhere.wav", "--audio", "nowhere.wav")
@@ -130,7 +179,7 @@ def test_standard_input_has_limits(tmp_path, decoder):
 
 
 @pytest.mark.parametrize("flags", [[], ["--json"], ["-"]])
-@pytest.mark.parametrize("option", ["--audio", "--image", "--soft"])
+@pytest.mark.parametrize("option", ["--audio", "--image", "--video", "--soft"])
 def test_standard_input_is_not_a_medium_and_the_question(tmp_path, decoder, flags, option):
     done = chat(tmp_path, decoder, option, "-", *flags, stdin="Hello\n")
     assert (done.returncode, done.stdout, decoder.requests) == (2, "", [])
@@ -192,6 +241,13 @@ def test_a_refusal_is_shown_with_all_its_details(tmp_path, decoder):
         "QUEUE_FULL",
     )
     assert (error["field"], error["retry_seconds"]) == ("chat.messages[0]", 2)
+
+
+def test_a_video_whose_sound_can_not_be_read_may_go_without(tmp_path, decoder):
+    message = "its sound can't be read, which without_sound leaves out"
+    decoder.script = lambda _, context: context.abort(grpc.StatusCode.INVALID_ARGUMENT, message)
+    done = chat(tmp_path, decoder, "--video", MP4, "What?")
+    assert done.returncode == 1 and "hint: --no-sound leaves" in done.stderr
 
 
 def test_a_timeout_ends_the_wait(tmp_path, decoder):
@@ -334,6 +390,18 @@ def test_a_conversation_takes_sounds(tmp_path, decoder):
     assert "/audio takes a file" in done.stderr
 
 
+def test_a_conversation_takes_videos(tmp_path, decoder):
+    lines = f"/video {MP4}\nWhat?\n/image {MP4}\n/video {SAMPLES / 'small.png'}\n/video -\nAnd?\n"
+    done = chat(tmp_path, decoder, "--frames", "4", typed=lines)
+    assert (done.returncode, done.stdout) == (0, "Yes.\n" * 2)
+    video, *_ = decoder.requests[1].chat.messages[0].parts
+    assert (video.media.data, video.media.max_frames) == (MP4.read_bytes(), 4)
+    assert texts(decoder.requests[1])[-1] == ["And?"]
+    assert "is a video; give it with --video (in a conversation: /video)" in done.stderr
+    assert "is a picture; give it with --image" in done.stderr
+    assert "/video takes a file" in done.stderr
+
+
 def test_a_failed_turn_leaves_the_conversation_as_it_was(tmp_path, decoder):
     answer = decoder.script
     decoder.script = lambda request, context: (
@@ -353,6 +421,11 @@ def test_a_failed_turn_leaves_the_conversation_as_it_was(tmp_path, decoder):
         (["chat", "--bogus", "hi"], "--bogus"),
         (["chat", "--image", "nowhere.png", "hi"], "nowhere.png"),
         (["chat", "--budget", "71", "hi"], "71"),
+        (["chat", "--frames", "0", "hi"], "0"),
+        (["chat", "--frames", "257", "hi"], "257"),
+        (["chat", "--vidoe", MP4, "hi"], "there is no --vidoe; did you mean --video?"),
+        (["encode", SAMPLES / "small.png", "-o", "x", "--frames", "4"], "--frames is for videos"),
+        (["encode", SAMPLES / "digits-7.wav", "-o", "x", "--no-sound"], "--no-sound is for videos"),
         (["chat", "--mmproj", support.MMPROJ, "hi"], "--model"),
         (["up", "--model", "nowhere.gguf", "--mmproj", "nowhere.gguf"], "nowhere.gguf"),
         (["encode", SAMPLES / "small.png"], "--output"),

@@ -24,7 +24,7 @@ S = [0.0005, 0.001, 0.002, 0.003, 0.004, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.075
 S += [0.3, 0.4, 0.5, 0.75, 1, 2.5]
 N = [4**i for i in range(9)]
 
-MODALITY = {"modality": {"text", "image", "audio", "mixed"}}
+MODALITY = {"modality": {"text", "image", "audio", "video", "mixed"}}
 STAGE = {"stage": {"prefill", "decode"}}
 KIND = {"kind": {"image", "audio"}}
 CODES = {"OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND"}

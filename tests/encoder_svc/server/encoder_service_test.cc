@@ -195,6 +195,7 @@ class EncoderService : public testing::Test {
                                             .max_image_pixels = 456,
                                             .max_audio_duration = absl::Seconds(90),
                                             .max_video_duration = absl::Seconds(70),
+                                            .ffmpeg = "softsplice-ffmpeg",
                                             .max_queue = 5,
                                             .cache_bytes = 789},
                                 .calls = calls_,
