@@ -17,6 +17,7 @@
 #include "common/log/log.h"
 #include "decoder_svc/encoder_pool/blame.h"
 #include "decoder_svc/encoder_pool/collector.h"
+#include "decoder_svc/encoder_pool/encode_job.h"
 #include "decoder_svc/encoder_pool/encoder_name.h"
 #include "decoder_svc/encoder_pool/fair_line.h"
 #include "decoder_svc/encoder_pool/known_model.h"
@@ -42,25 +43,6 @@ struct EncoderPoolOptions {
   size_t max_waiting = 1024;                     // media; one more is refused
   // A medium goes to an encoder once more, for this reason. Any thread; must not block.
   std::function<void(Blame)> on_retry = [](Blame) {};
-};
-
-struct EncodeJob {
-  Wanted wanted;
-  absl::string_view data;  // must live until `done` was called
-  std::string mime_type;
-  uint32_t max_soft_tokens = 0;                        // of a picture, or a frame
-  uint32_t max_frames = 0;                             // of a video
-  bool without_sound = false;                          // a video
-  const void* request = nullptr;                       // whose medium it is: requests take turns
-  absl::Duration deadline = absl::InfiniteDuration();  // of SteadyNow
-  std::string request_id;
-  std::string traceparent;  // may be empty
-  // Called at most once, from any thread, with the checked header before any row: an error ends
-  // the encoding with it. May be empty.
-  std::function<absl::Status(const v1::SoftTokensHeader&)> on_header;
-  // Called, from any thread, whenever more runs are complete and others are not: their checksum is
-  // still to come, and where another encoder has to begin anew, so do they. May be empty.
-  std::function<void(const EncodedMedium& so_far)> on_runs;
 };
 
 struct EncoderTargetInfo {

@@ -68,24 +68,6 @@ class EncodeCall : public StreamCall<Request, Response> {
     this->GoOn(std::move(lock));
   }
 
-  // Where the soft tokens of a sound or a video go. `header` fills in the medium's own part.
-  RecordingCallbacks Receiver(v1::SoftTokensHeader (*header)(const RecordingLayout& layout)) {
-    auto self = std::static_pointer_cast<EncodeCall>(this->shared_from_this());
-    return {.layout =
-                [self, header](const RecordingLayout& layout) {
-                  self->Guard([&] {
-                    self->SendHeader(header(layout), layout.rows, layout.dim,
-                                     layout.content_digest);
-                  });
-                },
-            .rows =
-                [self](Values values, std::function<void()> next) {
-                  self->Guard([&] { self->SendRows(std::move(values), std::move(next)); });
-                },
-            .done = [self](const absl::Status& end,
-                           const EncodeTimings& timings) { self->EndEncoding(end, timings); }};
-  }
-
   // The encoder's last word.
   void EndEncoding(const absl::Status& status, const EncodeTimings& timings) {
     std::unique_lock lock(this->mutex_);

@@ -62,7 +62,8 @@ uint32_t ThreadPool::TakePieces(int thread) {
 void ThreadPool::Work(int thread) {
   while (true) {
     // Before stop_: a worker that read it the other way round could take the last change of the
-    // state, which says that stop_ is set, for the state that is still to change, and sleep for ever.
+    // state, which says that stop_ is set, for the state that is still to change, and sleep for
+    // ever.
     const uint64_t state = state_.load(std::memory_order_acquire);
     if (stop_) return;
     if (PiecesLeft(state) == 0) {
