@@ -166,7 +166,7 @@ std::string Pattern(const TextConfig& c) {
   return out;
 }
 
-// "10240", or "6144 (layers 0-14), 12288 (15-29)".
+// "10240", or "6144 (layers 0-14), 12288 (layers 15-34)".
 std::string Runs(const std::vector<int>& values) {
   std::vector<std::string> runs;
   for (size_t i = 0; i < values.size();) {

@@ -54,7 +54,7 @@ are in
                                          mmproj-gemma-4-E4B-it-Q8_0.gguf
   google/gemma-4-E4B-it-qat-q4_0-gguf    gemma-4-E4B_q4_0-it.gguf and
                                          gemma-4-E4B-it-mmproj.gguf
-and then
+(E2B, under the same names with E2B for E4B, is smaller and faster) and then
   softsplice up --model gemma-4-E4B-it-Q4_0.gguf --mmproj mmproj-gemma-4-E4B-it-Q8_0.gguf)";
 
 int RunUp(ServicesOptions options, Interrupts& interrupts) {

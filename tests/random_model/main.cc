@@ -1,5 +1,5 @@
-// softsplice-random-model: writes full-size files with the structure of Gemma 4 E4B and random
-// weights, for measuring where no real ones are. The weights mean nothing.
+// softsplice-random-model: writes full-size files with the structure of Gemma 4 E4B or E2B and
+// random weights, for measuring where no real ones are. The weights mean nothing.
 
 #include <unistd.h>
 
@@ -24,6 +24,7 @@ struct Options {
   std::string mmproj, mmproj_type = "F16";
   std::string vocabulary;
   int layers = 0;
+  bool e2b = false;
   bool small = false;
   bool medium = false;
 };
@@ -57,7 +58,10 @@ absl::Status WriteFile(const std::string& path, Model model) {
 }
 
 absl::Status WriteText(const Options& options) {
-  TextShape shape = options.small ? kSmallText : options.medium ? kMediumText : TextShape{};
+  TextShape shape = options.e2b      ? kE2BText
+                    : options.small  ? kSmallText
+                    : options.medium ? kMediumText
+                                     : TextShape{};
   if (options.layers > 0) shape.layers = options.layers;
   Vocabulary vocabulary;
   if (options.vocabulary.empty()) {
@@ -72,7 +76,8 @@ absl::Status WriteText(const Options& options) {
 }
 
 absl::Status WriteMmproj(const Options& options) {
-  const MmprojShape shape = options.small    ? kSmallMmproj
+  const MmprojShape shape = options.e2b      ? kE2BMmproj
+                            : options.small  ? kSmallMmproj
                             : options.medium ? kMediumMmproj
                                              : MmprojShape{};
   ASSIGN_OR_RETURN(Model model, MmprojModel(shape, options.mmproj_type));
@@ -90,7 +95,7 @@ absl::Status Run(const Options& options) {
 
 int main(int argc, char** argv) {
   softsplice::random_model::Options options;
-  CLI::App app("Writes files with the structure of Gemma 4 E4B and random weights.");
+  CLI::App app("Writes files with the structure of Gemma 4 E4B (or E2B) and random weights.");
   auto* files = app.add_option_group("files", "at least one of");
   files->add_option("--text", options.text, "text GGUF to write");
   files->add_option("--mmproj", options.mmproj, "mmproj GGUF to write");
@@ -104,12 +109,16 @@ int main(int argc, char** argv) {
   app.add_option("--vocab", options.vocabulary,
                  "GGUF whose vocabulary the text model gets (default: a made-up one)")
       ->check(CLI::ExistingFile);
-  app.add_option("--layers", options.layers, "text layers, a multiple of 6 (default: 42)")
+  app.add_option("--layers", options.layers,
+                 "text layers, a multiple of 6 (default: 42); of E2B, of 5 (default: 35)")
       ->check(CLI::PositiveNumber);
-  auto* small = app.add_flag("--small", options.small, "models of about 2 MB, for tests");
+  auto* e2b = app.add_flag("--e2b", options.e2b, "E2B instead of E4B");
+  auto* small =
+      app.add_flag("--small", options.small, "models of about 2 MB, for tests")->excludes(e2b);
   app.add_flag("--medium", options.medium,
                "models of about a twentieth of the work, for what is to be measured in minutes")
-      ->excludes(small);
+      ->excludes(small)
+      ->excludes(e2b);
   CLI11_PARSE(app, argc, argv);
   const absl::Status status = softsplice::random_model::Run(options);
   if (!status.ok()) std::cerr << "softsplice-random-model: " << status.message() << std::endl;

@@ -100,7 +100,7 @@ absl::StatusOr<Model> MmprojModel(const MmprojShape& s, absl::string_view name) 
   ASSIGN_OR_RETURN(const Type type, TypeOf(name));
   Model model;
   gguf::GgufWriter& out = model.metadata;
-  out.String("general.architecture", "clip").String("general.name", "random E4B mmproj");
+  out.String("general.architecture", "clip").String("general.name", "random Gemma 4 mmproj");
   out.Bool("clip.has_vision_encoder", true).Bool("clip.has_audio_encoder", true);
   AddTowerMetadata(out, "clip.vision.", "gemma4v", s.image, s.projection_dim);
   out.U32("clip.vision.patch_size", kPatch);

@@ -1,5 +1,5 @@
-// Gemma 4 E4B as random files: which tensors and metadata a text file and an mmproj file have, and
-// how large the numbers are, so that activations stay as they are in a trained model.
+// Gemma 4 E4B and E2B as random files: which tensors and metadata a text file and an mmproj file
+// have, and how large the numbers are, so that activations stay as they are in a trained model.
 #pragma once
 
 #include <cstdint>
@@ -30,8 +30,8 @@ struct Model {
   uint64_t Bytes() const;  // of all tensors
 };
 
-// E4B's by default. Layers come in groups of six, the last of which sees all positions; of the
-// groups, three in seven share the keys and values of layers before them.
+// E4B's by default. Layers come in groups, the last of which sees all positions; the last groups
+// share the keys and values of layers before them.
 struct TextShape {
   int layers = 42;
   int dim = 2560;
@@ -41,7 +41,17 @@ struct TextShape {
   int head_dim = 256;  // of sliding layers; full ones have twice as many
   int ple_dim = 256;
   int window = 512;
+  int group = 6;             // layers
+  int sharing_of_seven = 3;  // groups
+  int sharing_ffn = 1;       // times ffn: of the layers that share
 };
+inline constexpr TextShape kE2BText{.layers = 35,
+                                    .dim = 1536,
+                                    .ffn = 6144,
+                                    .kv_heads = 1,
+                                    .group = 5,
+                                    .sharing_of_seven = 4,
+                                    .sharing_ffn = 2};
 // Every size is a multiple of 256, as quantised types need it.
 inline constexpr TextShape kSmallText{
     .layers = 6, .dim = 256, .ffn = 512, .heads = 4, .head_dim = 64, .window = 64};
@@ -59,6 +69,7 @@ struct MmprojShape {
   int sound_out = 1536;
   int projection_dim = 2560;
 };
+inline constexpr MmprojShape kE2BMmproj{.projection_dim = kE2BText.dim};
 inline constexpr MmprojShape kSmallMmproj{{2, 256, 512, 4}, 256, {2, 256, 1024, 4}, 256, 256};
 inline constexpr MmprojShape kMediumMmproj{{4, 256, 1024, 4}, 256, {4, 256, 1024, 4}, 256, 768};
 

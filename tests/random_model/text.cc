@@ -10,8 +10,6 @@ namespace {
 
 using gguf::Type;
 
-constexpr int kGroup = 6;  // layers, the last of which is full
-
 // Which type each tensor has.
 struct Recipe {
   Type linear;
@@ -33,19 +31,37 @@ bool IsFiner(int layer, int layers) {
   return layer < eighth || layer >= 7 * layers / 8 || (layer - eighth) % 3 == 2;
 }
 
-bool IsFull(int layer) { return layer % kGroup == kGroup - 1; }
+bool IsFull(const TextShape& s, int layer) { return layer % s.group == s.group - 1; }
 
-int SharedLayers(const TextShape& s) { return s.layers / kGroup * 3 / 7 * kGroup; }
+int SharingLayers(const TextShape& s) {
+  return s.layers / s.group * s.sharing_of_seven / 7 * s.group;
+}
+
+bool OwnsKv(const TextShape& s, int layer) { return layer < s.layers - SharingLayers(s); }
+
+int Ffn(const TextShape& s, int layer) { return OwnsKv(s, layer) ? s.ffn : s.sharing_ffn * s.ffn; }
+
+// One number, or an array where layers differ, as llama.cpp's converter writes it.
+void AddFfnLength(gguf::GgufWriter& out, const TextShape& s) {
+  constexpr char kKey[] = "gemma4.feed_forward_length";
+  std::vector<int> lengths;
+  for (int i = 0; i < s.layers; ++i) lengths.push_back(Ffn(s, i));
+  if (s.sharing_ffn == 1) {
+    out.U32(kKey, static_cast<uint32_t>(s.ffn));
+  } else {
+    out.I32s(kKey, lengths);
+  }
+}
 
 void AddMetadata(gguf::GgufWriter& out, const TextShape& s) {
   const auto count = [&](const std::string& key, int value) {
     out.U32("gemma4." + key, static_cast<uint32_t>(value));
   };
-  out.String("general.architecture", "gemma4").String("general.name", "random E4B");
+  out.String("general.architecture", "gemma4").String("general.name", "random Gemma 4");
   count("block_count", s.layers);
   count("context_length", 131072);
   count("embedding_length", s.dim);
-  count("feed_forward_length", s.ffn);
+  AddFfnLength(out, s);
   count("embedding_length_per_layer_input", s.ple_dim);
   count("attention.head_count", s.heads);
   count("attention.head_count_kv", s.kv_heads);
@@ -56,9 +72,9 @@ void AddMetadata(gguf::GgufWriter& out, const TextShape& s) {
   count("rope.dimension_count", 2 * s.head_dim);
   count("rope.dimension_count_swa", s.head_dim);
   count("attention.sliding_window", s.window);
-  count("attention.shared_kv_layers", SharedLayers(s));
+  count("attention.shared_kv_layers", SharingLayers(s));
   std::vector<bool> sliding;
-  for (int i = 0; i < s.layers; ++i) sliding.push_back(!IsFull(i));
+  for (int i = 0; i < s.layers; ++i) sliding.push_back(!IsFull(s, i));
   out.Bools("gemma4.attention.sliding_window_pattern", sliding);
   out.F32("gemma4.rope.freq_base", 1e6f).F32("gemma4.rope.freq_base_swa", 1e4f);
   out.F32("gemma4.attention.layer_norm_rms_epsilon", 1e-6f);
@@ -83,12 +99,12 @@ std::vector<float> MixedSigns(int count) {
 
 void AddLayer(Model& model, const TextShape& s, const Recipe& types, int index) {
   Tensors add(model, absl::StrCat("blk.", index, "."));
-  const int head = IsFull(index) ? 2 * s.head_dim : s.head_dim;
+  const int head = IsFull(s, index) ? 2 * s.head_dim : s.head_dim;
   const Type finer = IsFiner(index, s.layers) ? types.finer : types.linear;
   add.Uniform("attn_norm.weight", s.dim, 0.6f, 1.6f);
   add.Linear("attn_q", types.linear, s.dim, s.heads * head);
   add.Uniform("attn_q_norm.weight", head, 0.3f, 0.5f);
-  if (index < s.layers - SharedLayers(s)) {
+  if (OwnsKv(s, index)) {
     add.Linear("attn_k", types.linear, s.dim, s.kv_heads * head);
     add.Linear("attn_v", finer, s.dim, s.kv_heads * head);
     add.Uniform("attn_k_norm.weight", head, 0.2f, 0.4f);
@@ -96,9 +112,9 @@ void AddLayer(Model& model, const TextShape& s, const Recipe& types, int index) 
   add.Linear("attn_output", types.linear, s.heads * head, s.dim);
   add.Uniform("post_attention_norm.weight", s.dim, 0.1f, 0.5f);
   add.Uniform("ffn_norm.weight", s.dim, 0.6f, 1.6f);
-  add.Linear("ffn_gate", types.linear, s.dim, s.ffn);
-  add.Linear("ffn_up", types.linear, s.dim, s.ffn);
-  add.Linear("ffn_down", finer, s.ffn, s.dim);
+  add.Linear("ffn_gate", types.linear, s.dim, Ffn(s, index));
+  add.Linear("ffn_up", types.linear, s.dim, Ffn(s, index));
+  add.Linear("ffn_down", finer, Ffn(s, index), s.dim);
   add.Uniform("post_ffw_norm.weight", s.dim, 0.1f, 0.5f);
   add.Linear("inp_gate", types.linear, s.dim, s.ple_dim, 0.5);
   add.Linear("proj", types.linear, s.ple_dim, s.dim);
@@ -110,9 +126,9 @@ void AddLayer(Model& model, const TextShape& s, const Recipe& types, int index) 
 
 absl::StatusOr<Model> TextModel(const TextShape& s, absl::string_view type,
                                 gguf::GgufWriter vocabulary, int tokens) {
-  if (s.layers < kGroup || s.layers % kGroup != 0) {
+  if (s.layers < s.group || s.layers % s.group != 0) {
     return absl::InvalidArgumentError(
-        absl::StrCat(s.layers, " layers; a multiple of ", kGroup, " is needed"));
+        absl::StrCat(s.layers, " layers; a multiple of ", s.group, " is needed"));
   }
   ASSIGN_OR_RETURN(const Recipe types, RecipeOf(type));
   Model model{std::move(vocabulary), {}};

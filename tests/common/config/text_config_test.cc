@@ -248,6 +248,12 @@ TEST(TextConfigTest, ReadsRealFiles) {
   const auto s = TextConfig::FromGguf(**ssfs);
   ASSERT_TRUE(s.ok()) << s.status();
   EXPECT_THAT(s->kv_source, ElementsAre(0, 1, 2, 3, 3, 3, 2));  // S S F S | S S F
+  const auto e2b = gguf::File::Open("tests/data/models/tiny_e2b-F16.gguf");
+  ASSERT_TRUE(e2b.ok()) << e2b.status();
+  const auto e = TextConfig::FromGguf(**e2b);
+  ASSERT_TRUE(e.ok()) << e.status();
+  EXPECT_THAT(e->kv_source, ElementsAre(0, 1, 2, 3, 4, 3, 3, 3, 3, 4));  // S S S S F | S S S S F
+  EXPECT_THAT(e->ffn, ElementsAre(64, 64, 64, 64, 64, 128, 128, 128, 128, 128));
 }
 
 TEST(TextConfigTest, RefusesScaledPositions) {

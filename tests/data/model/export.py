@@ -21,7 +21,7 @@ def write(path, arrays):
 
 
 def main(goldens, out):
-    for name in ("tiny", "ssfs"):
+    for name in ("tiny", "ssfs", "tiny_e2b"):
         z = np.load(os.path.join(goldens, name + "-text.npz"))
         keep = [k for k in z.files if not k.startswith("llama.") and not k.endswith(".margins")]
         write(os.path.join(out, name + "-text.bin"), {k: z[k] for k in keep})

@@ -156,10 +156,11 @@ INSTANTIATE_TEST_SUITE_P(
     Models, RunnerTest,
     testing::Values(Setup{"tiny-F16", "ref"}, Setup{"ssfs-F16", "ref"}, Setup{"tiny-F16", "cpu"},
                     Setup{"ssfs-F16", "cpu"}, Setup{"ssfs-F16", "cpu-avx2"},
-                    Setup{"ssfs-F16", "cpu-generic"}, Setup{"kquant-Q4_0", "cpu"},
-                    Setup{"kquant-Q4_0", "cpu-avx2"}, Setup{"kquant-Q4_0", "cpu-generic"},
-                    Setup{"kquant-Q4_0", "cpu", true}, Setup{"kquant-Q8_0", "cpu"},
-                    Setup{"kquant-Q4_K", "cpu"}, Setup{"kquant-Q6_K", "cpu"}),
+                    Setup{"ssfs-F16", "cpu-generic"}, Setup{"tiny_e2b-F16", "cpu"},
+                    Setup{"kquant-Q4_0", "cpu"}, Setup{"kquant-Q4_0", "cpu-avx2"},
+                    Setup{"kquant-Q4_0", "cpu-generic"}, Setup{"kquant-Q4_0", "cpu", true},
+                    Setup{"kquant-Q8_0", "cpu"}, Setup{"kquant-Q4_K", "cpu"},
+                    Setup{"kquant-Q6_K", "cpu"}),
     [](const auto& test) {
       std::string name = absl::StrCat(test.param.model, "_", test.param.backend,
                                       test.param.exact_weights ? "_exact" : "");

@@ -145,7 +145,7 @@ TEST_P(Gemma4Test, GreedyContinuations) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, Gemma4Test,
-                         testing::Combine(testing::Values("tiny", "ssfs"),
+                         testing::Combine(testing::Values("tiny", "ssfs", "tiny_e2b"),
                                           testing::Values("ref", "cpu")),
                          [](const auto& test) {
                            return absl::StrCat(std::get<0>(test.param), "_",

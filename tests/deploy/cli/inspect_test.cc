@@ -63,6 +63,11 @@ TEST_F(InspectTest, SaysWhatATextModelIsGoodFor) {
   EXPECT_EQ(json["tensors"][1]["shape"], nlohmann::json({160, 800}));
 }
 
+TEST_F(InspectTest, SaysWhereLayersDiffer) {
+  EXPECT_THAT(Text("tests/data/models/tiny_e2b-F16.gguf"),
+              HasSubstr("32, FFN 64 (layers 0-4), 128 (layers 5-9), per-layer"));
+}
+
 TEST_F(InspectTest, SaysWhatAnMmprojIsGoodFor) {
   const std::string path = "tests/data/models/mmproj-tiny-F16.gguf";
   EXPECT_THAT(Text(path), HasSubstr("an mmproj file with an image and an audio tower"));

@@ -20,12 +20,14 @@ namespace {
 
 using testing::HostMat;
 
-// Heads, windows and groups of the models: E4B's sliding and full layers, then those of the small
-// ones.
-AttentionShape Sliding256() {
-  return {{.heads = 8, .kv_heads = 2, .head_dim = 256, .window = 512}};
+// Heads, windows and groups of the models: E4B's sliding and full layers (E2B's have one KV head),
+// then those of the small ones.
+AttentionShape Sliding256(int kv_heads = 2) {
+  return {{.heads = 8, .kv_heads = kv_heads, .head_dim = 256, .window = 512}};
 }
-AttentionShape Full512() { return {{.heads = 8, .kv_heads = 2, .head_dim = 512}}; }
+AttentionShape Full512(int kv_heads = 2) {
+  return {{.heads = 8, .kv_heads = kv_heads, .head_dim = 512}};
+}
 AttentionShape Sliding32(int window = 24) {
   return {{.heads = 5, .kv_heads = 1, .head_dim = 32, .window = window}};
 }
@@ -66,7 +68,7 @@ class AttentionTest : public ::testing::Test {
 TEST_F(AttentionTest, DecodesAtAllPositions) {
   const std::vector<int> positions = {0, 1, 63, 64, 65, 255, 256, 257, 900};
   std::vector<AttentionShape> shapes = Small();
-  shapes.insert(shapes.end(), {Sliding256(), Full512()});
+  shapes.insert(shapes.end(), {Sliding256(), Full512(), Sliding256(1), Full512(1)});
   for (const AttentionShape& shape : shapes) {
     const int count = static_cast<int>(positions.size());
     const Sequences sequences(shape, count, 901, 1);
@@ -86,10 +88,12 @@ TEST_F(AttentionTest, ReadsPromptsOfAllLengths) {
 }
 
 TEST_F(AttentionTest, ReadsPromptsWithLargeHeads) {
-  const Sequences sliding(Sliding256(), 1, 620, 3), full(Full512(), 1, 320, 3);
-  ExpectLikeRef(sliding, {{0, 0, 20}});
-  ExpectLikeRef(sliding, {{0, 580, 40}});
-  ExpectLikeRef(full, {{0, 250, 20}});
+  for (const int kv_heads : {2, 1}) {
+    const Sequences sliding(Sliding256(kv_heads), 1, 620, 3), full(Full512(kv_heads), 1, 320, 3);
+    ExpectLikeRef(sliding, {{0, 0, 20}});
+    ExpectLikeRef(sliding, {{0, 580, 40}});
+    ExpectLikeRef(full, {{0, 250, 20}});
+  }
 }
 
 TEST_F(AttentionTest, HasManySequencesInAStep) {
@@ -169,9 +173,11 @@ TEST_F(AttentionBitsTest, DecodesWhatPromptsGive) {
     EXPECT_TRUE(OneByOne(sequences, part) == Run(sequences, {part})) << shape.spec.head_dim;
   }
   const Part part{0, 590, 4};
-  const Sequences sliding(Sliding256(), 1, 600, 8), full(Full512(), 1, 600, 8);
-  EXPECT_TRUE(OneByOne(sliding, part) == Run(sliding, {part}));
-  EXPECT_TRUE(OneByOne(full, part) == Run(full, {part}));
+  for (const int kv_heads : {2, 1}) {
+    const Sequences sliding(Sliding256(kv_heads), 1, 600, 8), full(Full512(kv_heads), 1, 600, 8);
+    EXPECT_TRUE(OneByOne(sliding, part) == Run(sliding, {part})) << kv_heads;
+    EXPECT_TRUE(OneByOne(full, part) == Run(full, {part})) << kv_heads;
+  }
 }
 
 TEST_F(AttentionBitsTest, DoNotDependOnChunks) {
