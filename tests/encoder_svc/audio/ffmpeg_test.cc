@@ -77,7 +77,8 @@ TEST_F(WithFfmpeg, LeavesAVideoOutOnlyForWhoAsksForItsSound) {
   for (const char* name : {"video.mp4", "video.webm"}) {
     const std::string bytes = File(name), container = std::string(name).substr(6);
     for (const std::string& mime : {std::string(), "video/" + container}) {
-      ExpectError(Decode(bytes, mime), "INVALID_MEDIA", "holds a video; with a mime type of audio/...");
+      ExpectError(Decode(bytes, mime), "INVALID_MEDIA",
+                  "holds a video; with a mime type of audio/...");
     }
     const auto sound = Decode(bytes, "audio/" + container);
     ASSERT_TRUE(sound.ok()) << sound.status();
