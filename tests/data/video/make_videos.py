@@ -69,6 +69,17 @@ def make(name):
         made.unlink()
 
 
+def make_of_two_sizes():
+    """sizes.mp4, which torchcodec does not read, either."""
+    stream, parts = HERE / "made.h264", []
+    for size in ("64x48", "96x64"):
+        run("-f", "lavfi", "-i", f"testsrc2=s={size}:r=10:d=0.5", *f"{H264} -bf 0".split(), *PLAIN.split(), stream)
+        parts.append(stream.read_bytes())
+    stream.write_bytes(b"".join(parts))
+    run("-r", 10, "-i", stream, "-c", "copy", *PLAIN.split(), HERE / "sizes.mp4")
+    stream.unlink()
+
+
 def has_sound(path):
     try:
         AudioDecoder(path)
@@ -98,6 +109,7 @@ def found(path):
 if __name__ == "__main__":
     for clip in sys.argv[1:] or CLIPS:
         make(clip)
+    make_of_two_sizes()
     paths = sorted(HERE / RENAMED.get(name, name) for name in CLIPS)
     lines = [f'"{path.name}": {json.dumps(found(path))}' for path in paths]
     (HERE / "expected.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")

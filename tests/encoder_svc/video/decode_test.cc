@@ -139,6 +139,11 @@ TEST_F(WithFfmpeg, TellsThatTheyAreTruncated) {
                   "the MP4 is truncated");
     }
   }
+  // Between two frames, whose list has all of them: what ffprobe says of `pos`.
+  for (const auto& [name, size] : {std::pair{"full.mp4", 2380u}, {"short.mp4", 22958u}}) {
+    ExpectError(Decode(File(name).substr(0, size)).status(), "INVALID_MEDIA",
+                "the MP4 is truncated: it has ");
+  }
   for (const char* name : {"few.webm", "uneven.mkv"}) {
     const std::string whole = File(name);
     for (const size_t size : {whole.size() / 2, whole.size() - 1}) {
@@ -163,6 +168,44 @@ TEST_F(WithFfmpeg, NamesWhatItDoesNotRead) {
   std::string other = File("one.mp4");
   other.replace(other.rfind("avc1"), 4, "SVQ3");
   ExpectError(Decode(other).status(), "INVALID_MEDIA", "is coded as svq3, which can't be read");
+}
+
+TEST_F(WithFfmpeg, WantsFramesOfOneSize) {
+  ExpectError(Decode(File("sizes.mp4")).status(), "INVALID_MEDIA",
+              "the MP4 has pictures of more than one size, which can't be read");
+  // No fragment follows.
+  const std::string whole = File("full.mp4");
+  ExpectError(Decode(absl::string_view(whole).substr(0, whole.find("moof") - 4)).status(),
+              "INVALID_MEDIA", "the MP4 has a video of no frames");
+}
+
+// Puts a number of four bytes `offset` bytes behind the first `box`.
+void Put(std::string& mp4, absl::string_view box, size_t offset, uint32_t value) {
+  const size_t at = mp4.find(box.data(), 0, box.size()) + box.size() + offset;
+  for (size_t i = 0; i < 4; ++i) mp4[at + i] = static_cast<char>(value >> (24 - 8 * i));
+}
+
+// More than a million frames of a byte each.
+TEST_F(WithFfmpeg, RefusesWhatHasTooManyFrames) {
+  constexpr uint32_t kFrames = (1 << 20) + 1;
+  std::string mp4 = File("one.mp4");
+  mp4.replace(mp4.find("edts"), 4, "free");
+  Put(mp4, "stts", 8, kFrames);
+  Put(mp4, "stsc", 12, kFrames);
+  Put(mp4, "stsz", 4, 1);
+  Put(mp4, "stsz", 8, kFrames);
+  ExpectError(Decode(mp4 + std::string(kFrames, '\0')).status(), "INVALID_MEDIA",
+              "has more than 1048576 frames, which can't be read");
+}
+
+// A table of a thousand million offsets.
+TEST_F(WithFfmpeg, RefusesWhatTakesTooMuchMemory) {
+#if defined(__SANITIZE_ADDRESS__)
+  GTEST_SKIP() << "AddressSanitizer ends a program that gets no memory";
+#endif
+  std::string mp4 = File("one.mp4");
+  Put(mp4, "stco", 4, 0x0fffffff);
+  ExpectError(Decode(mp4).status(), "OVER_LIMIT", "more memory to be decoded than the 384 MiB");
 }
 
 TEST_F(WithFfmpeg, RefusesWhatIsTooLongOrTooLarge) {
