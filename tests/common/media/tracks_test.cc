@@ -26,7 +26,7 @@ std::string OpenBox(absl::string_view type, absl::string_view content) {
   return absl::StrCat(Number(0, 4), type, content);
 }
 std::string Handler(absl::string_view kind) {
-  return Box("hdlr", absl::StrCat(Number(0, 8), kind, Number(0, 13)));
+  return Box("hdlr", absl::StrCat(Number(0, 8), kind, std::string(13, '\0')));
 }
 std::string Track(absl::string_view kind) {
   return Box("trak", Box("tkhd", Number(0, 8)) + Box("mdia", Box("mdhd", "") + Handler(kind)));
