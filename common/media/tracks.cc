@@ -17,9 +17,10 @@ uint64_t BigEndian(absl::string_view bytes) {
   return value;
 }
 
-// Gives `use(type, content)` each box of `bytes`, as far as they go.
+// Gives `use(type, content)` each box of `bytes`, as far as they go. True: the last one is not all
+// there.
 template <class Use>
-void ForEachBox(absl::string_view bytes, const Use& use) {
+bool ForEachBox(absl::string_view bytes, const Use& use) {
   while (bytes.size() >= 8) {
     uint64_t size = BigEndian(bytes.substr(0, 4));
     size_t header = 8;
@@ -28,11 +29,13 @@ void ForEachBox(absl::string_view bytes, const Use& use) {
       size = BigEndian(bytes.substr(8, 8));
       header = 16;
     }
-    if (size < header) return;
+    if (size < header) return false;
     const absl::string_view box = bytes.substr(0, std::min<uint64_t>(size, bytes.size()));
     use(box.substr(4, 4), box.substr(header));
+    if (size > bytes.size()) return true;
     bytes.remove_prefix(box.size());
   }
+  return false;
 }
 
 // moov/trak/mdia/hdlr: version and flags, four bytes that are QuickTime's, the kind.
@@ -72,9 +75,12 @@ std::optional<Coded> TakeCoded(absl::string_view& bytes, bool with_marker) {
   return Coded{with_marker ? all : all - marker, all - marker == marker - 1};
 }
 
+constexpr absl::string_view kEbml = "\x1a\x45\xdf\xa3";
+constexpr uint64_t kSegment = 0x18538067;
+
 // Segment/Tracks/TrackEntry/TrackType. What is on the way, or has no known size, is stepped into.
 Tracks InWebm(absl::string_view bytes) {
-  constexpr uint64_t kSegment = 0x18538067, kTracks = 0x1654AE6B, kEntry = 0xAE, kType = 0x83;
+  constexpr uint64_t kTracks = 0x1654AE6B, kEntry = 0xAE, kType = 0x83;
   Tracks tracks;
   while (!bytes.empty()) {
     const std::optional<Coded> id = TakeCoded(bytes, true);
@@ -98,11 +104,29 @@ Tracks InWebm(absl::string_view bytes) {
 }  // namespace
 
 std::optional<Tracks> FindTracks(absl::string_view data) {
-  if (HasMagic(data, {0, "\x1a\x45\xdf\xa3"})) return InWebm(data);
+  if (HasMagic(data, {0, kEbml})) return InWebm(data);
   for (const char* box : {"ftyp", "moov", "mdat", "wide"}) {
     if (HasMagic(data, {4, box})) return InMp4(data);
   }
   return std::nullopt;
+}
+
+bool IsCutOff(absl::string_view data) {
+  if (!HasMagic(data, {0, kEbml})) {
+    absl::string_view last;
+    const bool cut =
+        ForEachBox(data, [&](absl::string_view type, absl::string_view) { last = type; });
+    return cut && (last == "moov" || last == "moof");
+  }
+  while (!data.empty()) {
+    const std::optional<Coded> id = TakeCoded(data, true);
+    const std::optional<Coded> size = TakeCoded(data, false);
+    if (!id || !size || size->unknown) return false;
+    if (size->value > data.size()) return true;
+    if (id->value == kSegment) return false;
+    data.remove_prefix(size->value);
+  }
+  return false;
 }
 
 }  // namespace softsplice

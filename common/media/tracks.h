@@ -17,4 +17,8 @@ struct Tracks {
 // else. Takes time in proportion to the number of boxes or elements, and no memory.
 std::optional<Tracks> FindTracks(absl::string_view data);
 
+// Whether one of these was cut off for sure: inside of what tells where samples are (MP4), or
+// before the end that it states (WebM; live recordings state none).
+bool IsCutOff(absl::string_view data);
+
 }  // namespace softsplice

@@ -7,6 +7,7 @@ extern "C" {
 
 #include <algorithm>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
@@ -66,9 +67,10 @@ FfmpegFault FrameIndex::Add(const AVPacket& packet) {
 
 // MP4 has a list of its frames; Matroska's header tells the length of all.
 FfmpegFault FrameIndex::CheckEnd(const AVFormatContext& format, const AVStream& stream) const {
-  if (stream.nb_frames > 0 && packets_ < avformat_index_get_entries_count(&stream)) {
-    return absl::StrCat("is truncated: it has ", packets_, " of ",
-                        avformat_index_get_entries_count(&stream), " frames");
+  const bool lists_all = absl::StrContains(format.iformat->name, "mp4");
+  if (const int listed = avformat_index_get_entries_count(&stream);
+      lists_all && packets_ < listed) {
+    return absl::StrCat("is truncated: it has ", packets_, " of ", listed, " frames");
   }
   if (frames_.empty()) return "has a video of no frames";
   int64_t stated = 0;

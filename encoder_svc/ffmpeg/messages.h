@@ -39,9 +39,9 @@ inline constexpr uint32_t kMostFfmpegMessageBytes = 1 << 20;
 // What it may allocate, and with that and a file in memory, what it takes besides the file.
 inline constexpr uint64_t kFfmpegHeapBytes = 64 << 20;
 inline constexpr uint64_t kFfmpegProcessBytes = 96 << 20;
-// The same for videos. Decoders keep up to sixteen pictures that others are made from, and H.264,
-// HEVC and VP9 allow what comes to 200 MiB at 3840 x 2160 in 10 bits.
-inline constexpr uint64_t kFfmpegVideoHeapBytes = 320 << 20;
-inline constexpr uint64_t kFfmpegVideoProcessBytes = 352 << 20;
+// The same for videos. Decoders keep the pictures that others are made from, of which there may be
+// sixteen: what phones and encoders make at 3840 x 2160, in 10 bits, too, takes up to 300 MiB.
+inline constexpr uint64_t kFfmpegVideoHeapBytes = 384 << 20;
+inline constexpr uint64_t kFfmpegVideoProcessBytes = 416 << 20;
 
 }  // namespace softsplice

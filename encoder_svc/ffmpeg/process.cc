@@ -142,6 +142,8 @@ class Messages {
   explicit Messages(const FfmpegRun& run) : run_(run) {}
 
   bool ended() const { return ended_; }
+  // How long taking them took.
+  absl::Duration taken() const { return taken_; }
 
   absl::Status Add(absl::string_view bytes) {
     absl::StrAppend(&waiting_, bytes);
@@ -169,11 +171,16 @@ class Messages {
       return InvalidMedia(absl::StrCat("the ", run_.format, " ", Printable(bytes)));
     }
     ended_ = kind == FfmpegMessage::kEnd;
-    return ended_ ? absl::OkStatus() : run_.on_message(kind, bytes);
+    if (ended_) return absl::OkStatus();
+    const absl::Duration start = SteadyNow();
+    absl::Status status = run_.on_message(kind, bytes);
+    taken_ += SteadyNow() - start;
+    return status;
   }
 
   const FfmpegRun& run_;
   std::string waiting_;
+  absl::Duration taken_ = absl::ZeroDuration();
   bool ended_ = false;
 };
 
@@ -231,7 +238,7 @@ absl::Status RunFfmpeg(const FfmpegRun& run) {
   Messages messages(run);
   for (bool over = false; !over;) {
     RETURN_IF_ERROR(run.go_on());
-    if (SteadyNow() > until) {
+    if (SteadyNow() > until + messages.taken()) {
       return OverLimit("data", absl::StrCat("the file takes longer to be decoded than the ",
                                             absl::FormatDuration(run.most_time), " that it may"));
     }

@@ -33,7 +33,8 @@ struct FfmpegRun {
   std::string format;                      // of the file, for messages: "MP4"
   absl::string_view file;                  // what it reads
   uint64_t heap_bytes = kFfmpegHeapBytes;  // that it may allocate, as messages.h says
-  absl::Duration most_time;                // after which it is killed
+  // After which it is killed; what on_message takes is not counted.
+  absl::Duration most_time;
   std::function<absl::Status()> go_on;  // asked ten times a second at least: its error ends the run
   // Gets each message but the last; an error ends the run.
   std::function<absl::Status(FfmpegMessage kind, absl::string_view bytes)> on_message;

@@ -19,7 +19,7 @@ namespace {
 
 // Frames between a key frame and one that is wanted are decoded as well: some seconds of them at
 // most, where cameras and sites made the file, at several times the speed at which they are shown.
-constexpr absl::Duration kLeastTime = absl::Seconds(60);
+constexpr absl::Duration kLeastTime = absl::Seconds(30);
 constexpr int kLeastSpeed = 10;
 
 struct KnownMime {
@@ -170,6 +170,7 @@ absl::StatusOr<VideoFormat> FindVideoFormat(absl::string_view bytes, absl::strin
 
 absl::Status DecodeVideo(absl::string_view bytes, VideoFormat format, int max_frames,
                          const VideoLimits& limits, const VideoReceiver& receiver) {
+  if (IsCutOff(bytes)) return InvalidMedia(absl::StrCat("the ", Name(format), " is truncated"));
   Listener listener(max_frames, limits, receiver);
   RETURN_IF_ERROR(RunFfmpeg({.program = limits.ffmpeg,
                              .arguments = {"video", format == VideoFormat::kMp4 ? "mp4" : "webm",

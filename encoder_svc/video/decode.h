@@ -35,7 +35,7 @@ struct VideoHeader {
   absl::Duration duration;
   bool has_sound = false;
   // Of each frame that will come, in order: its number over the average rate (VideoMetadata's
-  // `timestamps` in transformers).
+  // `timestamps` in transformers), rounded down to nanoseconds: 0.9999999999999999 s is no second.
   std::vector<absl::Duration> times;
 };
 

@@ -15,5 +15,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (stated != ContentKind::kVideo && stated != kind) std::abort();
   const auto tracks = softsplice::FindTracks(bytes);
   if (tracks && tracks->video && kind == ContentKind::kNeither) std::abort();
+  if (softsplice::IsCutOff(bytes) && size < 5) std::abort();
   return 0;
 }

@@ -26,7 +26,7 @@ std::string OpenBox(absl::string_view type, absl::string_view content) {
   return absl::StrCat(Number(0, 4), type, content);
 }
 std::string Handler(absl::string_view kind) {
-  return Box("hdlr", absl::StrCat(Number(0, 8), kind, Number(0, 13)));
+  return Box("hdlr", absl::StrCat(Number(0, 8), kind, std::string(13, '\0')));
 }
 std::string Track(absl::string_view kind) {
   return Box("trak", Box("tkhd", Number(0, 8)) + Box("mdia", Box("mdhd", "") + Handler(kind)));
@@ -102,6 +102,25 @@ TEST(FindTracks, EndsWhereWebmDoes) {
   }
   ExpectTracks(kEbml + std::string(20, '\0') + kVideo, false, false);
   ExpectTracks(kEbml + "\xec\x01\xff\xff\xff\xff\xff\xff\xfe" + kVideo, false, false);
+}
+
+TEST(IsCutOff, LooksForTheEnd) {
+  const std::string mp4 =
+      kBrand + Box("moov", Track("vide")) + Box("moof", "....") + Box("mdat", "..");
+  for (size_t size = kBrand.size(); size <= mp4.size(); ++size) {
+    const bool in_moov = size >= kBrand.size() + 8 && size < mp4.find("moof") - 4;
+    const bool in_moof = size >= mp4.find("moof") + 4 && size < mp4.find("moof") + 8;
+    EXPECT_EQ(IsCutOff(mp4.substr(0, size)), in_moov || in_moof) << size;
+  }
+  EXPECT_FALSE(IsCutOff(mp4 + "what a phone adds"));
+  EXPECT_TRUE(IsCutOff(kBrand + Number(1, 4) + "moof" + Number(~uint64_t{0}, 8)));
+  const std::string webm = kEbml + Element(kSegment, Element(kTracks, Element(kEntry, kVideo)));
+  for (size_t size = kEbml.size() + 6; size < webm.size(); ++size) {
+    EXPECT_TRUE(IsCutOff(webm.substr(0, size))) << size;
+  }
+  EXPECT_FALSE(IsCutOff(webm));
+  EXPECT_FALSE(IsCutOff(webm + "more"));
+  EXPECT_FALSE(IsCutOff(kEbml + kSegment + kUnknown + kTracks));
 }
 
 TEST(FindTracks, KnowsWhatIsNoContainer) {

@@ -80,7 +80,7 @@ def version_of(program):
 def test_it_depends_on_the_libraries_that_its_programs_name(package):
     depends = field(package, "Depends")
     for library in (
-        "libc6", "libgrpc++1.51", "libprotobuf32", "libsndfile1", "libturbojpeg0", "libheif1", "libavif15", "libavformat59",
+        "libc6", "libgrpc++1.51", "libprotobuf32", "libsndfile1", "libturbojpeg0", "libheif1", "libavif15", "libavformat59", "libswscale6",
     ):  # fmt: skip
         assert re.search(rf"(^|, ){re.escape(library)} \(>= ", depends), depends
     assert "-dev" not in depends

@@ -33,6 +33,7 @@ Heard RunOn(std::string program, std::vector<std::string> arguments, const std::
   Heard heard;
   heard.status = RunFfmpeg({.program = std::move(program),
                             .arguments = std::move(arguments),
+                            .format = "file",
                             .file = file,
                             .most_time = most_time,
                             .go_on = [] { return absl::OkStatus(); },
@@ -73,16 +74,34 @@ TEST(RunFfmpeg, TakesNoLongMessage) {
   EXPECT_EQ(Cat(file).status.code(), absl::StatusCode::kInternal);
 }
 
-TEST(RunFfmpeg, TellsThatMemoryOrTimeWereShort) {
+TEST(RunFfmpeg, TellsThatMemoryOrTimeWereShortOrTheFileIsUnreadable) {
   const absl::Status memory = Cat(Message(FfmpegMessage::kOutOfMemory)).status;
   EXPECT_EQ(GetErrorDetail(memory).reason, "OVER_LIMIT");
   EXPECT_THAT(std::string(memory.message()),
               HasSubstr("more memory to be decoded than the 64 MiB"));
+  const absl::Status unreadable = Cat(Message(FfmpegMessage::kUnreadable, "is \x1b[31mred")).status;
+  EXPECT_EQ(GetErrorDetail(unreadable).reason, "INVALID_MEDIA");
+  EXPECT_EQ(unreadable.message(), "the file is ?[31mred");
   const absl::Duration start = SteadyNow();
   const absl::Status late = RunOn("/bin/sleep", {"100"}, "file", absl::Milliseconds(300)).status;
   EXPECT_LT(SteadyNow() - start, absl::Seconds(20));
   EXPECT_EQ(GetErrorDetail(late).reason, "OVER_LIMIT");
   EXPECT_THAT(std::string(late.message()), HasSubstr("longer to be decoded than the 300ms"));
+}
+
+TEST(RunFfmpeg, CountsNoTimeThatItsReaderTakes) {
+  const std::string file = Message(FfmpegMessage::kSamples) + Message(FfmpegMessage::kEnd);
+  const absl::Status status = RunFfmpeg({.program = "/bin/sh",
+                                         .arguments = {"-c", "head -c 8; sleep 0.1; cat"},
+                                         .file = file,
+                                         .most_time = absl::Seconds(1),
+                                         .go_on = [] { return absl::OkStatus(); },
+                                         .on_message =
+                                             [](FfmpegMessage, absl::string_view) {
+                                               absl::SleepFor(absl::Milliseconds(1300));
+                                               return absl::OkStatus();
+                                             }});
+  EXPECT_EQ(status, absl::OkStatus());
 }
 
 // A file that makes a decoder crash is the client's.
