@@ -42,6 +42,17 @@ MelFloor Floor(const Json& job) {
   return job.value("llama_mel", false) ? MelFloor::kMax : MelFloor::kAdd;
 }
 
+MediaKind KindOfPart(absl::string_view type) {
+  if (type == "video") return MediaKind::kVideo;
+  return type == "image" ? MediaKind::kImage : MediaKind::kAudio;
+}
+
+// What a template writes for a medium.
+std::string Placeholder(MediaKind kind) {
+  if (kind == MediaKind::kVideo) return "<|video|>";
+  return kind == MediaKind::kImage ? "<|image|>" : "<|audio|>";
+}
+
 // Arrays of one job.
 class Output {
  public:
@@ -278,7 +289,7 @@ class Runner {
   absl::Status Chat(const Json& job, Output& out) {
     ASSIGN_OR_RETURN(Tokenizer * tokenizer, LoadTokenizer(job.at("model")));
     std::vector<ChatMessage> messages;
-    std::vector<std::string> media;
+    int count = 0;
     for (const Json& entry : job.at("messages")) {
       const std::string role = entry.at("role");
       ChatMessage message{role == "system" ? Role::kSystem
@@ -291,10 +302,7 @@ class Runner {
         if (part.at("type") == "text") {
           message.parts.emplace_back(part.at("text").get<std::string>());
         } else {
-          const bool image = part.at("type") == "image";
-          message.parts.emplace_back(MediaRef{image ? MediaKind::kImage : MediaKind::kAudio,
-                                              static_cast<int>(media.size())});
-          media.emplace_back(image ? "<|image|>" : "<|audio|>");
+          message.parts.emplace_back(MediaRef{KindOfPart(part.at("type")), count++});
         }
       }
       messages.push_back(std::move(message));
@@ -304,6 +312,11 @@ class Runner {
         const auto pieces,
         chat.Render(messages, {.thinking = job.at("thinking"),
                                .add_generation_prompt = job.at("add_generation_prompt")}));
+    std::vector<std::string> media;
+    for (const PromptPiece& piece : pieces) {
+      const auto* ref = std::get_if<MediaRef>(&piece);
+      if (ref != nullptr) media.push_back(ref->sound_beside ? "" : Placeholder(ref->kind));
+    }
     out.result["text"] = Spell(*tokenizer, pieces, media);
     out.result["known"] = chat.known();
     return absl::OkStatus();

@@ -2,7 +2,7 @@
 
 import gguf
 import numpy
-from support import MODEL
+from support import MMPROJ, MODEL
 
 
 class Rewritten:
@@ -36,6 +36,20 @@ class Rewritten:
         writer.write_tensors_to_file()
         writer.close()
         return path
+
+
+def one_tower(kept):
+    """The encoder with its "vision" or its "audio" tower alone."""
+    model = Rewritten(MMPROJ)
+    lost = "audio" if kept == "vision" else "vision"
+    model.set(f"clip.has_{lost}_encoder", False, gguf.GGUFValueType.BOOL)
+    of_sounds = ("a.", "mm.a.")
+    model.tensors = {
+        name: tensor
+        for name, tensor in model.tensors.items()
+        if name.startswith(of_sounds) == (kept == "audio")
+    }
+    return model
 
 
 def untied_head():

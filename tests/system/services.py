@@ -161,9 +161,9 @@ class Client:
             response_deserializer=message_factory.GetMessageClass(method.output_type).FromString,
         )
 
-    def encode(self, audio=False, timeout=PATIENCE, **fields):
-        """EncodeImage or EncodeAudio: (header, bytes of all rows, summary)."""
-        name = "EncodeAudio" if audio else "EncodeImage"
+    def encode(self, audio=False, video=False, timeout=PATIENCE, **fields):
+        """EncodeImage, EncodeAudio or EncodeVideo: (header, bytes of all rows, summary)."""
+        name = "EncodeVideo" if video else "EncodeAudio" if audio else "EncodeImage"
         request = self.type(f"{name}Request")(**fields)
         messages = list(self.method(ENCODER, name)(request, timeout=timeout))
         assert messages[0].WhichOneof("event") == "header"
@@ -176,7 +176,7 @@ class Client:
         return messages[0].header, data, messages[-1].summary
 
     def soft_tokens(self, **fields):
-        """A picture (or with audio=True a sound) as a client keeps it."""
+        """A picture (or with audio=True a sound, with video=True a video) as a client keeps it."""
         header, data, summary = self.encode(**fields)
         soft = self.type("SoftTokens")(data=data, crc32c=summary.crc32c)
         soft.header.CopyFrom(header)
@@ -199,7 +199,7 @@ class Client:
         return self.generate(self.chat([("user", parts)]), **options)[1]
 
     def chat(self, turns):
-        """A GenerateRequest: turns are (role, parts)."""
+        """A GenerateRequest: turns are (role, parts), a part being a text, a medium's bytes, a dict of its fields, or soft tokens."""
         request = self.type("GenerateRequest")()
         for role, parts in turns:
             message = request.chat.messages.add(role=f"ROLE_{role.upper()}")
@@ -208,6 +208,8 @@ class Client:
                     message.parts.add(text=part)
                 elif isinstance(part, bytes):
                     message.parts.add().media.data = part
+                elif isinstance(part, dict):
+                    message.parts.add(media=part)
                 else:
                     message.parts.add().soft_tokens.ParseFromString(part.SerializeToString())
         return request

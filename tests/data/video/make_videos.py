@@ -30,6 +30,10 @@ CLIPS = {
     "short.mp4": ("160x120", 25, 50, f"{H264} {AAC} -movflags +faststart"),
     "rotated.mov": ("160x120", 25, 40, f"{HEVC} -tag:v hvc1"),
     "few.webm": ("160x120", 10, 10, f"{VP9} {OPUS}"),
+    "minutes.mp4": ("64x48", 2, 140, H264),
+    # Their average rates are a little over what was asked for: frame 15, or 10, comes before the first second is over.
+    "rounded.webm": ("64x48", 15, 60, VP9),
+    "offset.webm": ("64x48", 10, 22, f"{VP9} {OPUS}"),
     "one.mp4": ("64x48", 10, 1, H264),
     "deep.mp4": ("96x64", 30, 45, f"{AV1} -pix_fmt yuv420p10le"),
     "odd.webm": ("100x64", 15, 40, f"{VP8} -vf scale=99:61 -output_ts_offset 7.3"),

@@ -108,7 +108,7 @@ void ExpectVideo(const Video& video, const nlohmann::json& expected) {
 
 TEST_F(WithFfmpeg, FindsWhatTorchcodecFinds) {
   const auto expected = nlohmann::json::parse(File("expected.json"));
-  EXPECT_EQ(expected.size(), 9u);
+  EXPECT_EQ(expected.size(), 12u);
   for (const auto& [name, clip] : expected.items()) {
     SCOPED_TRACE(name);
     const auto video = Decode(File(name));
