@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from admin import ADMIN, Metrics, address, get
 from services import Client, error, sample, start_decoder, start_encoder
-from support import BIN, MMPROJ, PATIENCE, wait_until
+from support import BIN, MMPROJ, PATIENCE, ROOT, wait_until
 
 PICTURE = "circle-square.png"
 SOUND = "digits-86.wav"
+VIDEO = ROOT / "tests" / "data" / "video" / "few.webm"
 
 # Edges of histograms, in seconds: of calls, waits, steps. Of sizes.
 D = [0.01 * 2**i for i in range(17)]
@@ -26,14 +27,14 @@ N = [4**i for i in range(9)]
 
 MODALITY = {"modality": {"text", "image", "audio", "video", "mixed"}}
 STAGE = {"stage": {"prefill", "decode"}}
-KIND = {"kind": {"image", "audio"}}
+KIND = {"kind": {"image", "audio", "video"}}
 CODES = {"OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND"}
 CODES |= {"ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION"}
 CODES |= {"ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
 CODES |= {"UNAUTHENTICATED"}
 DECODER_METHODS = {"Generate", "CountTokens", "CreateSession", "ForkSession", "DeleteSession"}
 DECODER_METHODS |= {"GetDecoderInfo"}
-ENCODER_METHODS = {"EncodeImage", "EncodeAudio", "GetEncoderInfo"}
+ENCODER_METHODS = {"EncodeImage", "EncodeAudio", "EncodeVideo", "GetEncoderInfo"}
 
 # Names are for good: family -> (type or edges, labels and their values; None: any value).
 BOTH = {
@@ -82,7 +83,7 @@ DECODER = BOTH | {
 ENCODER = BOTH | {
     "requests_total": ("counter", {"method": ENCODER_METHODS, "code": CODES}),
     "request_duration_seconds": (D, {"method": ENCODER_METHODS}),
-    "queue_seconds": (T, {"method": {"EncodeImage", "EncodeAudio"}}),
+    "queue_seconds": (T, {"method": ENCODER_METHODS - {"GetEncoderInfo"}}),
     "encode_seconds": (T, KIND | {"stage": {"queue", "preprocess", "forward", "send"}}),
     "encoded_rows_total": ("counter", KIND),
     "encode_backlog_seconds": ("gauge", {}),
@@ -216,6 +217,26 @@ def test_counters_agree_with_what_was_sent(services, client):
         assert more("encoded_rows_total", encoders, kind=kind) > 0
     assert more("cache_misses_total", encoders) == 3
     assert encoder("cache_bytes") > 0
+
+
+def test_a_video_counts_as_one(services, client):
+    encoder_before, before = (Metrics(service) for service in services)
+    request = client.chat([("user", [VIDEO.read_bytes(), "What happens?"])])
+    request.max_tokens = 1
+    rows = client.generate(request)[0].media[0].header.rows
+    encoder, after = (Metrics(service) for service in services)
+
+    def more(of, name, **labels):
+        return of[1](name, **labels) - of[0](name, **labels)
+
+    at_encoder = (encoder_before, encoder)
+    assert more(at_encoder, "requests_total", method="EncodeVideo") == 1
+    assert more(at_encoder, "encoded_rows_total") == rows
+    assert more(at_encoder, "encoded_rows_total", kind="video") == rows
+    for stage in ("queue", "preprocess", "forward", "send"):
+        assert more(at_encoder, "encode_seconds_count", kind="video", stage=stage) == 1
+    assert more((before, after), "encode_wait_seconds_count", kind="video") == 1
+    assert more((before, after), "time_to_first_token_seconds_count", modality="video") == 1
 
 
 def test_refusals(services, client):

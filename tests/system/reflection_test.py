@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import services
 from services import DECODER, ENCODER, Client, start_decoder, start_encoder
-from support import MMPROJ
+from support import MMPROJ, ROOT
 
 WIDTH = 2560
 
@@ -86,8 +86,14 @@ def test_calls_every_method(pair):
         assert (segment.first_row, segment.rows) == (0, heard.rows)
         assert heard.encoder_fingerprint == header.encoder_fingerprint
         assert info.has_audio_tower and info.limits.max_audio_duration.seconds == 600
+        video = (ROOT / "tests/data/video/short.mp4").read_bytes()
+        seen, data, summary = client.encode(video=True, data=video, max_frames=2)
+        assert len(data) == seen.rows * seen.dim * 2 and seen.modality == 3
+        assert summary.crc32c == services.crc32c(data)
+        assert seen.encoder_fingerprint == header.encoder_fingerprint
+        assert info.limits.max_video_duration.seconds == 600
         methods = {m.name for m in client.pool.FindServiceByName(ENCODER).methods}
-        assert methods == {"EncodeImage", "EncodeAudio", "GetEncoderInfo"}
+        assert methods == {"EncodeImage", "EncodeAudio", "EncodeVideo", "GetEncoderInfo"}
     with Client(decoder) as client:
         started, text, finished = client.generate(client.chat([("user", ["Hello!"])]))
         assert text and finished.usage.completion_tokens > 0
