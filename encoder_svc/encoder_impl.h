@@ -87,9 +87,14 @@ class EncoderImpl final : public Encoder {
     int frames = 0;
     bool sound = true;
     bool header_only = false;
+    VideoLimits limits;
+    uint64_t kept_bytes = 0;  // besides FFmpeg's heap and a frame
+    // Of all, with a frame of so many pixels.
+    uint64_t Bytes(uint64_t pixels) const;
   };
   absl::StatusOr<VideoPlan> PlanVideo(const VideoJob& job) const;
-  uint64_t VideoBytes(const VideoPlan& plan, uint64_t file) const;
+  // Shares out what decoding may take. RESOURCE_EXHAUSTED: it is too little.
+  absl::Status MakeRoom(uint64_t file, VideoPlan* plan) const;
   absl::Status BeginVideo(VideoJob& job, const RecordingCallbacks& to);  // as BeginImage
   absl::StatusOr<Answer> PrepareVideo(const SharedRecording& video, const VideoPlan& plan);
   absl::Status ReadFrames(RecordingOnItsWay& video, const VideoPlan& plan, bool* has_sound) const;
@@ -101,7 +106,6 @@ class EncoderImpl final : public Encoder {
     options_.on_pass(pass);
   }
   SoundLimits LimitsOfSounds() const;
-  VideoLimits LimitsOfVideos() const;
   // Of so many rows.
   uint64_t RowBytes(int rows) const {
     return static_cast<uint64_t>(rows) * static_cast<uint64_t>(info_.dim) * sizeof(float);

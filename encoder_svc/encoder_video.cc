@@ -24,6 +24,9 @@ constexpr int kDefaultBudget = 70, kDefaultFrames = 32;
 constexpr int kMostFrames = 256;
 // 7680 x 4320: FFmpeg's process has no memory for more.
 constexpr uint64_t kMostPixels = 33'177'600;
+// Of a frame that there is always room for: 1920 x 1080.
+constexpr uint64_t kLeastPixels = 2'073'600;
+constexpr uint64_t kFrameBytes = 6;  // of each pixel, while a frame is resized
 
 // What is the end of a decoding that has told enough.
 absl::Status Enough() { return absl::AbortedError("only the header was asked for"); }
@@ -35,13 +38,6 @@ void EncoderImpl::EncodeVideo(VideoJob job, RecordingCallbacks callbacks) {
   if (!status.ok()) callbacks.done(status, {});
 }
 
-VideoLimits EncoderImpl::LimitsOfVideos() const {
-  return {.max_bytes = options_.max_media_bytes,
-          .max_pixels = std::min(options_.max_image_pixels, kMostPixels),
-          .max_duration = options_.max_video_duration,
-          .ffmpeg = options_.ffmpeg};
-}
-
 absl::StatusOr<EncoderImpl::VideoPlan> EncoderImpl::PlanVideo(const VideoJob& job) const {
   VideoPlan plan{.sound = !job.without_sound, .header_only = job.header_only};
   ASSIGN_OR_RETURN(plan.budget, Budget(job.max_soft_tokens, kDefaultBudget));
@@ -50,42 +46,56 @@ absl::StatusOr<EncoderImpl::VideoPlan> EncoderImpl::PlanVideo(const VideoJob& jo
     return InvalidField("max_frames", absl::StrCat("max_frames is ", plan.frames, "; at most ",
                                                    kMostFrames, " are taken"));
   }
-  ASSIGN_OR_RETURN(plan.format, FindVideoFormat(job.data, job.mime_type, LimitsOfVideos()));
+  plan.limits = {.max_bytes = options_.max_media_bytes,
+                 .max_duration = options_.max_video_duration,
+                 .ffmpeg = options_.ffmpeg};
+  ASSIGN_OR_RETURN(plan.format, FindVideoFormat(job.data, job.mime_type, plan.limits));
+  RETURN_IF_ERROR(MakeRoom(job.data.size(), &plan));
   return plan;
 }
 
-// Its copy of the file, FFmpeg's process, a frame while it is resized, all frames, the samples.
-uint64_t EncoderImpl::VideoBytes(const VideoPlan& plan, uint64_t file) const {
+uint64_t EncoderImpl::VideoPlan::Bytes(uint64_t pixels) const {
+  return kept_bytes + limits.heap_bytes + kFrameBytes * pixels;
+}
+
+// For FFmpeg's process a copy of the file; all frames, resized, and the samples.
+absl::Status EncoderImpl::MakeRoom(uint64_t file, VideoPlan* plan) const {
   const VisionConfig& config = models_->image()->config();
   const int side = config.patch * config.pool;
-  const uint64_t frame = 3 * LimitsOfVideos().max_pixels;
-  const uint64_t resized = static_cast<uint64_t>(plan.budget) * PixelBytes(side, side);
+  const uint64_t resized = static_cast<uint64_t>(plan->budget) * PixelBytes(side, side);
   const auto samples =
       static_cast<int64_t>(absl::ToDoubleSeconds(options_.max_audio_duration) * kSampleRate);
-  const uint64_t sound = plan.sound ? 3 * SampleBytes(samples) : 0;
-  return file + kFfmpegVideoProcessBytes + 2 * frame +
-         static_cast<uint64_t>(plan.frames) * resized + sound;
+  plan->kept_bytes = file + (kFfmpegVideoProcessBytes - kFfmpegVideoHeapBytes) +
+                     static_cast<uint64_t>(plan->frames) * resized +
+                     (plan->sound ? 3 * SampleBytes(samples) : 0);
+  plan->limits.heap_bytes = kFfmpegHeapBytes;
+  RETURN_IF_ERROR(CheckMemory("video", plan->Bytes(kLeastPixels)));
+  const uint64_t rest = options_.decode_memory - plan->kept_bytes;
+  plan->limits.heap_bytes = std::clamp(rest / 3 * 2, kFfmpegHeapBytes, kFfmpegVideoHeapBytes);
+  plan->limits.max_pixels = std::min(
+      {(rest - plan->limits.heap_bytes) / kFrameBytes, options_.max_image_pixels, kMostPixels});
+  return absl::OkStatus();
 }
 
 absl::Status EncoderImpl::BeginVideo(VideoJob& job, const RecordingCallbacks& to) {
   if (models_->image() == nullptr) return NoTower("image");
   RETURN_IF_ERROR(CheckWanted(*job.cancel, job.deadline));
   ASSIGN_OR_RETURN(const VideoPlan plan, PlanVideo(job));
-  // At most: a file that tells less before it is decoded takes less.
-  const uint64_t bytes = std::min(VideoBytes(plan, job.data.size()), options_.decode_memory);
   const Digest digest = ContentDigest(
       job.data,
       absl::StrCat("video:", plan.budget, ":", plan.frames, ":", plan.sound ? "sound" : "silent"),
       info_.fingerprint);
   SharedRows::Wish wish{.cancel = job.cancel, .deadline = job.deadline, .to = to};
   if (!plan.header_only) wish.digest = digest;
-  wish.begin = [this, bytes, plan, digest, until = job.deadline, data = std::move(job.data)](
+  wish.begin = [this, plan, digest, until = job.deadline, data = std::move(job.data)](
                    auto cancel, SharedRows::Sink sink) mutable {
     const auto video = std::make_shared<RecordingOnItsWay>(std::move(cancel), until, digest,
                                                            std::move(data), std::move(sink));
-    return pipeline_.Decode(
-        video, {.rows = plan.header_only ? 0 : plan.budget, .bytes = bytes, .fenced = true},
-        [this, video, plan] { return PrepareVideo(video, plan); });
+    return pipeline_.Decode(video,
+                            {.rows = plan.header_only ? 0 : plan.budget,
+                             .bytes = plan.Bytes(plan.limits.max_pixels),
+                             .fenced = true},
+                            [this, video, plan] { return PrepareVideo(video, plan); });
   };
   shared_.Read(std::move(wish));
   return absl::OkStatus();
@@ -104,7 +114,7 @@ absl::StatusOr<EncoderImpl::Answer> EncoderImpl::PrepareVideo(const SharedRecord
 
 absl::Status EncoderImpl::ReadFrames(RecordingOnItsWay& video, const VideoPlan& plan,
                                      bool* has_sound) const {
-  VideoLimits limits = LimitsOfVideos();
+  VideoLimits limits = plan.limits;
   limits.go_on = [&] { return video.CheckWanted(); };
   bool enough = false;
   const absl::Status status = DecodeVideo(
@@ -113,6 +123,8 @@ absl::Status EncoderImpl::ReadFrames(RecordingOnItsWay& video, const VideoPlan& 
            [&](const VideoHeader& header) {
              *has_sound = header.has_sound;
              RETURN_IF_ERROR(LayOutFrames(header, plan.budget, &video.layout));
+             video.memory.ShrinkTo(plan.Bytes(static_cast<uint64_t>(header.width) *
+                                              static_cast<uint64_t>(header.height)));
              enough = plan.header_only;
              return enough ? Enough() : absl::OkStatus();
            },

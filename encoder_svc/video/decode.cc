@@ -177,7 +177,7 @@ absl::Status DecodeVideo(absl::string_view bytes, VideoFormat format, int max_fr
                                            absl::StrCat(max_frames)},
                              .format = std::string(Name(format)),
                              .file = bytes,
-                             .heap_bytes = kFfmpegVideoHeapBytes,
+                             .heap_bytes = limits.heap_bytes,
                              .most_time = kLeastTime + limits.max_duration / kLeastSpeed,
                              .go_on = limits.go_on,
                              .on_message = [&](FfmpegMessage kind, absl::string_view message) {

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "encoder_svc/ffmpeg/messages.h"
 #include "encoder_svc/image/picture.h"
 
 namespace softsplice {
@@ -24,6 +25,7 @@ struct VideoLimits {
   absl::Duration max_duration = absl::Minutes(10);
   // The path of softsplice-ffmpeg; empty: no video can be read.
   std::string ffmpeg;
+  uint64_t heap_bytes = kFfmpegVideoHeapBytes;  // that it may allocate
   // Asked ten times a second at least: its error ends the decoding.
   std::function<absl::Status()> go_on = [] { return absl::OkStatus(); };
 };

@@ -148,6 +148,20 @@ TEST_F(EncodeVideo, RefusesWhatItCantTakeAndGoesOn) {
               HasSubstr("160x120 pixels"));
 }
 
+TEST_F(EncodeVideo, FitsIntoTheMemoryForDecoding) {
+  options_.decode_memory = 130 << 20;
+  const auto encoder = Load(options_);
+  // The sound may be as long as any.
+  const absl::Status status = Watch(*encoder, Video(kFew)).status;
+  EXPECT_EQ(GetErrorDetail(status).reason, "OVER_LIMIT");
+  EXPECT_THAT(std::string(status.message()), HasSubstr("decoding the video takes 2469"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("at most 136314880 are allowed"));
+  VideoJob job = Video(kFew);
+  job.without_sound = true;
+  const Heard heard = Watch(*encoder, job);
+  EXPECT_TRUE(heard.status.ok()) << heard.status;
+}
+
 TEST_F(EncodeVideo, EndsBetweenFramesWhenNobodyWaits) {
   const auto encoder = Load(options_);
   VideoJob job = Video(kShort);
