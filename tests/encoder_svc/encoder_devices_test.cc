@@ -94,6 +94,25 @@ TEST_F(EncoderOnDevicesTest, EncodeLikePicturesTogether) {
   EXPECT_EQ(*second->values, *alone[1].values);
 }
 
+// Four at a time: no bit of a frame depends on which those are.
+TEST_F(EncoderOnDevicesTest, EncodeFramesOfAVideoTogether) {
+  EncoderOptions options = Options("cuda");
+  options.ffmpeg = SOFTSPLICE_FFMPEG_PROGRAM;
+  if (options.ffmpeg.empty()) GTEST_SKIP() << "this build has no softsplice-ffmpeg";
+  const auto encoder = *Encoder::Load(options);
+  const auto frames = [&](int count) {
+    const Heard heard = Watch(*encoder, {.data = ReadFile("tests/data/video/few.webm"),
+                                         .max_frames = count,
+                                         .without_sound = true});
+    EXPECT_TRUE(heard.status.ok()) << heard.status;
+    EXPECT_EQ(heard.segments.size(), static_cast<size_t>(count));
+    return heard.segments;
+  };
+  const auto all = frames(6), half = frames(3);
+  for (size_t i = 0; i < half.size(); ++i) EXPECT_EQ(half[i], all[2 * i]) << i;
+  EXPECT_NE(all[0], all[5]);
+}
+
 TEST_F(EncoderOnDevicesTest, TakeWhatWasCountedAtTheStart) {
   const Footprint need = Need();
   const uint64_t before = *FreeBytes(0);

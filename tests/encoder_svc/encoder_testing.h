@@ -120,6 +120,12 @@ inline Heard Hear(Encoder& encoder, AudioJob job) {
   return SubmitSound(encoder, std::move(job)).get();
 }
 
+inline Heard Watch(Encoder& encoder, VideoJob job) {
+  auto [heard, callbacks] = Receiver();
+  encoder.EncodeVideo(std::move(job), std::move(callbacks));
+  return heard.get();
+}
+
 inline AudioJob SoundJob() { return {.data = ReadFile("tests/data/demo/samples/digits-314.wav")}; }
 
 // `seconds` of a synthetic sound, as raw PCM.

@@ -24,12 +24,6 @@ constexpr char kShort[] = "tests/data/video/short.mp4", kFew[] = "tests/data/vid
 
 VideoJob Video(const std::string& path) { return {.data = ReadFile(path)}; }
 
-Heard Watch(Encoder& encoder, VideoJob job) {
-  auto [heard, callbacks] = Receiver();
-  encoder.EncodeVideo(std::move(job), std::move(callbacks));
-  return heard.get();
-}
-
 class EncodeVideo : public ::testing::Test {
  protected:
   void SetUp() override {
