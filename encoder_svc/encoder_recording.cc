@@ -18,8 +18,8 @@ uint64_t EncoderImpl::RecordingOnItsWay::Bytes() const {
   const uint64_t sound = samples.capacity() * sizeof(float);
   if (layout.frames.empty()) return sound;
   const PictureSize size = ResizedSize(layout.frame);
-  return sound + frames.size() * PixelBytes(size.width, size.height) +
-         kMostTogether * PatchBytes(size);
+  const size_t left = frames.size() - std::min(next, frames.size());
+  return sound + left * PixelBytes(size.width, size.height) + kMostTogether * PatchBytes(size);
 }
 
 EncoderImpl::Answer EncoderImpl::Prepared(const SharedRecording& recording, bool header_only) {
@@ -48,6 +48,7 @@ absl::StatusOr<EncoderImpl::Answer> EncoderImpl::RunNext(const SharedRecording& 
   const bool frames = recording->next < recording->layout.frames.size();
   ASSIGN_OR_RETURN(Runs runs, frames ? RunFrames(*recording) : RunSegment(*recording));
   recording->next += runs.size();
+  recording->memory.ShrinkTo(recording->Bytes());
   const bool last = recording->next == recording->layout.runs();
   recording->work = {};
   last ? recording->Release() : pipeline_.Offer(*recording);

@@ -402,6 +402,25 @@ def test_limits_of_time_pixels_and_bytes(tmp_path):
         assert client.encode(video=True, data=MINUTES)[0].rows
 
 
+def test_frames_that_take_more_than_the_memory_are_refused(encoder):
+    request = {"data": MINUTES, "max_frames": 256, "max_soft_tokens": 1120}
+    code, message, reason, field = encode_error(encoder, **request)
+    assert (code, reason, field) == ("RESOURCE_EXHAUSTED", "OVER_LIMIT", "data")
+    assert str(1 << 30) in message
+
+
+def test_others_are_not_kept_waiting_by_a_large_video(tmp_path):
+    """They are decoded, and encoded, between two of its frames."""
+    with start_encoder(tmp_path) as service, Client(service) as client:
+        request = client.type("EncodeVideoRequest")(**SLOW)
+        call = client.method(ENCODER, "EncodeVideo")(request, timeout=PATIENCE)
+        assert next(call).HasField("header")
+        assert client.encode(data=sample("circle-square.png"))[0].rows
+        assert client.encode(video=True, data=SHORT, max_frames=4)[0].rows
+        assert any(busy(client))
+        call.cancel()
+
+
 def test_the_limit_of_sounds_is_for_those_of_videos_too(tmp_path):
     with start_encoder(tmp_path, "--max-audio-seconds", 1) as service, Client(service) as client:
         code, message, reason, field = encode_error(client, data=SHORT)
