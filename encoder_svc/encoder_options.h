@@ -16,6 +16,10 @@ namespace softsplice {
 
 // Rows of a picture, at most.
 inline constexpr int kMostSoftTokens = 1120;
+// Of a video: as the official video processor takes, and at most.
+inline constexpr int kDefaultFrames = 32, kMostFrames = 256;
+// Of a frame, 7680 x 4320: FFmpeg's process has no memory for more.
+inline constexpr uint64_t kMostFramePixels = 33'177'600;
 
 struct EncoderOptions {
   std::string mmproj_path;

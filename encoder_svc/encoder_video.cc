@@ -19,11 +19,7 @@
 namespace softsplice {
 namespace {
 
-// As the official video processor's.
-constexpr int kDefaultBudget = 70, kDefaultFrames = 32;
-constexpr int kMostFrames = 256;
-// 7680 x 4320: FFmpeg's process has no memory for more.
-constexpr uint64_t kMostPixels = 33'177'600;
+constexpr int kDefaultBudget = 70;  // the official video processor's
 // Of a frame that there is always room for: 1920 x 1080.
 constexpr uint64_t kLeastPixels = 2'073'600;
 constexpr uint64_t kFrameBytes = 6;  // of each pixel, while a frame is resized
@@ -72,8 +68,8 @@ absl::Status EncoderImpl::MakeRoom(uint64_t file, VideoPlan* plan) const {
   RETURN_IF_ERROR(CheckMemory("video", plan->Bytes(kLeastPixels)));
   const uint64_t rest = options_.decode_memory - plan->kept_bytes;
   plan->limits.heap_bytes = std::clamp(rest / 3 * 2, kFfmpegHeapBytes, kFfmpegVideoHeapBytes);
-  plan->limits.max_pixels = std::min(
-      {(rest - plan->limits.heap_bytes) / kFrameBytes, options_.max_image_pixels, kMostPixels});
+  plan->limits.max_pixels = std::min({(rest - plan->limits.heap_bytes) / kFrameBytes,
+                                      options_.max_image_pixels, kMostFramePixels});
   return absl::OkStatus();
 }
 

@@ -16,6 +16,7 @@
 #include "common/server/server.h"
 #include "decoder_svc/engine/engine_options.h"
 #include "decoder_svc/server/generate.h"
+#include "encoder_svc/encoder_options.h"
 #include "tests/support/read_file.h"
 
 namespace softsplice {
@@ -50,6 +51,11 @@ TEST(Limits, AreThoseOfTheReadme) {
   const std::map<std::string, std::string> expected = {
       {"a request's arrival, an answer's message being read",
        absl::StrCat(Seconds(border.upload_limit), ", ", Seconds(border.read_limit))},
+      {"a video's frames",
+       absl::StrFormat(
+           "%d are read (`max_frames`: up to %d), of at most %s pixels (7,680 x 4,320), "
+           "or of what a picture may have or there is memory for, if that is less",
+           kDefaultFrames, kMostFrames, WithCommas(kMostFramePixels))},
       {"a connection without a call", Seconds(ServerOptions().max_connection_idle)},
       {"an answer that is written and not read",
        absl::StrFormat("%d MiB; then no more is written until %d KiB are left, for %s at most",
