@@ -422,13 +422,13 @@ TEST_F(Pool, WaitsForASoundAsLongAsItsSegmentsCome) {
     using Response = v1::EncodeAudioResponse;
     writer->Write(encoder_.Header<Response>());
     for (const uint32_t row : {0u, 2u, 4u}) {
-      absl::SleepFor(absl::Milliseconds(400));
+      absl::SleepFor(absl::Milliseconds(1200));
       writer->Write(encoder_.Rows<Response>(row, row < 4 ? 2 : 1));
     }
     writer->Write(encoder_.Summary<Response>(5));
     return grpc::Status::OK;
   };
-  const auto pool = MakePool({address_}, {.encode_limit = absl::Milliseconds(1000)});
+  const auto pool = MakePool({address_}, {.encode_limit = absl::Seconds(3)});
   const auto medium =
       Start(*pool, {.wanted = {.modality = v1::MODALITY_AUDIO}, .data = "x"}).result.get();
   EXPECT_TRUE(medium.ok()) << medium.status();
