@@ -9,7 +9,8 @@
 namespace softsplice {
 
 struct Wav {
-  // As libsndfile reads it, with sizes that are true.
+  // What libsndfile is given: the format and the samples, with sizes that are true, and none of the
+  // other chunks, of which some make it look for their end for ever. Empty: there are no samples.
   MemoryFile file;
   // The file ends before its samples do.
   bool truncated = false;
@@ -17,10 +18,9 @@ struct Wav {
   std::optional<absl::string_view> mpeg;
 };
 
-// Looks for the samples of a RIFF, RF64 or BW64 file; other bytes are left as they are. Recorders
-// that crash leave 0 as the size of the samples, pipes the largest number, and some writers count
-// headers, too: theirs go on to the end of the file. They are cut off only if the whole file's size
-// says so as well.
+// Looks for the samples of a RIFF, RIFX, RF64 or BW64 file. Recorders that crash leave 0 as the
+// size of the samples, pipes the largest number, and some writers count headers, too: theirs go on
+// to the end of the file. They are cut off only if the whole file's size says so as well.
 Wav ReadWav(absl::string_view bytes);
 
 }  // namespace softsplice

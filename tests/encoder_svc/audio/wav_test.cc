@@ -82,6 +82,17 @@ TEST(WavSizes, EndBeforeOtherChunks) {
   ExpectWhole(listed);
 }
 
+// One that libsndfile would follow backwards, for ever.
+TEST(WavSizes, OfOtherChunksDoNotMatter) {
+  const std::string whole = File("s16-16k.wav");
+  const std::string list = "LIST" + LittleEndian(26, 4) + "INFO:SXY" + LittleEndian(0xFFFFFFF3, 4) +
+                           std::string(14, '.');
+  ExpectWhole(With(whole.substr(0, 36) + list + whole.substr(36), kRiffSize,
+                   LittleEndian(whole.size() + list.size() - 8, 4)));
+  EXPECT_FALSE(Decode(whole.substr(0, 36) + list).ok());
+  EXPECT_FALSE(Decode(whole.substr(0, 12) + list + whole.substr(36)).ok());
+}
+
 // 64-bit sizes in a chunk of their own; BW64 is the broadcasters' name for it.
 TEST(WavSizes, AreReadFromDs64) {
   const std::string rf64 = File("rf64-16k.wav");
