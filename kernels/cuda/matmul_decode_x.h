@@ -24,8 +24,8 @@ struct DecodedX {
   static constexpr int kPieces = kColumns / kPiece;   // of a row
   static_assert(32 % kPieces == 0);
   static constexpr int kAtOnce = 32 / kPieces;  // rows
-  // No two of the lanes that read at once meet in a bank, but for tiles of 16 columns.
-  static constexpr int kPitch = kColumns + 16;
+  // No two of the lanes that read at once meet in a bank.
+  static constexpr int kPitch = kColumns + 8;
 
   // Where a lane copies from: a piece of each kAtOnce-th row of x, from the first one that it takes
   // of those from `first` on.
@@ -51,14 +51,13 @@ struct DecodedX {
   }
   __device__ __forceinline__ void Load(uint32_t (&b)[kParts][2], int step, int token_tile) const {
     const int lane = threadIdx.x % 32;
-    const Number* from = &numbers[8 * token_tile + lane / 4][16 * step + lane % 4 * 4];
     if constexpr (kInput == Input::kBFloat16) {
-      const uint2 words = *reinterpret_cast<const uint2*>(from);
-      b[0][0] = words.x;
-      b[0][1] = words.y;
+      LoadMatrix(b[0], &numbers[8 * token_tile + lane % 8][16 * step + lane / 8 % 2 * 8]);
     } else {
-      const float4 v = *reinterpret_cast<const float4*>(from);
-      SplitFour(b, {v.x, v.y, v.z, v.w});
+      const Number* from = &numbers[8 * token_tile + lane / 4][16 * step + lane % 4 * 2];
+      const float2 low = *reinterpret_cast<const float2*>(from);
+      const float2 high = *reinterpret_cast<const float2*>(from + 8);
+      SplitFour(b, {low.x, low.y, high.x, high.y});
     }
   }
   template <int kSteps>

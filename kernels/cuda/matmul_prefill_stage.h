@@ -23,8 +23,8 @@ struct Prefill {
   static constexpr int kGroups = kChunk / L::kGroup;
   using Sums = float[kTokenTiles][kStrips][4];  // a lane's
 
-  // A chunk of columns. A row of x is eight pieces of eight numbers, the pairs of pieces in an
-  // order of the row's own: so no two lanes of half a warp meet in a bank.
+  // A chunk of columns. A row of x is eight pieces of eight numbers, in an order of the row's own:
+  // the same piece of eight neighbours is in as many banks.
   struct Stage {
     alignas(128) uint4 x[kXParts][kTokens][8];
     alignas(16) uint8_t strips[2 * kStrips][kTiles * L::kTileBytes];
@@ -56,7 +56,7 @@ struct Prefill {
   static __device__ __forceinline__ int FirstToken() {
     return static_cast<int>(blockIdx.x) * kTokens;
   }
-  static __device__ __forceinline__ int PairsPlace(int token, int pair) { return pair ^ token % 4; }
+  static __device__ __forceinline__ int Place(int token, int piece) { return piece ^ token % 8; }
 
   // Keeps the block's product, and where its strips begin: by all threads, before a barrier.
   static __device__ __forceinline__ void Begin(Besides& to, const Product& p) {
@@ -96,11 +96,10 @@ struct Prefill {
   }
   static __device__ __forceinline__ void FillX(Stage& to, const Product& p, int chunk) {
     if (chunk < p.chunks) {
-      constexpr int kAtOnce = kMatmulThreads / 8;  // tokens, a multiple of four
+      constexpr int kAtOnce = kMatmulThreads / 8;  // tokens, a multiple of eight
       const int first = static_cast<int>(threadIdx.x) / 8,
                 piece = static_cast<int>(threadIdx.x) % 8;
-      const int col = chunk * kChunk + piece * 8,
-                place = PairsPlace(first, piece / 2) * 2 + piece % 2;
+      const int col = chunk * kChunk + piece * 8, place = Place(first, piece);
       const uint16_t* from = static_cast<const uint16_t*>(p.x.data) +
                              static_cast<size_t>(FirstToken() + first) * p.x.pitch + col;
       const int step = kAtOnce * static_cast<int>(p.x.pitch);
@@ -122,14 +121,10 @@ struct Prefill {
   struct X {
     __device__ __forceinline__ void Load(uint32_t (&b)[kXParts][2], int step,
                                          int token_tile) const {
-      const int lane = threadIdx.x % 32, token = first_token + 8 * token_tile + lane / 4;
+      const int lane = threadIdx.x % 32, token = first_token + 8 * token_tile + lane % 8;
+      const int place = Place(lane, 2 * (first_step + step) + lane / 8 % 2);
 #pragma unroll
-      for (int part = 0; part < kXParts; ++part) {
-        const uint4* pair = &stage.x[part][token][PairsPlace(token, first_step + step) * 2];
-        const uint2 words = reinterpret_cast<const uint2*>(pair)[lane % 4];
-        b[part][0] = words.x;
-        b[part][1] = words.y;
-      }
+      for (int part = 0; part < kXParts; ++part) LoadMatrix(b[part], &stage.x[part][token][place]);
     }
     template <int kSteps>
     __device__ __forceinline__ float2 SumsOf(int group, int token_tile) const {

@@ -119,7 +119,7 @@ class RowWriter {
   }
   Place PlaceOf(int col) const {
     const int k = col % 16;
-    return {TileAt(col), col % spec_.Columns() / 16, row_ % 8 * 4 + k / 4, k % 4 / 2 * 2 + row_ / 8,
+    return {TileAt(col), col % spec_.Columns() / 16, row_ % 8 * 4 + k % 8 / 2, k / 8 * 2 + row_ / 8,
             k % 2};
   }
   // Word i of the lane.

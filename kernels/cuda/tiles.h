@@ -2,8 +2,8 @@
 //
 // A strip is 16 outputs (rows of the weight), a tile 16 outputs and 16 to 64 inputs of a strip, in
 // the order of the tensor core's registers: each lane's words lie together. With g = lane / 4 and t
-// = lane % 4 a lane has outputs g and g + 8, and of each 16 inputs those at 4t + {0, 1, 2, 3}: 0
-// and 1 in registers 0 (output g) and 1 (g + 8), 2 and 3 in registers 2 and 3.
+// = lane % 4 a lane has outputs g and g + 8, and of each 16 inputs those at 2t + {0, 1} in
+// registers 0 (output g) and 1 (g + 8), those at 2t + 8 + {0, 1} in registers 2 and 3.
 //   strip: tiles, from the first input on, then super scales (16 outputs, 4 bytes each, for each
 //          256 inputs: two float16)
 //   tile:  pieces of four words of each lane, then one of two if any is left; then scales, a piece
