@@ -49,6 +49,7 @@ class CudaBackend final : public Backend {
         comm_(std::move(comm)),
         device_(device.name),
         multiprocessors_(device.multiProcessorCount),
+        matmul_{.exact = options.exact, .warpgroups = HasWarpgroups(device)},
         stream_(stream),
         staging_(stream),
         recorder_(stream) {}
@@ -158,19 +159,19 @@ class CudaBackend final : public Backend {
   void MatmulAll(absl::Span<const Linear> all, Mat x) override {
     uint16_t* scratch = nullptr;
     for (const Linear& linear : all) scratch = RoomForOperand(x, *linear.w);
-    Do("Matmul", [&] { return LaunchMatmuls(stream_, all, x, options_.exact, scratch); });
+    Do("Matmul", [&] { return LaunchMatmuls(stream_, all, x, matmul_, scratch); });
   }
   void GatedMatmul(Mat y, Mat tmp, Mat x, const Weight& gate, const Weight& up,
                    Gelu gelu) override {
     if (!CanGate(gate, up)) return Backend::GatedMatmul(y, tmp, x, gate, up, gelu);
     uint16_t* scratch = RoomForOperand(x, gate);
     Do("GatedMatmul",
-       [&] { return LaunchGatedMatmul(stream_, y, x, gate, up, gelu, options_.exact, scratch); });
+       [&] { return LaunchGatedMatmul(stream_, y, x, gate, up, gelu, matmul_, scratch); });
   }
   void MatmulGelu(Mat y, Mat x, const Weight& w, Mat times, Gelu gelu) override {
     uint16_t* scratch = RoomForOperand(x, w);
     Do("MatmulGelu",
-       [&] { return LaunchMatmulGelu(stream_, y, x, w, times, gelu, options_.exact, scratch); });
+       [&] { return LaunchMatmulGelu(stream_, y, x, w, times, gelu, matmul_, scratch); });
   }
 
   void RmsNorm(Mat y, Mat x, const Weight* gain, float eps, int group) override {
@@ -367,6 +368,7 @@ class CudaBackend final : public Backend {
   std::unique_ptr<Comm> comm_;  // null: alone
   const std::string device_;
   const int multiprocessors_;
+  const MatmulOptions matmul_;
   const cudaStream_t stream_;
   Staging staging_;
   Recorder recorder_;

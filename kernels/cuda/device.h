@@ -48,13 +48,14 @@ __device__ inline void WaitForPrevious() {
 // All of the block's shared memory, as one object.
 template <class T>
 __device__ T& Shared() {
-  extern __shared__ __align__(128) unsigned char shared_memory[];
+  extern __shared__ __align__(1024) unsigned char shared_memory[];
   return *reinterpret_cast<T*>(shared_memory);
 }
 
 }  // namespace softsplice::cuda
 
 #include "kernels/cuda/ptx.h"
+#include "kernels/cuda/warpgroup.h"
 #endif
 
 namespace softsplice::cuda {

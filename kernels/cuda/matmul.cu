@@ -124,9 +124,10 @@ int MostStrips(absl::Span<const Linear> all) {
   return most;
 }
 
-cudaError_t LaunchCall(cudaStream_t stream, const Call& call, Mat x, bool exact,
+cudaError_t LaunchCall(cudaStream_t stream, const Call& call, Mat x, const MatmulOptions& options,
                        uint16_t* scratch) {
   if (x.rows == 0) return cudaSuccess;
+  const bool exact = options.exact;
   const Weight& w = *call.all.front().w;
   const Tiles& tiles = TilesOf(w);
   Product p = ProductOf(call, x);
@@ -138,8 +139,10 @@ cudaError_t LaunchCall(cudaStream_t stream, const Call& call, Mat x, bool exact,
                                            .exact = exact,
                                            .is_bfloat16 = x.type == DType::kBF16,
                                            .many_strips = HasManyStrips(SpecOf(tiles.format)),
+                                           .weights = static_cast<int>(call.all.size()),
                                            .can_decode = CanDecode(x, w, exact),
-                                           .weights = static_cast<int>(call.all.size())});
+                                           .warpgroups = options.warpgroups,
+                                           .many_tokens = HasManyTokens(SpecOf(tiles.format))});
   if (MatmulScratch(x, w, exact) > 0) {
     const cudaError_t error = Round(stream, p.x, exact, scratch);
     if (error != cudaSuccess) return error;
@@ -173,18 +176,27 @@ cudaError_t LaunchCall(cudaStream_t stream, const Call& call, Mat x, bool exact,
 
 }  // namespace
 
+bool HasWarpgroups([[maybe_unused]] const cudaDeviceProp& device) {
+#ifdef SOFTSPLICE_WARPGROUPS
+  return device.major == 9;
+#else
+  return false;
+#endif
+}
+
 size_t MatmulScratch(const Mat& x, const Weight& w, bool exact) {
   if (Decodes(x, w, exact) || Copies(x, w, exact)) return 0;
   return static_cast<size_t>(exact ? 2 : 1) * static_cast<size_t>(x.rows) *
          static_cast<size_t>(WholeChunks(x.cols));
 }
 
-cudaError_t LaunchMatmuls(cudaStream_t stream, absl::Span<const Linear> all, Mat x, bool exact,
-                          uint16_t* scratch) {
+cudaError_t LaunchMatmuls(cudaStream_t stream, absl::Span<const Linear> all, Mat x,
+                          const MatmulOptions& options, uint16_t* scratch) {
   while (!all.empty()) {
     size_t count = 1;
     while (count < all.size() && count <= kMostOthers && AreAlike(all[0], all[count])) ++count;
-    const cudaError_t error = LaunchCall(stream, {.all = all.subspan(0, count)}, x, exact, scratch);
+    const cudaError_t error =
+        LaunchCall(stream, {.all = all.subspan(0, count)}, x, options, scratch);
     if (error != cudaSuccess) return error;
     all.remove_prefix(count);
   }
@@ -192,9 +204,9 @@ cudaError_t LaunchMatmuls(cudaStream_t stream, absl::Span<const Linear> all, Mat
 }
 
 cudaError_t LaunchMatmulGelu(cudaStream_t stream, Mat y, Mat x, const Weight& w, Mat times,
-                             Gelu gelu, bool exact, uint16_t* scratch) {
+                             Gelu gelu, const MatmulOptions& options, uint16_t* scratch) {
   const Linear linear{y, &w};
-  return LaunchCall(stream, {.all = {&linear, 1}, .gate = GateOf(gelu), .times = times}, x, exact,
+  return LaunchCall(stream, {.all = {&linear, 1}, .gate = GateOf(gelu), .times = times}, x, options,
                     scratch);
 }
 
@@ -208,9 +220,10 @@ bool CanGate(const Weight& gate, const Weight& up) {
 }
 
 cudaError_t LaunchGatedMatmul(cudaStream_t stream, Mat y, Mat x, const Weight& gate,
-                              const Weight& up, Gelu gelu, bool exact, uint16_t* scratch) {
+                              const Weight& up, Gelu gelu, const MatmulOptions& options,
+                              uint16_t* scratch) {
   const Linear linear{y, &gate};
-  return LaunchCall(stream, {.all = {&linear, 1}, .up = &up, .gate = GateOf(gelu)}, x, exact,
+  return LaunchCall(stream, {.all = {&linear, 1}, .up = &up, .gate = GateOf(gelu)}, x, options,
                     scratch);
 }
 

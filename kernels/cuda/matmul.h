@@ -22,23 +22,34 @@ struct PackedLinear {
 
 // Whether the prefill kernel is there for many strips of a warp, too (shapes.h).
 constexpr bool HasManyStrips(const FormatSpec& spec) { return spec.HasSuper() && !spec.HasMin(); }
+// Whether the warpgroups' kernel is there for many tokens, too: registers do not suffice for all.
+constexpr bool HasManyTokens(const FormatSpec& spec) { return !spec.HasMin(); }
+
+// How a device multiplies.
+struct MatmulOptions {
+  bool exact = false;       // x is split in two
+  bool warpgroups = false;  // HasWarpgroups()
+};
+// Whether the device has the products of warpgroup.h, and this program is built for them.
+bool HasWarpgroups(const cudaDeviceProp& device);
 
 // What the launches below need to work in, in numbers of 16 bits: `scratch`.
 size_t MatmulScratch(const Mat& x, const Weight& w, bool exact);
 
 // Each y = clamp(clamp(x) W^T): x [rows, W.cols] and y [rows, W.rows], float32 or bfloat16. Up to
 // three neighbours that are alike are one launch. `scratch` as for the one that needs most.
-cudaError_t LaunchMatmuls(cudaStream_t stream, absl::Span<const Linear> all, Mat x, bool exact,
-                          uint16_t* scratch);
+cudaError_t LaunchMatmuls(cudaStream_t stream, absl::Span<const Linear> all, Mat x,
+                          const MatmulOptions& options, uint16_t* scratch);
 
 // y = gelu(clamp(clamp(x) W^T)) * times, the same sums; times: float32, [rows, W.rows].
 cudaError_t LaunchMatmulGelu(cudaStream_t stream, Mat y, Mat x, const Weight& w, Mat times,
-                             Gelu gelu, bool exact, uint16_t* scratch);
+                             Gelu gelu, const MatmulOptions& options, uint16_t* scratch);
 
 // Whether one launch can do both: weights of one shape and format, that clamp nothing.
 bool CanGate(const Weight& gate, const Weight& up);
 // y = gelu(x gate^T) * (x up^T), the same sums as LaunchMatmuls'; CanGate(gate, up).
 cudaError_t LaunchGatedMatmul(cudaStream_t stream, Mat y, Mat x, const Weight& gate,
-                              const Weight& up, Gelu gelu, bool exact, uint16_t* scratch);
+                              const Weight& up, Gelu gelu, const MatmulOptions& options,
+                              uint16_t* scratch);
 
 }  // namespace softsplice::cuda

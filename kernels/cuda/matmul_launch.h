@@ -4,6 +4,7 @@
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/matmul_decode.h"
 #include "kernels/cuda/matmul_prefill.h"
+#include "kernels/cuda/matmul_warpgroup.h"
 
 namespace softsplice::cuda {
 
@@ -34,9 +35,25 @@ cudaError_t LaunchPrefill(cudaStream_t stream, const MatmulShape& shape, const P
                 kShared, PrefillMatmul<kFormat, kXParts, kStrips>, p);
 }
 
+template <Format kFormat, int kTokenTiles>
+cudaError_t LaunchWarpgroups(cudaStream_t stream, const MatmulShape& shape, const Product& p) {
+  constexpr size_t kShared = sizeof(typename Warpgroups<kFormat, kTokenTiles>::Memory);
+  static_assert(kShared <= kSharedOfMultiprocessor);
+  return Launch(stream, dim3(shape.blocks_x, shape.blocks_y, shape.blocks_z), dim3(kMatmulThreads),
+                kShared, WarpgroupMatmul<kFormat, kTokenTiles>, p);
+}
+
 template <Format kFormat>
 cudaError_t LaunchFormat(cudaStream_t stream, const MatmulShape& shape, const Product& p,
                          Input input) {
+  if (shape.warpgroups) {
+    if constexpr (HasManyTokens(SpecOf(kFormat))) {
+      if (shape.token_tiles == kManyWarpgroupTiles) {
+        return LaunchWarpgroups<kFormat, kManyWarpgroupTiles>(stream, shape, p);
+      }
+    }
+    return LaunchWarpgroups<kFormat, kFewWarpgroupTiles>(stream, shape, p);
+  }
   if (!shape.decode) {
     if (input == Input::kExact) return LaunchPrefill<kFormat, 2, kFewStrips>(stream, shape, p);
     if constexpr (HasManyStrips(SpecOf(kFormat))) {

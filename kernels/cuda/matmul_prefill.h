@@ -4,43 +4,60 @@
 // that want them.
 #pragma once
 
-#include "kernels/cuda/matmul_prefill_stage.h"
-#include "kernels/cuda/matmul_sums.h"
+#include <algorithm>
+
+#include "kernels/cuda/matmul_stage.h"
 
 namespace softsplice::cuda {
 
-// Sums of the stage's x over each group of columns, for all warps: each makes some.
-template <class P>
-__device__ __forceinline__ void SumX(typename P::Memory& memory, const typename P::Stage& stage) {
-  constexpr int kSteps = P::L::kGroup / 16;
-  auto& sums = memory.besides.sums_of_x;
-  const int lane = threadIdx.x % 32;
-  for (int i = threadIdx.x / 32; i < P::kTokens / 8 * P::kGroups; i += kMatmulThreads / 32) {
-    const int group = i % P::kGroups, token_tile = i / P::kGroups;
-    const typename P::X x{stage, sums, 8 * token_tile, group * kSteps};
-    const float2 of_two =
-        SumGroup<kSteps, P::kParts>([&](auto& b, int step) { x.Load(b, step, 0); });
-    if (lane < 4) sums[group][4 * token_tile + lane] = of_two;
-  }
-  __syncthreads();
-}
+// x comes in kXParts matrices (matmul_stage.h); a warp has kStrips strips.
+template <Format kFormat, int kXParts, int kStrips>
+struct Prefill {
+  using L = Layout<kFormat>;
+  static constexpr Format kOf = kFormat;
+  static constexpr int kParts = kXParts, kOfWarp = kStrips;
+  // Strips whose tiles are in registers at once.
+  static constexpr int kAtOnce = kStrips == kFewStrips ? kStrips : 1;
+  static constexpr int kTokenTiles = kXParts == 1 ? kPrefillTokenTiles : kExactTokenTiles;
+  using OfStage = Stage<kFormat, kXParts, 2 * kStrips, 4 * 8 * kTokenTiles>;
+  using Sums = float[kTokenTiles][kStrips][4];  // a lane's
+
+  // Blocks of a multiprocessor, where registers do for two: while one waits at its barrier the
+  // other one multiplies.
+  static constexpr int kBlocks = kXParts == 1 && !L::kHasScale ? 2 : 1;
+
+  struct Besides {
+    typename OfStage::Strips strips;
+    typename OfStage::SumsOfX sums_of_x;
+    // A warp's sums of the first half of the columns, while the second one is added up.
+    float parked[kTokenTiles][kStrips][4][kMatmulThreads];
+    Product own;  // the block's, for the end: it would take registers until then
+  };
+  static constexpr size_t kMost = std::min(kSharedOfBlock, kSharedOfMultiprocessor / kBlocks);
+  static constexpr int kStages =
+      static_cast<int>(std::min<size_t>(4, (kMost - sizeof(Besides)) / sizeof(OfStage)));
+  static_assert(kStages > 1);
+  struct Memory {
+    OfStage ring[kStages];
+    Besides besides;
+  };
+};
 
 // sum += the products of a chunk: of the warp's strips, which are those from `first_strip` of the
 // block's on, and its tokens.
 template <class P>
-__device__ __forceinline__ void AddChunk(typename P::Sums& sum, typename P::X x, int first_strip) {
+__device__ __forceinline__ void AddChunk(typename P::Sums& sum, typename P::OfStage::X x,
+                                         int first_strip) {
   using L = typename P::L;
 #pragma unroll
-  for (int i = 0; i < P::kTiles; ++i) {
+  for (int i = 0; i < P::OfStage::kTiles; ++i) {
     x.first_step = i * L::kColumns / 16;
 #pragma unroll
     for (int strip = 0; strip < P::kOfWarp; strip += P::kAtOnce) {
       Tile<P::kOf> tiles[P::kAtOnce];
 #pragma unroll
       for (int j = 0; j < P::kAtOnce; ++j) {
-        const int at = first_strip + strip + j;
-        tiles[j] = LoadTile<P::kOf>(&x.stage.strips[at][static_cast<size_t>(i) * L::kTileBytes],
-                                    x.stage.supers[L::kHasSuper ? at : 0], threadIdx.x % 32);
+        tiles[j] = x.stage.LoadTileOf(first_strip + strip + j, i);
       }
       AddTile<P::kOf, P::kParts>(sum, tiles, x, strip);
     }
@@ -76,18 +93,19 @@ __global__ void __launch_bounds__(kMatmulThreads, Prefill<kFormat, kXParts, kStr
   const int first_token = warp / 2 * 8 * P::kTokenTiles;
   // Of a scheduler's two warps one multiplies while the other one addresses its copies.
   const bool fills_first = warp < kMatmulThreads / 32 / 2;
-  P::Begin(memory.besides, p);
+  if (threadIdx.x == 0) memory.besides.own = p;
+  if (threadIdx.x < 2 * kStrips) {
+    memory.besides.strips[threadIdx.x] =
+        StripOf<kStrips>(p, static_cast<int>(blockIdx.y * 2 + threadIdx.x / kStrips),
+                         static_cast<int>(threadIdx.x) % kStrips);
+  }
   __syncthreads();
-  for (int i = 0; i < P::kStages - 1; ++i) P::FillStrips(memory.ring[i], memory.besides, all, i);
+  const auto& strips = memory.besides.strips;
+  for (int i = 0; i < P::kStages - 1; ++i) memory.ring[i].FillStrips(strips, all, i);
   WaitForPrevious();  // the first weights are on their way
-  for (int i = 0; i < P::kStages - 1; ++i) P::FillX(memory.ring[i], all, i);
+  for (int i = 0; i < P::kStages - 1; ++i) memory.ring[i].FillX(all, i);
 
-  typename P::Sums in_registers = {};
-  const auto total = [&](int tile, int strip, int i) -> float& {
-    if (tile < P::kTotalsInRegisters) return in_registers[tile][strip][i];
-    return parked[P::kTokenTiles + tile - P::kTotalsInRegisters][strip][i][threadIdx.x];
-  };
-  ForEachSum<P>([&](int tile, int strip, int i) { total(tile, strip, i) = 0; });
+  typename P::Sums total = {};
   int chunk = 0;
 #pragma unroll 1
   for (int slice = 0; slice < kSlices; ++slice) {
@@ -97,27 +115,26 @@ __global__ void __launch_bounds__(kMatmulThreads, Prefill<kFormat, kXParts, kStr
       WaitForCopies<P::kStages - 2>();
       __syncthreads();
       const auto fill = [&] {
-        typename P::Stage& free = memory.ring[(chunk + P::kStages - 1) % P::kStages];
-        P::FillStrips(free, memory.besides, all, chunk + P::kStages - 1);
-        P::FillX(free, all, chunk + P::kStages - 1);
+        auto& free = memory.ring[(chunk + P::kStages - 1) % P::kStages];
+        free.FillStrips(strips, all, chunk + P::kStages - 1);
+        free.FillX(all, chunk + P::kStages - 1);
       };
       if (fills_first) fill();
-      const typename P::Stage& stage = memory.ring[chunk % P::kStages];
-      if constexpr (P::L::kHasMin) SumX<P>(memory, stage);
-      const typename P::X x{stage, memory.besides.sums_of_x, first_token};
-      AddChunk<P>(sum, x, warp % 2 * kStrips);
+      const auto& stage = memory.ring[chunk % P::kStages];
+      if constexpr (P::L::kHasMin) stage.SumX(memory.besides.sums_of_x);
+      AddChunk<P>(sum, {stage, memory.besides.sums_of_x, first_token}, warp % 2 * kStrips);
       if (!fills_first) fill();
     }
     ForEachSum<P>(
-        [&](int tile, int strip, int i) { total(tile, strip, i) += sum[tile][strip][i]; });
+        [&](int tile, int strip, int i) { total[tile][strip][i] += sum[tile][strip][i]; });
     if (slice != kSlices / 2 - 1) continue;
     ForEachSum<P>([&](int tile, int strip, int i) {
-      parked[tile][strip][i][threadIdx.x] = total(tile, strip, i);
-      total(tile, strip, i) = 0;
+      parked[tile][strip][i][threadIdx.x] = total[tile][strip][i];
+      total[tile][strip][i] = 0;
     });
   }
   ForEachSum<P>([&](int tile, int strip, int i) {
-    total(tile, strip, i) = parked[tile][strip][i][threadIdx.x] + total(tile, strip, i);
+    total[tile][strip][i] = parked[tile][strip][i][threadIdx.x] + total[tile][strip][i];
   });
 #pragma unroll
   for (int tile = 0; tile < P::kTokenTiles; ++tile) {
@@ -125,9 +142,10 @@ __global__ void __launch_bounds__(kMatmulThreads, Prefill<kFormat, kXParts, kStr
     for (int i = 0; i < 4; ++i) {
       float sums[kStrips];
 #pragma unroll
-      for (int strip = 0; strip < kStrips; ++strip) sums[strip] = total(tile, strip, i);
+      for (int strip = 0; strip < kStrips; ++strip) sums[strip] = total[tile][strip][i];
       Finish<kStrips>(memory.besides.own, index, lane / 4 + i / 2 * 8,
-                      P::FirstToken() + first_token + 8 * tile + lane % 4 * 2 + i % 2, sums);
+                      P::OfStage::FirstToken() + first_token + 8 * tile + lane % 4 * 2 + i % 2,
+                      sums);
     }
   }
 }

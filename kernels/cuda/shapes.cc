@@ -26,15 +26,33 @@ ElementShape ElementShapeOf(int cols) {
 
 MatmulShape MatmulShapeOf(int rows, int strips, const MatmulKind& kind) {
   const auto blocks = [](int count, int of_block) { return (count + of_block - 1) / of_block; };
-  if (!kind.can_decode || rows > MostDecoded(kind.exact)) {
+  const bool decodes = kind.can_decode && rows <= MostDecoded(kind.exact);
+  if (!decodes && kind.warpgroups && !kind.exact) {
+    constexpr int kStrips = kMatmulThreads / 32;
+    const auto shape = [&](int token_tiles) {
+      return MatmulShape{.decode = false,
+                         .warpgroups = true,
+                         .strips = 1,
+                         .token_tiles = token_tiles,
+                         .blocks_x = blocks(rows, 8 * token_tiles),
+                         .blocks_y = blocks(kind.gated ? 2 * strips : strips, kStrips),
+                         .blocks_z = kind.weights};
+    };
+    const MatmulShape many = shape(kManyWarpgroupTiles);
+    const bool few =
+        !kind.many_tokens || many.blocks_x * many.blocks_y * many.blocks_z < kEnoughBlocks;
+    return few ? shape(kFewWarpgroupTiles) : many;
+  }
+  if (!decodes) {
     const int token_tiles = kind.exact ? kExactTokenTiles : kPrefillTokenTiles;
     const auto shape = [&](int of_warp) {
-      return MatmulShape{false,
-                         of_warp,
-                         token_tiles,
-                         blocks(rows, 32 * token_tiles),
-                         blocks(kind.gated ? 2 * strips : strips, 2 * of_warp),
-                         kind.weights};
+      return MatmulShape{.decode = false,
+                         .warpgroups = false,
+                         .strips = of_warp,
+                         .token_tiles = token_tiles,
+                         .blocks_x = blocks(rows, 32 * token_tiles),
+                         .blocks_y = blocks(kind.gated ? 2 * strips : strips, 2 * of_warp),
+                         .blocks_z = kind.weights};
     };
     const MatmulShape many = shape(kManyStrips);
     const bool few =
@@ -46,12 +64,13 @@ MatmulShape MatmulShapeOf(int rows, int strips, const MatmulKind& kind) {
   const int token_tiles = rows <= 8 ? 1 : kind.is_bfloat16 ? kManyTokenTiles : kFewTokenTiles;
   const int blocks_x = blocks(rows, 8 * token_tiles);
   const int most = std::max(1, kMostDecodeBlocks / (blocks_x * kind.weights));
-  return {true,
-          of_warp,
-          token_tiles,
-          blocks_x,
-          std::min(blocks(strips, kind.gated ? 1 : of_warp), most),
-          kind.weights};
+  return {.decode = true,
+          .warpgroups = false,
+          .strips = of_warp,
+          .token_tiles = token_tiles,
+          .blocks_x = blocks_x,
+          .blocks_y = std::min(blocks(strips, kind.gated ? 1 : of_warp), most),
+          .blocks_z = kind.weights};
 }
 
 }  // namespace softsplice::cuda

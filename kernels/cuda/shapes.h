@@ -30,7 +30,8 @@ ElementShape ElementShapeOf(int cols);
 
 // How y = x W^T runs: up to 64 rows of x (exact: 8) by blocks that have some of them and a few
 // strips of 16 outputs at a time, a warp for each slice of the columns; else by blocks of 128 or
-// (exact) 64 rows and of two warps' strips. Blocks next to each other have the same strips.
+// (exact) 64 rows and of two warps' strips, or by blocks of a strip a warp where warpgroups
+// multiply. Blocks next to each other have the same strips.
 inline constexpr int kMatmulThreads = 256;
 constexpr int MostDecoded(bool exact) { return exact ? 8 : 64; }
 // Tiles of eight rows that a block of the decode kernel has, of more than eight float32 or bfloat16
@@ -44,10 +45,14 @@ inline constexpr int kExactTokenTiles = 2;
 inline constexpr int kFewStrips = 2;
 inline constexpr int kManyStrips = 4;
 
+// Tiles of eight rows of a block whose warpgroups multiply: many, if that makes blocks enough.
+inline constexpr int kFewWarpgroupTiles = 8;
+inline constexpr int kManyWarpgroupTiles = 16;
+
 struct MatmulShape {
-  bool decode;
+  bool decode, warpgroups;
   int strips;                            // of a warp; gated: of both weights
-  int token_tiles;                       // of a block in the decode kernel, else of a warp
+  int token_tiles;                       // of a block; of a warp where neither of these holds
   int blocks_x, blocks_y, blocks_z = 1;  // for rows, for strips, for weights
 };
 struct MatmulKind {
@@ -55,8 +60,10 @@ struct MatmulKind {
   bool exact = false;
   bool is_bfloat16 = true;   // x
   bool many_strips = false;  // the format's prefill kernel is there for them, too
-  bool can_decode = true;    // the decode kernel takes such x
   int weights = 1;
+  bool can_decode = true;   // the decode kernel takes such x
+  bool warpgroups = false;  // the device has them
+  bool many_tokens = true;  // their kernel is there for many of them, too
 };
 // `rows` of x; `strips` of the weight (gated: of each of the two; of several: of the largest).
 MatmulShape MatmulShapeOf(int rows, int strips, const MatmulKind& kind);

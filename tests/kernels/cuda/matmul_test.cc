@@ -34,15 +34,26 @@ class MatmulTest : public ::testing::TestWithParam<Type> {
 struct Way {
   std::string name;
   DType type;
-  bool exact;
+  MatmulOptions options;
 };
-const Way kWays[] = {{"bfloat16", DType::kBF16, false},
-                     {"float32", DType::kF32, false},
-                     {"exact", DType::kF32, true}};
+const std::vector<Way>& Ways() {
+  static const std::vector<Way>& ways = *new auto([] {
+    std::vector<Way> all = {{"bfloat16", DType::kBF16, {}},
+                            {"float32", DType::kF32, {}},
+                            {"exact", DType::kF32, {.exact = true}}};
+    cudaDeviceProp device;
+    EXPECT_EQ(cudaGetDeviceProperties(&device, 0), cudaSuccess);
+    if (HasWarpgroups(device)) {
+      all.push_back({"by warpgroups", DType::kBF16, {.warpgroups = true}});
+    }
+    return all;
+  }());
+  return ways;
+}
 
 // What a launch with such operands works in, and one number more: there is no empty one.
 DeviceVector<uint16_t> ScratchFor(const Mat& x, const Weight& w, const Way& way) {
-  return DeviceVector<uint16_t>(MatmulScratch(x, w, way.exact) + 1);
+  return DeviceVector<uint16_t>(MatmulScratch(x, w, way.options.exact) + 1);
 }
 
 std::vector<float> Multiply(const std::vector<float>& x, const Weight& w, const Way& way,
@@ -51,7 +62,7 @@ std::vector<float> Multiply(const std::vector<float>& x, const Weight& w, const 
   const DeviceRows y(rows.mat().rows, w.rows, DType::kF32, y_padding);
   const auto scratch = ScratchFor(rows.mat(), w, way);
   const Linear linear{y.mat(), &w};
-  EXPECT_EQ(LaunchMatmuls(nullptr, {&linear, 1}, rows.mat(), way.exact, scratch.data()),
+  EXPECT_EQ(LaunchMatmuls(nullptr, {&linear, 1}, rows.mat(), way.options, scratch.data()),
             cudaSuccess);
   return y.Read();
 }
@@ -81,9 +92,10 @@ TEST_P(MatmulTest, IsTheSumOfProducts) {
     const Weight packed = PackedOnDevice(w);
     const std::vector<float> x =
         Normals(static_cast<size_t>(shape.rows) * static_cast<size_t>(packed.cols), random_());
-    for (const Way& way : kWays) {
+    for (const Way& way : Ways()) {
       SCOPED_TRACE(absl::StrCat(way.name, " ", shape.rows, "x", shape.outs, "x", packed.cols));
-      ExpectProducts(Multiply(x, packed, way, shape.padding, shape.outs % 4), x, w, way.exact);
+      ExpectProducts(Multiply(x, packed, way, shape.padding, shape.outs % 4), x, w,
+                     way.options.exact);
     }
   }
 }
@@ -94,7 +106,7 @@ TEST_P(MatmulTest, KeepsEveryWeight) {
   const TestWeight w(GetParam(), 37, cols, random_);
   std::vector<float> x(static_cast<size_t>(cols) * static_cast<size_t>(cols));
   for (int k = 0; k < cols; ++k) x[static_cast<size_t>(k * cols + k)] = 1;
-  const std::vector<float> y = Multiply(x, PackedOnDevice(w), kWays[0]);
+  const std::vector<float> y = Multiply(x, PackedOnDevice(w), Ways()[0]);
   const bool rounds = SpecOf(TilesFor(w.tensor).format).HasMin();
   for (int k = 0; k < cols; ++k) {
     for (int out = 0; out < 37; ++out) {
@@ -121,10 +133,10 @@ TEST_P(MatmulTest, RowsDoNotDependOnTheirCompany) {
   const Weight w = PackedOnDevice(TestWeight(GetParam(), kOuts, cols, random_));
   std::vector<float> x = Normals(kRows * width, 3);
   for (float& v : x) v = BF16ToFloat(FloatToBF16(v));  // so that both ways in are one
-  const std::vector<float> as_bfloat16 = Multiply(x, w, kWays[0]);
-  for (const Way& way : kWays) {
+  const std::vector<float> as_bfloat16 = Multiply(x, w, Ways()[0]);
+  for (const Way& way : Ways()) {
     const std::vector<float> whole = Multiply(x, w, way);
-    EXPECT_TRUE(way.exact || whole == as_bfloat16);
+    EXPECT_TRUE(way.options.exact || whole == as_bfloat16) << way.name;
     EXPECT_EQ(Multiply(x, w, way), whole) << "in another order of threads";
     for (const int count : {1, 2, 8, 9, 33, 64, 65}) {
       const size_t first = random_() % static_cast<size_t>(kRows - count);
@@ -149,9 +161,9 @@ TEST_P(MatmulTest, OutputsDoNotDependOnTheirCompany) {
   EXPECT_EQ(MatmulShapeOf(kRows, kOuts / kStripRows, kind).strips,
             kind.many_strips ? kManyStrips : kFewStrips);
   const std::vector<float> x = Normals(kRows * static_cast<size_t>(cols), 3);
-  const std::vector<float> whole = Multiply(x, w, kWays[0]);
+  const std::vector<float> whole = Multiply(x, w, Ways()[0]);
   const auto end = x.end() - 6 * cols;  // few enough for the decode kernel
-  const std::vector<float> some = Multiply({x.begin(), end}, w, kWays[0]);
+  const std::vector<float> some = Multiply({x.begin(), end}, w, Ways()[0]);
   EXPECT_TRUE(std::equal(some.begin(), some.end(), whole.begin()));
 }
 
@@ -161,7 +173,7 @@ TEST_P(MatmulTest, NotFiniteInputsStayInTheirRow) {
   const Weight packed = PackedOnDevice(w);
   const size_t cols = static_cast<size_t>(packed.cols);
   for (const int rows : {6, 70}) {
-    for (const Way& way : kWays) {
+    for (const Way& way : Ways()) {
       std::vector<float> x = Normals(static_cast<size_t>(rows) * cols, 5);
       const std::vector<float> clean = Multiply(x, packed, way);
       x[cols + 77] = std::numeric_limits<float>::quiet_NaN();
@@ -195,7 +207,7 @@ TEST(ClippedMatmul, ClampsInputsAndOutputs) {
     packed.out_lo = -0.125f;
     packed.out_hi = 0.5f;
     for (const size_t rows : {7, 66}) {
-      for (const Way& way : kWays) {
+      for (const Way& way : Ways()) {
         std::vector<float> x = Normals(rows * 96, 13);
         std::vector<float> y = Multiply(x, packed, way);
         for (float& v : x) {
@@ -204,7 +216,8 @@ TEST(ClippedMatmul, ClampsInputsAndOutputs) {
         }
         int inside = 0;
         for (size_t i = 0; i < y.size(); ++i) {
-          const Expected expected = Oracle(&x[i / 40 * 96], w, static_cast<int>(i % 40), way.exact);
+          const Expected expected =
+              Oracle(&x[i / 40 * 96], w, static_cast<int>(i % 40), way.options.exact);
           ASSERT_NEAR(y[i], std::clamp(expected.sum, -0.125, 0.5), expected.bound) << way.name;
           inside += y[i] > packed.out_lo && y[i] < packed.out_hi;
         }
@@ -229,7 +242,7 @@ TEST(GatedMatmul, IsTheGeluOfOneProductTimesAnother) {
     const Weight packed_gate = PackedOnDevice(gate), packed_up = PackedOnDevice(up);
     ASSERT_TRUE(CanGate(packed_gate, packed_up));
     for (const size_t rows : {1, 9, 64, 100}) {
-      for (const Way& way : kWays) {
+      for (const Way& way : Ways()) {
         SCOPED_TRACE(absl::StrCat(softsplice::testing::Name(type), " ", way.name, " ", rows));
         const Gelu gelu = rows == 9 ? Gelu::kQuick : Gelu::kTanh;
         const std::vector<float> x = Normals(rows * kCols, 19);
@@ -239,7 +252,7 @@ TEST(GatedMatmul, IsTheGeluOfOneProductTimesAnother) {
         const auto scratch = ScratchFor(on_device.mat(), packed_gate, way);
         for (const DeviceRows* to : {&y, &rounded}) {
           ASSERT_EQ(LaunchGatedMatmul(nullptr, to->mat(), on_device.mat(), packed_gate, packed_up,
-                                      gelu, way.exact, scratch.data()),
+                                      gelu, way.options, scratch.data()),
                     cudaSuccess);
         }
         const std::vector<float> got = y.Read(), got_rounded = rounded.Read();
@@ -263,7 +276,7 @@ TEST(MatmulGelu, IsTheGeluOfTheProductTimesNumbers) {
     Weight w = PackedOnDevice(TestWeight(type, kOuts, kCols, random));
     if (type == Type::kQ4_0) w.out_hi = 0.25f;
     for (const size_t rows : {1, 9, 64, 100}) {
-      for (const Way& way : kWays) {
+      for (const Way& way : Ways()) {
         SCOPED_TRACE(absl::StrCat(softsplice::testing::Name(type), " ", way.name, " ", rows));
         const Gelu gelu = rows == 9 ? Gelu::kQuick : Gelu::kTanh;
         const std::vector<float> x = Normals(rows * kCols, 19);
@@ -272,7 +285,7 @@ TEST(MatmulGelu, IsTheGeluOfTheProductTimesNumbers) {
         const DeviceRows y(static_cast<int>(rows), kOuts, DType::kF32, 3);
         const auto scratch = ScratchFor(on_device.mat(), w, way);
         ASSERT_EQ(LaunchMatmulGelu(nullptr, y.mat(), on_device.mat(), w, times.mat(), gelu,
-                                   way.exact, scratch.data()),
+                                   way.options, scratch.data()),
                   cudaSuccess);
         const DeviceRows apart(Multiply(x, w, way), kOuts, DType::kF32);
         ASSERT_EQ(LaunchGeluMul(nullptr, apart.mat(), times.mat(), gelu), cudaSuccess);
@@ -303,7 +316,7 @@ TEST(Matmul, OfNoRowsDoesNothing) {
   std::mt19937 random(29);
   const Weight w = PackedOnDevice(TestWeight(Type::kQ4_0, 16, 64, random));
   const Linear linear{{.cols = 16, .pitch = 16}, &w};
-  EXPECT_EQ(LaunchMatmuls(nullptr, {&linear, 1}, {.cols = 64, .pitch = 64}, false, nullptr),
+  EXPECT_EQ(LaunchMatmuls(nullptr, {&linear, 1}, {.cols = 64, .pitch = 64}, {}, nullptr),
             cudaSuccess);
   EXPECT_EQ(cudaStreamSynchronize(nullptr), cudaSuccess);
 }
@@ -334,7 +347,7 @@ TEST(Pack, OfNarrowFloat16GivesTheSameBits) {
   const Weight narrow = PackedOnDevice(w, NarrowTilesFor(w.tensor)), wide = PackedOnDevice(w);
   for (const size_t rows : {1, 70}) {
     const std::vector<float> x = Normals(rows * 96, 47);
-    for (const Way& way : kWays) EXPECT_EQ(Multiply(x, narrow, way), Multiply(x, wide, way));
+    for (const Way& way : Ways()) EXPECT_EQ(Multiply(x, narrow, way), Multiply(x, wide, way));
   }
 }
 
@@ -353,7 +366,7 @@ TEST(Matmul, OfSeveralWeightsIsEachOfThem) {
   weights[6].out_hi = 0.5f;
   for (const size_t rows : {1, 9, 70}) {
     const std::vector<float> x = Normals(rows * 256, 41);
-    for (const Way& way : kWays) {
+    for (const Way& way : Ways()) {
       const DeviceRows on_device(x, 256, way.type);
       std::deque<DeviceRows> ys;
       std::vector<Linear> all;
@@ -362,7 +375,7 @@ TEST(Matmul, OfSeveralWeightsIsEachOfThem) {
         all.push_back({ys.back().mat(), &w});
       }
       const DeviceVector<uint16_t> scratch(2 * rows * 256);
-      ASSERT_EQ(LaunchMatmuls(nullptr, all, on_device.mat(), way.exact, scratch.data()),
+      ASSERT_EQ(LaunchMatmuls(nullptr, all, on_device.mat(), way.options, scratch.data()),
                 cudaSuccess);
       for (size_t i = 0; i < weights.size(); ++i) {
         EXPECT_EQ(ys[i].Read(), Multiply(x, weights[i], way))

@@ -36,14 +36,16 @@ struct Kernel {
 // More than a warp has in its registers.
 constexpr int kNorm = 200;
 
-void RunMatmul(testing::Type type, int rows, int outs, int cols) {
+void RunMatmul(testing::Type type, int rows, int outs, int cols, bool warpgroups) {
   const testing::TestWeight w(type, outs, cols, random);
   const Weight packed = PackedOnDevice(w);
   const size_t numbers = static_cast<size_t>(rows) * static_cast<size_t>(cols);
   const DeviceRows x(Normals(numbers, 1), cols, DType::kBF16), y(rows, outs, DType::kF32);
   const DeviceVector<uint16_t> scratch(MatmulScratch(x.mat(), packed, false) + 1);
   const Linear linear{y.mat(), &packed};
-  EXPECT_EQ(LaunchMatmuls(nullptr, {&linear, 1}, x.mat(), false, scratch.data()), cudaSuccess);
+  EXPECT_EQ(
+      LaunchMatmuls(nullptr, {&linear, 1}, x.mat(), {.warpgroups = warpgroups}, scratch.data()),
+      cudaSuccess);
   y.Read();
 }
 
@@ -114,8 +116,10 @@ std::vector<Kernel> Kernels() {
   for (const auto type : {testing::Type::kBF16, testing::Type::kQ4_K}) {
     for (const int rows : {1, 33, 70}) {
       all.push_back({absl::StrCat("Matmul", testing::Name(type), rows),
-                     [type, rows](Device&) { RunMatmul(type, rows, 40, 768); }});
+                     [type, rows](Device&) { RunMatmul(type, rows, 40, 768, false); }});
     }
+    all.push_back({absl::StrCat("WarpgroupMatmul", testing::Name(type)),
+                   [type](Device&) { RunMatmul(type, 70, 40, 768, true); }});
   }
   all.push_back({"SelfAttention", [](Device& on) {
                    SelfInputs(200, 1, 64, 1).Run(*on, {0, 10, 200});

@@ -41,6 +41,33 @@ struct Warp {
   alignas(64) char values[2][32 * 64];
 };
 
+// What a thread has begun: closed as groups, and done when all but the newest groups must be.
+template <class T>
+struct Pending {
+  void Begin(T item) {
+    items.push_back(item);
+    ++ungrouped;
+  }
+  void Commit() {
+    groups.push_back(ungrouped);
+    ungrouped = 0;
+  }
+  bool Next(int newest, T& item) {
+    while (groups.size() > static_cast<size_t>(newest) && groups.front() == 0) {
+      groups.erase(groups.begin());
+    }
+    if (groups.size() <= static_cast<size_t>(newest)) return false;
+    --groups.front();
+    item = items.front();
+    items.erase(items.begin());
+    return true;
+  }
+
+  std::vector<T> items;
+  std::vector<size_t> groups;  // how many of them each group has
+  size_t ungrouped = 0;
+};
+
 // A fiber, which is used for one CUDA thread after another.
 struct Thread {
   Thread() : stack(context::protected_fixedsize_stack(kStackBytes).allocate()) {}
@@ -56,9 +83,8 @@ struct Thread {
   unsigned round = 0;
   bool has_waited = false;            // for its predecessor
   alignas(64) char seen[2][32 * 64];  // what lanes exchanged, for ThreadSanitizer
-  std::vector<Copy> copies;           // begun and not done
-  std::vector<size_t> groups;         // how many of them each group has
-  size_t ungrouped = 0;
+  Pending<Copy> copies;
+  Pending<Product> products;
 };
 
 struct Block {
@@ -176,9 +202,8 @@ void Reset(Thread& t) {
   }
   t.waits_at = nullptr;
   t.has_waited = false;
-  t.copies.clear();
-  t.groups.clear();
-  t.ungrouped = 0;
+  t.copies = {};
+  t.products = {};
 }
 
 void RunBlock(size_t count, unsigned& random) {
@@ -218,13 +243,13 @@ void RunGrid(dim3 grid, dim3 of_block, size_t shared, const void* function,
   const size_t block_count = size_t{grid.x} * grid.y * grid.z;
   scheduler_races = __tsan_get_current_fiber != nullptr ? __tsan_get_current_fiber() : nullptr;
   // One block's ends where the memory does. For ThreadSanitizer each has its own.
-  const size_t pitch = FindsRaces() ? (shared + 127) / 128 * 128 : 0;
+  const size_t pitch = FindsRaces() ? (shared + 1023) / 1024 * 1024 : 0;
   const size_t bytes = FindsRaces() ? pitch * block_count : shared;
   const auto free_memory = [](void* p) { std::free(p); };
   const std::unique_ptr<void, decltype(free_memory)> memory(
       [&] {
         void* p = nullptr;
-        if (posix_memalign(&p, 128, bytes) != 0) Fail("no memory for its shared memory");
+        if (posix_memalign(&p, 1024, bytes) != 0) Fail("no memory for its shared memory");
         return p;
       }(),
       free_memory);
@@ -272,26 +297,13 @@ const void* Exchange(const void* value, size_t bytes) {
   return seen;
 }
 
-void BeginCopy(Copy copy) {
-  self->copies.push_back(copy);
-  ++self->ungrouped;
-}
+void BeginCopy(Copy copy) { self->copies.Begin(copy); }
+void CommitCopies() { self->copies.Commit(); }
+bool NextCopy(int groups, Copy& copy) { return self->copies.Next(groups, copy); }
 
-void CommitCopies() {
-  self->groups.push_back(self->ungrouped);
-  self->ungrouped = 0;
-}
-
-bool NextCopy(int groups, Copy& copy) {
-  std::vector<size_t>& sizes = self->groups;
-  while (sizes.size() > static_cast<size_t>(groups) && sizes.front() == 0)
-    sizes.erase(sizes.begin());
-  if (sizes.size() <= static_cast<size_t>(groups)) return false;
-  --sizes.front();
-  copy = self->copies.front();
-  self->copies.erase(self->copies.begin());
-  return true;
-}
+void BeginProduct(Product product) { self->products.Begin(product); }
+void CommitProducts() { self->products.Commit(); }
+bool NextProduct(int groups, Product& product) { return self->products.Next(groups, product); }
 
 void Require(bool holds, const char* rule) {
   if (!holds) Fail(rule);

@@ -72,6 +72,20 @@ void BeginCopy(Copy copy);
 void CommitCopies();
 bool NextCopy(int groups, Copy& copy);
 
+// The same of products of a warpgroup (warpgroup.h): until one is done its operands stay where they
+// are.
+struct Product {
+  float (*d)[4];
+  int tiles;
+  const uint32_t* a;
+  const void* rows;
+  int step;
+  bool adds;
+};
+void BeginProduct(Product product);
+void CommitProducts();
+bool NextProduct(int groups, Product& product);
+
 // Ends the test program, naming the kernel, when `holds` is false.
 void Require(bool holds, const char* rule);
 inline void RequireAligned(const void* p, size_t to = 16) {
@@ -264,3 +278,5 @@ inline uint32_t SubtractBFloat16(uint32_t a, uint32_t b) {
 }
 
 }  // namespace softsplice::cuda
+
+#include "tests/kernels/emulated/warpgroup.h"

@@ -1,0 +1,213 @@
+// y = x W^T for many rows of x (tokens) where warpgroups multiply (warpgroup.h): the tensor cores
+// read x from shared memory themselves, once for 64 outputs. A block makes 128 outputs (gated: half
+// of that), a strip a warp, of 64 or 128 tokens. Chunks of 64 columns go through a ring as in
+// matmul_prefill.h, in the same order of sums.
+#pragma once
+
+#include <algorithm>
+
+#include "kernels/cuda/matmul_stage.h"
+
+namespace softsplice::cuda {
+
+template <Format kFormat, int kTokenTiles>
+struct Warpgroups {
+  using L = Layout<kFormat>;
+  static constexpr Format kOf = kFormat;
+  static constexpr int kStrips = kMatmulThreads / 32, kTokens = 8 * kTokenTiles;
+  using OfStage = Stage<kFormat, 1, kStrips, kTokens>;
+  using Sums = float[kTokenTiles][4];  // a lane's, as Mma's
+
+  // The sums of the first half of the columns, while the second one is added up; in the end all
+  // outputs, so that neighbours are stored together. Rows of 132: no two lanes meet in a bank.
+  union Results {
+    float parked[kTokenTiles][4][kMatmulThreads];
+    float outputs[kTokens][kStrips * kStripRows + 4];
+  };
+  struct Besides {
+    Results results;
+    typename OfStage::SumsOfX sums_of_x;
+    typename OfStage::Strips strips;
+    Product own;  // the block's, for the end: it would take registers until then
+  };
+  // Blocks of a multiprocessor, where registers do for two.
+  static constexpr int kBlocks = kTokenTiles == kFewWarpgroupTiles && L::kParts == 1 &&
+                                         (L::kScales == Scales::kNone || kFormat == Format::kQ4_0)
+                                     ? 2
+                                     : 1;
+  static constexpr int kStages = static_cast<int>(
+      std::min<size_t>(4, (kSharedOfMultiprocessor / kBlocks - sizeof(Besides)) / sizeof(OfStage)));
+  // Chunks that are copied ahead. Numbers without scales are still multiplied in the next turn.
+  static constexpr int kAhead = L::kHasScale ? kStages - 1 : kStages - 2;
+  static_assert(kAhead > 0);
+  struct Memory {
+    OfStage ring[kStages];
+    Besides besides;
+  };
+
+  // A chunk's codes without scales, as the tensor core wants them.
+  struct Codes {
+    __device__ __forceinline__ void Load(const OfStage& stage, int strip) {
+      constexpr int kSteps = L::kColumns / 16;
+#pragma unroll
+      for (int i = 0; i < OfStage::kTiles; ++i) {
+        const Tile<kFormat> tile = stage.LoadTileOf(strip, i);
+#pragma unroll
+        for (int step = 0; step < kSteps; ++step) Unpack(of[i * kSteps + step], tile, step);
+      }
+    }
+
+    uint32_t of[kChunk / 16][L::kParts][4];
+  };
+
+  // Begins sum += (or, not adds, =) codes x^T of a chunk, and waits for the chunk before it.
+  static __device__ __forceinline__ void BeginChunk(Sums& sum, Codes& codes, const OfStage& stage,
+                                                    bool adds) {
+    codes.Load(stage, threadIdx.x / 32);
+    FenceRegisters();
+#pragma unroll
+    for (int step = 0; step < kChunk / 16; ++step) {
+#pragma unroll
+      for (int part = 0; part < L::kParts; ++part) {
+        BeginProducts(sum, codes.of[step][part], stage.x[0], step, adds || step + part > 0);
+      }
+    }
+    CommitProducts();
+    WaitForProducts<1>();
+  }
+
+  // sum += codes x^T of a chunk, scaled; dots are for the products of a group. The next group is
+  // unpacked while they are made.
+  static __device__ __forceinline__ void AddScaledChunk(
+      Sums& sum, Sums& dots, const OfStage& stage, const typename OfStage::SumsOfX& sums_of_x) {
+    using OfGroup = Group<kFormat>;
+    const Tile<kFormat> tile = stage.LoadTileOf(threadIdx.x / 32, 0);
+    const typename OfStage::X x{stage, sums_of_x, 0};
+    OfGroup groups[2];
+    groups[0] = OfGroup(tile, 0);
+#pragma unroll
+    for (int i = 0; i < OfStage::kGroups; ++i) {
+      const OfGroup& group = groups[i % 2];
+      FenceRegisters();
+#pragma unroll
+      for (int step = 0; step < OfGroup::kSteps; ++step) {
+        BeginProducts(dots, group.codes[step][0], stage.x[0], i * OfGroup::kSteps + step, step > 0);
+      }
+      CommitProducts();
+      if (i + 1 < OfStage::kGroups) groups[(i + 1) % 2] = OfGroup(tile, i + 1);
+      WaitForProducts(dots);
+#pragma unroll
+      for (int token_tile = 0; token_tile < kTokenTiles; ++token_tile) {
+        float2 of_x = {};
+        if constexpr (L::kHasMin) of_x = x.template SumsOf<OfGroup::kSteps>(i, token_tile);
+        group.AddScaled(sum[token_tile], dots[token_tile], of_x);
+      }
+    }
+  }
+
+  // What has become of a block's outputs: of a warp neighbours of one token.
+  static __device__ __forceinline__ void Store(const Besides& besides) {
+    const Product& p = besides.own;
+    const int lane = threadIdx.x % 32;
+    const int strips = p.IsPair() ? kStrips / 2 : kStrips;  // of a weight
+    for (int token = threadIdx.x / 32; token < kTokens; token += kMatmulThreads / 32) {
+      const float(&outputs)[kStrips * kStripRows + 4] = besides.results.outputs[token];
+      const int at = OfStage::FirstToken() + token;
+      for (int out = lane; out < strips * kStripRows; out += 32) {
+        const int strip = static_cast<int>(blockIdx.y) * strips + out / kStripRows;
+        if (p.IsPair()) {
+          const float both[2] = {outputs[out], outputs[strips * kStripRows + out]};
+          Finish<2>(p, strip, out % kStripRows, at, both);
+        } else {
+          const float one[1] = {outputs[out]};
+          Finish<1>(p, strip, out % kStripRows, at, one);
+        }
+      }
+    }
+  }
+};
+
+template <Format kFormat, int kTokenTiles>
+__global__ void __launch_bounds__(kMatmulThreads, Warpgroups<kFormat, kTokenTiles>::kBlocks)
+    WarpgroupMatmul([[maybe_unused]] Product all) {
+#if SOFTSPLICE_HAS_WARPGROUPS
+  using W = Warpgroups<kFormat, kTokenTiles>;
+  const Product p = all.Own();
+  if (static_cast<int>(blockIdx.y) >= p.Blocks<W::kStrips>()) {
+    return WaitForPrevious();  // the blocks are as many as the largest of the products needs
+  }
+  auto& memory = Shared<typename W::Memory>();
+  auto& besides = memory.besides;
+  auto& results = besides.results;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  if (threadIdx.x == 0) besides.own = p;
+  if (threadIdx.x < W::kStrips) {
+    besides.strips[threadIdx.x] =
+        StripOf<W::kStrips>(p, static_cast<int>(blockIdx.y), static_cast<int>(threadIdx.x));
+  }
+  __syncthreads();
+  for (int i = 0; i < W::kAhead; ++i) memory.ring[i].FillStrips(besides.strips, all, i);
+  WaitForPrevious();  // the first weights are on their way
+  for (int i = 0; i < W::kAhead; ++i) memory.ring[i].FillX(all, i);
+
+  typename W::Sums sum = {}, total = {};
+  [[maybe_unused]] typename W::Sums dots = {};
+  [[maybe_unused]] typename W::Codes even, odd;
+  const auto for_each_sum = [](const auto& function) {
+#pragma unroll
+    for (int token_tile = 0; token_tile < kTokenTiles; ++token_tile) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) function(token_tile, i);
+    }
+  };
+  int chunk = 0;
+#pragma unroll 1
+  for (int slice = 0; slice < kSlices; ++slice) {
+    if constexpr (W::L::kHasScale) for_each_sum([&](int tile, int i) { sum[tile][i] = 0; });
+    const int first = chunk;
+#pragma unroll 1
+    for (const int end = all.FirstChunk(slice + 1); chunk < end; ++chunk) {
+      WaitForCopies<W::kAhead - 1>();
+      FenceShared();
+      __syncthreads();
+      const auto fill = [&] {
+        auto& free = memory.ring[(chunk + W::kAhead) % W::kStages];
+        free.FillStrips(besides.strips, all, chunk + W::kAhead);
+        free.FillX(all, chunk + W::kAhead);
+      };
+      // Of a scheduler's two warps one multiplies while the other one addresses its copies.
+      const bool fills_first = warp < W::kStrips / 2;
+      if (fills_first) fill();
+      const auto& stage = memory.ring[chunk % W::kStages];
+      if constexpr (W::L::kHasMin) stage.SumX(besides.sums_of_x);
+      if constexpr (W::L::kHasScale) {
+        W::AddScaledChunk(sum, dots, stage, besides.sums_of_x);
+      } else if (chunk % 2 == 0) {
+        W::BeginChunk(sum, even, stage, chunk > first);
+      } else {
+        W::BeginChunk(sum, odd, stage, chunk > first);
+      }
+      if (!fills_first) fill();
+    }
+    if constexpr (!W::L::kHasScale) WaitForProducts(sum);
+    if (chunk > first) for_each_sum([&](int tile, int i) { total[tile][i] += sum[tile][i]; });
+    if (slice != kSlices / 2 - 1) continue;
+    for_each_sum([&](int tile, int i) {
+      results.parked[tile][i][threadIdx.x] = total[tile][i];
+      total[tile][i] = 0;
+    });
+  }
+  for_each_sum([&](int tile, int i) {
+    total[tile][i] = results.parked[tile][i][threadIdx.x] + total[tile][i];
+  });
+  __syncthreads();  // outputs lie where others have parked
+  for_each_sum([&](int tile, int i) {
+    const int token = 8 * tile + lane % 4 * 2 + i % 2;
+    results.outputs[token][warp * kStripRows + lane / 4 + i / 2 * 8] = total[tile][i];
+  });
+  __syncthreads();
+  W::Store(besides);
+#endif
+}
+
+}  // namespace softsplice::cuda
