@@ -37,8 +37,9 @@ struct Warpgroups {
                                      : 1;
   static constexpr int kStages = static_cast<int>(
       std::min<size_t>(4, (kSharedOfMultiprocessor / kBlocks - sizeof(Besides)) / sizeof(OfStage)));
-  // Chunks that are copied ahead. Numbers without scales are still multiplied in the next turn.
-  static constexpr int kAhead = L::kHasScale ? kStages - 1 : kStages - 2;
+  // Whether a chunk without scales is still multiplied when the next one's turn comes.
+  static constexpr bool kOverlaps = kBlocks == 1 && !L::kHasScale;
+  static constexpr int kAhead = kStages - (kOverlaps ? 2 : 1);  // chunks that are copied ahead
   static_assert(kAhead > 0);
   struct Memory {
     OfStage ring[kStages];
@@ -60,7 +61,7 @@ struct Warpgroups {
     uint32_t of[kChunk / 16][L::kParts][4];
   };
 
-  // Begins sum += (or, not adds, =) codes x^T of a chunk, and waits for the chunk before it.
+  // Begins sum += (or, not adds, =) codes x^T of a chunk, and waits for it or the chunk before it.
   static __device__ __forceinline__ void BeginChunk(Sums& sum, Codes& codes, const OfStage& stage,
                                                     bool adds) {
     codes.Load(stage, threadIdx.x / 32);
@@ -73,7 +74,7 @@ struct Warpgroups {
       }
     }
     CommitProducts();
-    WaitForProducts<1>();
+    WaitForProducts<kOverlaps ? 1 : 0>();
   }
 
   // sum += codes x^T of a chunk, scaled; dots are for the products of a group. The next group is
@@ -105,25 +106,59 @@ struct Warpgroups {
     }
   }
 
-  // What has become of a block's outputs: of a warp neighbours of one token.
+  // Stores what has become of a block's outputs: a warp has neighbours of some tokens.
   static __device__ __forceinline__ void Store(const Besides& besides) {
-    const Product& p = besides.own;
+    const Product p = besides.own;
+    const int first = threadIdx.x / 32 * kAtOnce;
+#pragma unroll 1
+    for (int token = first; token < kTokens; token += kMatmulThreads / 32 * kAtOnce) {
+      if (OfStage::FirstToken() + token >= p.x.rows) return;
+      p.IsPair() ? StoreOf<kStrips / 2, true>(p, besides.results, token)
+                 : StoreOf<kStrips, false>(p, besides.results, token);
+    }
+  }
+
+ private:
+  static constexpr int kAtOnce = 4;  // tokens of a warp
+
+  // Of one weight or a pair, kOfWeight strips of each. All reads before all writes: the compiler
+  // could not tell that they are of different memory.
+  template <int kOfWeight, bool kIsPair>
+  static __device__ __forceinline__ void StoreOf(const Product& p, const Results& results,
+                                                 int token) {
+    constexpr int kOuts = kOfWeight * kStripRows;
     const int lane = threadIdx.x % 32;
-    const int strips = p.IsPair() ? kStrips / 2 : kStrips;  // of a weight
-    for (int token = threadIdx.x / 32; token < kTokens; token += kMatmulThreads / 32) {
-      const float(&outputs)[kStrips * kStripRows + 4] = besides.results.outputs[token];
-      const int at = OfStage::FirstToken() + token;
-      for (int out = lane; out < strips * kStripRows; out += 32) {
-        const int strip = static_cast<int>(blockIdx.y) * strips + out / kStripRows;
-        if (p.IsPair()) {
-          const float both[2] = {outputs[out], outputs[strips * kStripRows + out]};
-          Finish<2>(p, strip, out % kStripRows, at, both);
-        } else {
-          const float one[1] = {outputs[out]};
-          Finish<1>(p, strip, out % kStripRows, at, one);
+    const int first_token = OfStage::FirstToken() + token;
+    const int first_out = static_cast<int>(blockIdx.y) * kOuts + lane;
+    float values[kAtOnce][kOuts / 32], times[kAtOnce][kOuts / 32];
+    const auto for_each = [&](const auto& function) {
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+#pragma unroll
+        for (int j = 0; j < kOuts / 32; ++j) {
+          const bool live = first_token + i < p.x.rows && first_out + 32 * j < p.outs;
+          function(i, j, live, results.outputs[token + i], lane + 32 * j);
         }
       }
-    }
+    };
+    for_each([&](int i, int j, bool live, const auto& outputs, int at) {
+      values[i][j] = kIsPair ? outputs[at] : Clamp(outputs[at], p.lo, p.hi);
+      if constexpr (kIsPair) {
+        times[i][j] = outputs[kOuts + at];
+      } else {
+        times[i][j] = 1;
+        if (p.gate != Gate::kNone && live) {
+          times[i][j] = p.times.Row(first_token + i)[first_out + 32 * j];
+        }
+      }
+    });
+    for_each([&](int i, int j, bool live, const auto&, int) {
+      if (!live) return;
+      const float value = values[i][j];
+      const bool gated = kIsPair || p.gate != Gate::kNone;
+      cuda::Store(p, first_token + i, first_out + 32 * j,
+                  gated ? p.Gated(value) * times[i][j] : value);
+    });
   }
 };
 
@@ -168,7 +203,6 @@ __global__ void __launch_bounds__(kMatmulThreads, Warpgroups<kFormat, kTokenTile
 #pragma unroll 1
     for (const int end = all.FirstChunk(slice + 1); chunk < end; ++chunk) {
       WaitForCopies<W::kAhead - 1>();
-      FenceShared();
       __syncthreads();
       const auto fill = [&] {
         auto& free = memory.ring[(chunk + W::kAhead) % W::kStages];

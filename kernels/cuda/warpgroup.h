@@ -66,13 +66,10 @@ __device__ __forceinline__ void BeginProducts(float (&d)[kTokenTiles][4], const 
   }
 }
 
-// Before the first of a group of products: what was written to their registers is there; and, by
-// each thread that wrote x, before a barrier: the tensor core sees it.
+// Before the first of a group of products: what was written to their registers is there. (Copies to
+// x that were waited for need no fence of their own, which would wait for those on their way too.)
 __device__ __forceinline__ void FenceRegisters() {
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
-}
-__device__ __forceinline__ void FenceShared() {
-  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 // Closes a group.
 __device__ __forceinline__ void CommitProducts() {

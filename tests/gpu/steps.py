@@ -228,7 +228,7 @@ def profile(run):
         kernel_times(run, weights, ["--model", model, "--chunk", 2048, "--prefill", 2048, "--decode", 512, "--steps", 4], 20)
     kernel_times(run, "media", ["--mmproj", run.random_mmproj(), *media_arguments(run)], 20)
     sections = [part for name in ("SpeedOfLight", "WarpStateStats") for part in ("--section", name)]
-    command = [run.find("ncu"), *sections, "-k", "regex:PrefillMatmul", "--launch-skip", 8, "--launch-count", 6]
+    command = [run.find("ncu"), *sections, "-k", "regex:(Prefill|Warpgroup)Matmul", "--launch-skip", 8, "--launch-count", 6]
     measure = [run.program("softsplice-measure"), "--backend", "cuda", "--model", models["Q4_0"], "--chunk", 2048, "--prefill", 2048]
     run.call([*command, "--clock-control", "none", "--page", "details", "--log-file", run.out / "stalls.txt", *measure])
 

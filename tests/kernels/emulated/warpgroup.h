@@ -53,7 +53,6 @@ void BeginProducts(float (&d)[kTokenTiles][4], const uint32_t (&a)[4], const voi
   emulation::BeginProduct({d, kTokenTiles, a, rows, step, adds});
 }
 inline void FenceRegisters() {}
-inline void FenceShared() {}
 inline void CommitProducts() { emulation::CommitProducts(); }
 template <int kGroups>
 void WaitForProducts() {
