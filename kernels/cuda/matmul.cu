@@ -141,8 +141,7 @@ cudaError_t LaunchCall(cudaStream_t stream, const Call& call, Mat x, const Matmu
                                            .many_strips = HasManyStrips(SpecOf(tiles.format)),
                                            .weights = static_cast<int>(call.all.size()),
                                            .can_decode = CanDecode(x, w, exact),
-                                           .warpgroups = options.warpgroups,
-                                           .many_tokens = HasManyTokens(SpecOf(tiles.format))});
+                                           .warpgroups = options.warpgroups});
   if (MatmulScratch(x, w, exact) > 0) {
     const cudaError_t error = Round(stream, p.x, exact, scratch);
     if (error != cudaSuccess) return error;

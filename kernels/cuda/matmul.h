@@ -22,8 +22,6 @@ struct PackedLinear {
 
 // Whether the prefill kernel is there for many strips of a warp, too (shapes.h).
 constexpr bool HasManyStrips(const FormatSpec& spec) { return spec.HasSuper() && !spec.HasMin(); }
-// Whether the warpgroups' kernel is there for many tokens, too: registers do not suffice for all.
-constexpr bool HasManyTokens(const FormatSpec& spec) { return !spec.HasMin(); }
 
 // How a device multiplies.
 struct MatmulOptions {

@@ -47,12 +47,9 @@ template <Format kFormat>
 cudaError_t LaunchFormat(cudaStream_t stream, const MatmulShape& shape, const Product& p,
                          Input input) {
   if (shape.warpgroups) {
-    if constexpr (HasManyTokens(SpecOf(kFormat))) {
-      if (shape.token_tiles == kManyWarpgroupTiles) {
-        return LaunchWarpgroups<kFormat, kManyWarpgroupTiles>(stream, shape, p);
-      }
-    }
-    return LaunchWarpgroups<kFormat, kFewWarpgroupTiles>(stream, shape, p);
+    return shape.token_tiles == kManyWarpgroupTiles
+               ? LaunchWarpgroups<kFormat, kManyWarpgroupTiles>(stream, shape, p)
+               : LaunchWarpgroups<kFormat, kFewWarpgroupTiles>(stream, shape, p);
   }
   if (!shape.decode) {
     if (input == Input::kExact) return LaunchPrefill<kFormat, 2, kFewStrips>(stream, shape, p);

@@ -18,10 +18,12 @@ struct Warpgroups {
   using OfStage = Stage<kFormat, 1, kStrips, kTokens>;
   using Sums = float[kTokenTiles][4];  // a lane's, as Mma's
 
-  // The sums of the first half of the columns, while the second one is added up; in the end all
-  // outputs, so that neighbours are stored together. Rows of 132: no two lanes meet in a bank.
+  // Of both halves of the columns: numbers without scales leave registers for the second one's.
+  using Totals = float[L::kHasScale ? 2 : 1][kTokenTiles][4][kMatmulThreads];
+  // In the end all outputs, so that neighbours are stored together. Rows of 132: no two lanes meet
+  // in a bank.
   union Results {
-    float parked[kTokenTiles][4][kMatmulThreads];
+    Totals totals;
     float outputs[kTokens][kStrips * kStripRows + 4];
   };
   struct Besides {
@@ -31,10 +33,8 @@ struct Warpgroups {
     Product own;  // the block's, for the end: it would take registers until then
   };
   // Blocks of a multiprocessor, where registers do for two.
-  static constexpr int kBlocks = kTokenTiles == kFewWarpgroupTiles && L::kParts == 1 &&
-                                         (L::kScales == Scales::kNone || kFormat == Format::kQ4_0)
-                                     ? 2
-                                     : 1;
+  static constexpr int kBlocks =
+      kTokenTiles == kFewWarpgroupTiles && L::kParts == 1 && !L::kHasScale ? 2 : 1;
   static constexpr int kStages = static_cast<int>(
       std::min<size_t>(4, (kSharedOfMultiprocessor / kBlocks - sizeof(Besides)) / sizeof(OfStage)));
   // Whether a chunk without scales is still multiplied when the next one's turn comes.
@@ -65,7 +65,7 @@ struct Warpgroups {
   static __device__ __forceinline__ void BeginChunk(Sums& sum, Codes& codes, const OfStage& stage,
                                                     bool adds) {
     codes.Load(stage, threadIdx.x / 32);
-    FenceRegisters();
+    FenceRegisters(codes.of);
 #pragma unroll
     for (int step = 0; step < kChunk / 16; ++step) {
 #pragma unroll
@@ -77,34 +77,45 @@ struct Warpgroups {
     WaitForProducts<kOverlaps ? 1 : 0>();
   }
 
-  // sum += codes x^T of a chunk, scaled; dots are for the products of a group. The next group is
-  // unpacked while they are made.
-  static __device__ __forceinline__ void AddScaledChunk(
-      Sums& sum, Sums& dots, const OfStage& stage, const typename OfStage::SumsOfX& sums_of_x) {
+  // Groups of columns that share their scales: while one is multiplied, what the one before has
+  // become is scaled and added up.
+  struct Scaled {
     using OfGroup = Group<kFormat>;
-    const Tile<kFormat> tile = stage.LoadTileOf(threadIdx.x / 32, 0);
-    const typename OfStage::X x{stage, sums_of_x, 0};
-    OfGroup groups[2];
-    groups[0] = OfGroup(tile, 0);
+
+    // sum += codes x^T of a chunk.
+    __device__ __forceinline__ void Multiply(Sums& sum, const OfStage& stage,
+                                             const typename OfStage::SumsOfX& sums_of_x) {
+      const Tile<kFormat> tile = stage.LoadTileOf(threadIdx.x / 32, 0);
 #pragma unroll
-    for (int i = 0; i < OfStage::kGroups; ++i) {
-      const OfGroup& group = groups[i % 2];
-      FenceRegisters();
+      for (int i = 0; i < OfStage::kGroups; ++i) {
+        groups[i % 2] = OfGroup(tile, i);
+        FenceRegisters(groups[i % 2].codes);
 #pragma unroll
-      for (int step = 0; step < OfGroup::kSteps; ++step) {
-        BeginProducts(dots, group.codes[step][0], stage.x[0], i * OfGroup::kSteps + step, step > 0);
+        for (int step = 0; step < OfGroup::kSteps; ++step) {
+          BeginProducts(dots[i % 2], groups[i % 2].codes[step][0], stage.x[0],
+                        i * OfGroup::kSteps + step, step > 0);
+        }
+        CommitProducts();
+        if (i > 0) Add<1>(sum, i - 1, sums_of_x);
       }
-      CommitProducts();
-      if (i + 1 < OfStage::kGroups) groups[(i + 1) % 2] = OfGroup(tile, i + 1);
-      WaitForProducts(dots);
+      Add<0>(sum, OfStage::kGroups - 1, sums_of_x);
+    }
+    // Waits for all groups but the newest, and adds group i.
+    template <int kNewest>
+    __device__ __forceinline__ void Add(Sums& sum, int i,
+                                        const typename OfStage::SumsOfX& sums_of_x) {
+      WaitForProducts<kNewest>(dots[i % 2]);
 #pragma unroll
       for (int token_tile = 0; token_tile < kTokenTiles; ++token_tile) {
         float2 of_x = {};
-        if constexpr (L::kHasMin) of_x = x.template SumsOf<OfGroup::kSteps>(i, token_tile);
-        group.AddScaled(sum[token_tile], dots[token_tile], of_x);
+        if constexpr (L::kHasMin) of_x = sums_of_x[i][4 * token_tile + threadIdx.x % 4];
+        groups[i % 2].AddScaled(sum[token_tile], dots[i % 2][token_tile], of_x);
       }
     }
-  }
+
+    OfGroup groups[2];
+    Sums dots[2] = {};
+  };
 
   // Stores what has become of a block's outputs: a warp has neighbours of some tokens.
   static __device__ __forceinline__ void Store(const Besides& besides) {
@@ -186,7 +197,7 @@ __global__ void __launch_bounds__(kMatmulThreads, Warpgroups<kFormat, kTokenTile
   for (int i = 0; i < W::kAhead; ++i) memory.ring[i].FillX(all, i);
 
   typename W::Sums sum = {}, total = {};
-  [[maybe_unused]] typename W::Sums dots = {};
+  [[maybe_unused]] typename W::Scaled scaled;
   [[maybe_unused]] typename W::Codes even, odd;
   const auto for_each_sum = [](const auto& function) {
 #pragma unroll
@@ -215,7 +226,7 @@ __global__ void __launch_bounds__(kMatmulThreads, Warpgroups<kFormat, kTokenTile
       const auto& stage = memory.ring[chunk % W::kStages];
       if constexpr (W::L::kHasMin) stage.SumX(besides.sums_of_x);
       if constexpr (W::L::kHasScale) {
-        W::AddScaledChunk(sum, dots, stage, besides.sums_of_x);
+        scaled.Multiply(sum, stage, besides.sums_of_x);
       } else if (chunk % 2 == 0) {
         W::BeginChunk(sum, even, stage, chunk > first);
       } else {
@@ -223,16 +234,26 @@ __global__ void __launch_bounds__(kMatmulThreads, Warpgroups<kFormat, kTokenTile
       }
       if (!fills_first) fill();
     }
-    if constexpr (!W::L::kHasScale) WaitForProducts(sum);
-    if (chunk > first) for_each_sum([&](int tile, int i) { total[tile][i] += sum[tile][i]; });
-    if (slice != kSlices / 2 - 1) continue;
-    for_each_sum([&](int tile, int i) {
-      results.parked[tile][i][threadIdx.x] = total[tile][i];
-      total[tile][i] = 0;
-    });
+    if constexpr (W::L::kHasScale) {
+      auto& totals = results.totals[slice / (kSlices / 2)];
+      const bool begins_half = slice % (kSlices / 2) == 0;
+      for_each_sum([&](int tile, int i) {
+        float& of_half = totals[tile][i][threadIdx.x];
+        of_half = (begins_half ? 0 : of_half) + sum[tile][i];
+      });
+    } else {
+      WaitForProducts<0>(sum);
+      if (chunk > first) for_each_sum([&](int tile, int i) { total[tile][i] += sum[tile][i]; });
+      if (slice != kSlices / 2 - 1) continue;
+      for_each_sum([&](int tile, int i) {
+        results.totals[0][tile][i][threadIdx.x] = total[tile][i];
+        total[tile][i] = 0;
+      });
+    }
   }
   for_each_sum([&](int tile, int i) {
-    total[tile][i] = results.parked[tile][i][threadIdx.x] + total[tile][i];
+    if constexpr (W::L::kHasScale) total[tile][i] = results.totals[1][tile][i][threadIdx.x];
+    total[tile][i] = results.totals[0][tile][i][threadIdx.x] + total[tile][i];
   });
   __syncthreads();  // outputs lie where others have parked
   for_each_sum([&](int tile, int i) {

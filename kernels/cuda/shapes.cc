@@ -39,8 +39,7 @@ MatmulShape MatmulShapeOf(int rows, int strips, const MatmulKind& kind) {
                          .blocks_z = kind.weights};
     };
     const MatmulShape many = shape(kManyWarpgroupTiles);
-    const bool few =
-        !kind.many_tokens || many.blocks_x * many.blocks_y * many.blocks_z < kEnoughBlocks;
+    const bool few = many.blocks_x * many.blocks_y * many.blocks_z < kEnoughBlocks;
     return few ? shape(kFewWarpgroupTiles) : many;
   }
   if (!decodes) {

@@ -63,7 +63,6 @@ struct MatmulKind {
   int weights = 1;
   bool can_decode = true;   // the decode kernel takes such x
   bool warpgroups = false;  // the device has them
-  bool many_tokens = true;  // their kernel is there for many of them, too
 };
 // `rows` of x; `strips` of the weight (gated: of each of the two; of several: of the largest).
 MatmulShape MatmulShapeOf(int rows, int strips, const MatmulKind& kind);

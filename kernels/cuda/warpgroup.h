@@ -66,9 +66,18 @@ __device__ __forceinline__ void BeginProducts(float (&d)[kTokenTiles][4], const 
   }
 }
 
-// Before the first of a group of products: what was written to their registers is there. (Copies to
-// x that were waited for need no fence of their own, which would wait for those on their way too.)
-__device__ __forceinline__ void FenceRegisters() {
+// Before the first of a group of products: what was written to their registers is there, that to
+// those of a before this. (Copies to x that were waited for need no fence of their own, which would
+// wait for those on their way too.)
+template <int kSteps, int kParts>
+__device__ __forceinline__ void FenceRegisters(uint32_t (&a)[kSteps][kParts][4]) {
+#pragma unroll
+  for (auto& step : a) {
+#pragma unroll
+    for (auto& part : step) {
+      asm volatile("" : "+r"(part[0]), "+r"(part[1]), "+r"(part[2]), "+r"(part[3]) : : "memory");
+    }
+  }
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 }
 // Closes a group.
@@ -80,15 +89,18 @@ template <int kGroups>
 __device__ __forceinline__ void WaitForProducts() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kGroups) : "memory");
 }
-// Waits for all groups; d is read from here on.
-template <int kTokenTiles>
+// The same; d, which is of none of those, is read from here on.
+template <int kGroups, int kTokenTiles>
 __device__ __forceinline__ void WaitForProducts(float (&d)[kTokenTiles][4]) {
   if constexpr (kTokenTiles == 8) {
-    asm volatile("wgmma.wait_group.sync.aligned 0;" : SOFTSPLICE_8_TILES(0) : : "memory");
+    asm volatile("wgmma.wait_group.sync.aligned %32;"
+                 : SOFTSPLICE_8_TILES(0)
+                 : "n"(kGroups)
+                 : "memory");
   } else {
-    asm volatile("wgmma.wait_group.sync.aligned 0;"
+    asm volatile("wgmma.wait_group.sync.aligned %64;"
                  : SOFTSPLICE_8_TILES(0), SOFTSPLICE_8_TILES(8)
-                 :
+                 : "n"(kGroups)
                  : "memory");
   }
 }

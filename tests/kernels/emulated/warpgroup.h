@@ -52,15 +52,16 @@ void BeginProducts(float (&d)[kTokenTiles][4], const uint32_t (&a)[4], const voi
   emulation::RequireAligned(rows, 1024);
   emulation::BeginProduct({d, kTokenTiles, a, rows, step, adds});
 }
-inline void FenceRegisters() {}
+template <int kSteps, int kParts>
+void FenceRegisters(uint32_t (&)[kSteps][kParts][4]) {}
 inline void CommitProducts() { emulation::CommitProducts(); }
 template <int kGroups>
 void WaitForProducts() {
   emulation::MultiplyAllBut(kGroups);
 }
-template <int kTokenTiles>
+template <int kGroups, int kTokenTiles>
 void WaitForProducts(float (&)[kTokenTiles][4]) {
-  emulation::MultiplyAllBut(0);
+  emulation::MultiplyAllBut(kGroups);
 }
 
 }  // namespace softsplice::cuda
