@@ -39,7 +39,8 @@ class Backend : public RankOps, public TowerOps, public LoadReports {
   virtual void Reserve(absl::FunctionRef<void()> /*ops*/) {}
 
   // The type that models give what only Matmul and its fusions read, as x: half the bytes where
-  // they would round it anyway. Ops whose y may be of it say so; all other matrices are kF32.
+  // they would round it anyway. Ops whose y may be of it say so, and clamp it to its bounds if it
+  // is kBF16; all other matrices are kF32.
   virtual DType Operands() const { return DType::kF32; }
 
   // Step boundary. Host memory is dense (pitch == cols) and of the matrix's type. Upload has read
@@ -112,6 +113,22 @@ class Backend : public RankOps, public TowerOps, public LoadReports {
   // overwritten.
   virtual void NormAppend(const KvLayer& kv, Mat k, Mat v, const Weight& gain, float eps,
                           const RopeSpec& rope, const RowMap& rows, const KvPages& pages);
+  // SelfAttention of the patches of pictures, each head by itself: q and k become rope(norm(.) *
+  // gain), half of their dims turning with the column and half with the row, and v norm(v). All
+  // three are overwritten. y may be of Operands().
+  virtual void PatchAttention(Mat y, Mat q, Mat k, Mat v, const PatchAttentionSpec& spec);
+  // x = relu(LayerNorm(x)).
+  virtual void LayerNormRelu(Mat x, const Weight& gain, float eps);
+  // y = silu(x w^T). y may be of Operands().
+  virtual void MatmulSilu(Mat y, Mat x, const Weight& w);
+  // y = silu(norm(DepthwiseConv(Glu(x))) * gain). y may be of Operands(), tmp [rows, y.cols] is
+  // kF32.
+  virtual void GluConv(Mat y, Mat tmp, Mat x, const Weight& kernel, const Weight& gain, float eps,
+                       Mat starts);
+  // LocalAttention of q times q_scale (as MulVector) and k times k_scale. q and k are overwritten.
+  virtual void ScaledLocalAttention(Mat y, Mat q, Mat k, Mat v, Mat relative, Mat starts,
+                                    const Weight& q_scale, float k_scale,
+                                    const LocalAttentionSpec& spec);
 };
 
 }  // namespace softsplice
