@@ -160,7 +160,7 @@ absl::StatusOr<std::vector<std::vector<float>>> Conformer::Encode(
   const Mat soft = Forward(backend_, arena, sounds, tap);
   std::vector<int> rows;
   for (const MelFrames& sound : sounds) rows.push_back(SoundTokenCount(sound.frames));
-  return DownloadRuns(backend_, soft, rows);
+  return workspace_.Download(soft, rows);
 }
 
 }  // namespace softsplice

@@ -173,7 +173,7 @@ absl::StatusOr<std::vector<std::vector<float>>> Vit::Encode(absl::Span<const Pat
   for (const Patches& picture : pictures) {
     rows.push_back(PatchCount(picture) / (config_.pool * config_.pool));
   }
-  return DownloadRuns(backend_, soft, rows);
+  return workspace_.Download(soft, rows);
 }
 
 }  // namespace softsplice
