@@ -48,4 +48,42 @@ void Backend::NormAppend(const KvLayer& kv, Mat k, Mat v, const Weight& gain, fl
   KvAppend(kv, k, v, rows, pages);
 }
 
+void Backend::PatchAttention(Mat y, Mat q, Mat k, Mat v, const PatchAttentionSpec& spec) {
+  const int head = q.cols / spec.heads;
+  const RopeSpec by_column{.head_dim = head, .count = head / 2, .base = spec.rope_base};
+  RopeSpec by_row = by_column;
+  by_row.first = head / 2;
+  HeadNormRope(q, *spec.q_gain, spec.eps, spec.columns, by_column);
+  HeadNormRope(k, *spec.k_gain, spec.eps, spec.columns, by_column);
+  for (Mat rotated : {q, k}) Rope(rotated, spec.rows, by_row);
+  RmsNorm(v, v, nullptr, spec.eps, head);
+  SelfAttention(y, q, k, v, spec.starts, spec.heads);
+}
+
+void Backend::LayerNormRelu(Mat x, const Weight& gain, float eps) {
+  LayerNorm(x, x, gain, eps);
+  Relu(x);
+}
+
+void Backend::MatmulSilu(Mat y, Mat x, const Weight& w) {
+  Matmul(y, x, w);
+  Silu(y);
+}
+
+void Backend::GluConv(Mat y, Mat tmp, Mat x, const Weight& kernel, const Weight& gain, float eps,
+                      Mat starts) {
+  Glu(tmp, x);
+  DepthwiseConv(y, tmp, kernel, starts);
+  RmsNorm(y, y, &gain, eps);
+  Silu(y);
+}
+
+void Backend::ScaledLocalAttention(Mat y, Mat q, Mat k, Mat v, Mat relative, Mat starts,
+                                   const Weight& q_scale, float k_scale,
+                                   const LocalAttentionSpec& spec) {
+  MulVector(q, q_scale);
+  Scale(k, k_scale);
+  LocalAttention(y, q, k, v, relative, starts, spec);
+}
+
 }  // namespace softsplice

@@ -22,10 +22,11 @@
 #include "kernels/mat.h"
 #include "kernels/rank_ops.h"
 #include "kernels/specs.h"
+#include "kernels/tower_ops.h"
 
 namespace softsplice {
 
-class Backend : public RankOps, public LoadReports {
+class Backend : public RankOps, public TowerOps, public LoadReports {
  public:
   // For people: "cpu avx2 2 threads".
   virtual std::string Name() const = 0;
@@ -38,7 +39,8 @@ class Backend : public RankOps, public LoadReports {
   virtual void Reserve(absl::FunctionRef<void()> /*ops*/) {}
 
   // The type that models give what only Matmul and its fusions read, as x: half the bytes where
-  // they would round it anyway. Ops whose y may be of it say so; all other matrices are kF32.
+  // they would round it anyway. Ops whose y may be of it say so, and clamp it to its bounds if it
+  // is kBF16; all other matrices are kF32.
   virtual DType Operands() const { return DType::kF32; }
 
   // Step boundary. Host memory is dense (pitch == cols) and of the matrix's type. Upload has read
@@ -88,39 +90,6 @@ class Backend : public RankOps, public LoadReports {
   virtual void Attention(Mat y, Mat q, const KvLayer& kv, const RowMap& rows, const KvPages& pages,
                          const AttentionSpec& spec) = 0;
 
-  // Attention without a cache and without a mask, scale 1, inside each run of rows [starts[i],
-  // starts[i + 1]). y, q, k, v: [rows, heads * head_dim]; starts: kI32 [runs + 1]. y may be of
-  // Operands().
-  virtual void SelfAttention(Mat y, Mat q, Mat k, Mat v, Mat starts, int heads) = 0;
-  // Means of size x size tiles of a picture: x's rows are a grid of `columns` in reading order,
-  // both sides multiples of `size`; y's rows are the smaller grid. Sums in float32.
-  virtual void AveragePool(Mat y, Mat x, int columns, int size) = 0;
-
-  // Patches of a 3x3 convolution with stride 2 and padding 1 over one sound: x [frames, bins *
-  // channels], y [output frames * ceil(bins / 2), 9 * channels] for output frames from `first` on
-  // (of ceil(frames / 2)). A patch is (row, column, channel): Matmul with a kernel in that order is
-  // the convolution, and its result, seen as [output frames, ceil(bins / 2) * outputs], is the next
-  // one's x. y may be of Operands().
-  virtual void Unfold(Mat y, Mat x, int channels, int first) = 0;
-  // y = (x - mean) / sqrt(variance + eps) * gain over each row. y may be x, or of Operands().
-  virtual void LayerNorm(Mat y, Mat x, const Weight& gain, float eps) = 0;
-  // x = max(x, 0); x = x sigmoid(x).
-  virtual void Relu(Mat x) = 0;
-  virtual void Silu(Mat x) = 0;
-  // y = a * sigmoid(b), a and b being the two halves of x's columns.
-  virtual void Glu(Mat y, Mat x) = 0;
-  // x[i] += w; x[i][c] *= w[c mod w.cols], x.cols being a multiple of w.cols.
-  virtual void AddVector(Mat x, const Weight& w) = 0;
-  virtual void MulVector(Mat x, const Weight& w) = 0;
-  // y[i][c] = sum over j < width of kernel[c][j] * x[i - (width - 1) + j][c] in each run of rows
-  // (`starts` as SelfAttention's; rows before the run are zero). kernel: a kVector, [cols, width].
-  virtual void DepthwiseConv(Mat y, Mat x, const Weight& kernel, Mat starts) = 0;
-  // Attention of each row to itself and the `left` rows before it, inside each run of rows: y[i] =
-  // softmax over j of (cap tanh(q[i] (k[j] + relative[i - j]) / cap)) times v[j], per head.
-  // relative: [left + 1, heads * head_dim], row d for distance d. y may be of Operands().
-  virtual void LocalAttention(Mat y, Mat q, Mat k, Mat v, Mat relative, Mat starts,
-                              const LocalAttentionSpec& spec) = 0;
-
   // Runs `ops`, which calls ops of this backend and nothing else. All calls with one key are of the
   // same ones with the same arguments (not memory's content): a backend may replay the first ones.
   virtual void Replay(uint64_t /*key*/, absl::FunctionRef<void()> ops) { ops(); }
@@ -144,6 +113,22 @@ class Backend : public RankOps, public LoadReports {
   // overwritten.
   virtual void NormAppend(const KvLayer& kv, Mat k, Mat v, const Weight& gain, float eps,
                           const RopeSpec& rope, const RowMap& rows, const KvPages& pages);
+  // SelfAttention of the patches of pictures, each head by itself: q and k become rope(norm(.) *
+  // gain), half of their dims turning with the column and half with the row, and v norm(v). All
+  // three are overwritten. y may be of Operands().
+  virtual void PatchAttention(Mat y, Mat q, Mat k, Mat v, const PatchAttentionSpec& spec);
+  // x = relu(LayerNorm(x)).
+  virtual void LayerNormRelu(Mat x, const Weight& gain, float eps);
+  // y = silu(x w^T). y may be of Operands().
+  virtual void MatmulSilu(Mat y, Mat x, const Weight& w);
+  // y = silu(norm(DepthwiseConv(Glu(x))) * gain). y may be of Operands(), tmp [rows, y.cols] is
+  // kF32.
+  virtual void GluConv(Mat y, Mat tmp, Mat x, const Weight& kernel, const Weight& gain, float eps,
+                       Mat starts);
+  // LocalAttention of q times q_scale (as MulVector) and k times k_scale. q and k are overwritten.
+  virtual void ScaledLocalAttention(Mat y, Mat q, Mat k, Mat v, Mat relative, Mat starts,
+                                    const Weight& q_scale, float k_scale,
+                                    const LocalAttentionSpec& spec);
 };
 
 }  // namespace softsplice

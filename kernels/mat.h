@@ -1,8 +1,10 @@
 // Non-owning views that every op works on.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <limits>
 #include <memory>
 
@@ -20,10 +22,17 @@ struct Mat {
   int cols = 0;
   int pitch = 0;  // numbers from one row to the next
   DType type = DType::kF32;
+  // kBF16: what ops write here is clamped to [lo, hi].
+  float lo = -std::numeric_limits<float>::infinity();
+  float hi = std::numeric_limits<float>::infinity();
 
   // The sub-views; ranges must lie inside.
-  Mat Rows(int first, int count) const { return {Address(first, 0), count, cols, pitch, type}; }
-  Mat Cols(int first, int count) const { return {Address(0, first), rows, count, pitch, type}; }
+  Mat Rows(int first, int count) const {
+    return {Address(first, 0), count, cols, pitch, type, lo, hi};
+  }
+  Mat Cols(int first, int count) const {
+    return {Address(0, first), rows, count, pitch, type, lo, hi};
+  }
   template <class T>
   T* Row(int r) const {
     return static_cast<T*>(data) + static_cast<size_t>(r) * static_cast<size_t>(pitch);
@@ -58,5 +67,16 @@ struct Linear {
   Mat y;
   const Weight* w = nullptr;
 };
+
+// x with the bounds of the linear layers that read it, and nothing else does: what writes it clamps
+// for all of them. As it is, where they differ, and where x keeps more than products take.
+inline Mat ReadBy(Mat x, std::initializer_list<const Weight*> readers) {
+  const Weight& first = **readers.begin();
+  const bool alike = std::all_of(readers.begin(), readers.end(), [&](const Weight* w) {
+    return w->in_lo == first.in_lo && w->in_hi == first.in_hi;
+  });
+  if (x.type == DType::kBF16 && alike) x.lo = first.in_lo, x.hi = first.in_hi;
+  return x;
+}
 
 }  // namespace softsplice

@@ -73,4 +73,15 @@ struct LocalAttentionSpec {
   float cap = 0;  // of the scores
 };
 
+// Gains of heads [head_dim], places of patches in their pictures and runs of patches (kI32), and
+// the base of both rotations.
+struct PatchAttentionSpec {
+  const Weight* q_gain = nullptr;
+  const Weight* k_gain = nullptr;
+  float eps = 0;
+  Mat columns, rows, starts;
+  int heads = 0;
+  float rope_base = 0;
+};
+
 }  // namespace softsplice

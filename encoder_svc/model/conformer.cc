@@ -11,8 +11,8 @@ namespace softsplice {
 namespace {
 
 // Numbers of a convolution's patches that are in work at once: they are nine times as many as those
-// they are taken from.
-constexpr int kPatchNumbers = 1 << 18;
+// they are taken from. So many are products for all multiprocessors of a GPU.
+constexpr int kPatchNumbers = 1 << 23;
 
 constexpr int Halved(int n) { return (n + 1) / 2; }
 
@@ -33,8 +33,7 @@ void Conformer::Convolve(Backend& b, Arena& a, const Convolution& c, Mat x, Mat 
     Mat pixels = Regrouped(y.Rows(first, frames), c.kernel.rows);
     b.Unfold(patches, x, c.kernel.cols / 9, first);
     b.Matmul(pixels, patches, c.kernel);
-    b.LayerNorm(pixels, pixels, c.norm, config_.eps);
-    b.Relu(pixels);
+    b.LayerNormRelu(pixels, c.norm, config_.eps);
   }
 }
 
@@ -55,58 +54,64 @@ void Conformer::Subsample(Backend& b, Arena& a, absl::Span<const MelFrames> soun
   b.Matmul(x, quarter, input_projection_);
 }
 
-// Gemma4AudioFeedForward: x += post_norm(down(silu(up(norm(x))))) / 2.
-void Conformer::FeedForward(Backend& b, Arena& a, const HalfStep& s, Mat x) const {
+// Gemma4AudioFeedForward up to its last norm: h = down(silu(up(normed))).
+void Conformer::FeedForward(Backend& b, Arena& a, const HalfStep& s, Mat h, Mat normed) const {
   Arena::Scope scope(a);
-  Mat h = a.New(x.rows, x.cols), normed = a.New(x.rows, x.cols, b.Operands());
-  Mat hidden = a.New(x.rows, config_.ffn);
-  b.RmsNorm(normed, x, &s.norm, config_.eps);
-  b.Matmul(hidden, normed, s.up);
-  b.Silu(hidden);
+  Mat hidden = ReadBy(a.New(h.rows, config_.ffn, b.Operands()), {&s.down});
+  b.MatmulSilu(hidden, normed, s.up);
   b.Matmul(h, hidden, s.down);
-  b.AddNorm(x, h, s.half_post_norm, config_.eps);
 }
 
-// Gemma4AudioAttention with the norms and the residual around it. Its chunks, its mask and its
-// shift of relative positions say: a row sees itself and the context - 1 rows before it, in its own
-// sound.
-void Conformer::Attend(Backend& b, Arena& a, const Layer& l, Mat starts, Mat x) const {
+// Gemma4AudioAttention: h = output(attention(normed)). normed is overwritten. Its chunks, its mask
+// and its shift of relative positions say: a row sees itself and the context - 1 rows before it, in
+// its own sound.
+void Conformer::Attend(Backend& b, Arena& a, const Layer& l, Mat starts, Mat h, Mat normed) const {
   Arena::Scope scope(a);
   const float k_scale = static_cast<float>(std::log1p(std::numbers::e) / std::numbers::ln2);
-  Mat operand = a.New(x.rows, x.cols, b.Operands());  // of q, k and v, then of the output
-  Mat q = a.New(x.rows, x.cols), k = a.New(x.rows, x.cols), v = a.New(x.rows, x.cols);
-  b.RmsNorm(operand, x, &l.attention_norm, config_.eps);
-  b.MatmulAll({{q, &l.q}, {k, &l.k}, {v, &l.v}}, operand);
-  b.MulVector(q, l.q_scale);
-  b.Scale(k, k_scale);
-  b.LocalAttention(operand, q, k, v, l.relative, starts,
-                   {.heads = config_.heads, .left = config_.context - 1, .cap = config_.softcap});
-  b.Matmul(q, operand, l.output);
-  b.AddNorm(x, q, l.attention_post_norm, config_.eps);
+  Mat q = h, k = a.New(h.rows, h.cols), v = a.New(h.rows, h.cols);
+  b.MatmulAll({{q, &l.q}, {k, &l.k}, {v, &l.v}}, normed);
+  Mat attended = ReadBy(normed, {&l.output});
+  b.ScaledLocalAttention(
+      attended, q, k, v, l.relative, starts, l.q_scale, k_scale,
+      {.heads = config_.heads, .left = config_.context - 1, .cap = config_.softcap});
+  b.Matmul(h, attended, l.output);
 }
 
-// Gemma4AudioLightConv1d.
-void Conformer::LightConvolve(Backend& b, Arena& a, const Layer& l, Mat starts, Mat x) const {
+// Gemma4AudioLightConv1d but for its first norm and the residual. normed is overwritten.
+void Conformer::LightConvolve(Backend& b, Arena& a, const Layer& l, Mat starts, Mat h,
+                              Mat normed) const {
+  Arena::Scope scope(a);
+  Mat gated = a.New(h.rows, 2 * h.cols);
+  b.Matmul(gated, normed, l.convolution_in);
+  Mat convolved = ReadBy(normed, {&l.convolution_out});
+  b.GluConv(convolved, h, gated, l.depthwise, l.depthwise_norm, config_.eps, starts);
+  b.Matmul(h, convolved, l.convolution_out);
+}
+
+// Gemma4AudioLayer, in place on x [rows, dim]. The half of what a feed-forward network adds is in
+// its last norm.
+void Conformer::RunLayer(Backend& b, Arena& a, const Layer& l, Mat starts, Mat x) const {
   Arena::Scope scope(a);
   Mat h = a.New(x.rows, x.cols), normed = a.New(x.rows, x.cols, b.Operands());
-  Mat gated = a.New(x.rows, 2 * x.cols);
-  Mat convolved = a.New(x.rows, x.cols);
-  b.RmsNorm(normed, x, &l.convolution_norm, config_.eps);
-  b.Matmul(gated, normed, l.convolution_in);
-  b.Glu(h, gated);
-  b.DepthwiseConv(convolved, h, l.depthwise, starts);
-  b.RmsNorm(convolved, convolved, &l.depthwise_norm, config_.eps);
-  b.Silu(convolved);
-  b.Matmul(h, convolved, l.convolution_out);
+  const auto of = [&](std::initializer_list<const Weight*> readers) {
+    return ReadBy(normed, readers);
+  };
+  const auto add = [&](Mat next, const Weight& gain, const Weight& next_gain) {
+    b.AddNormNorm(next, x, h, gain, nullptr, next_gain, config_.eps);
+    return next;
+  };
+  Mat next = of({&l.first.up});
+  b.RmsNorm(next, x, &l.first.norm, config_.eps);
+  FeedForward(b, a, l.first, h, next);
+  next = add(of({&l.q, &l.k, &l.v}), l.first.half_post_norm, l.attention_norm);
+  Attend(b, a, l, starts, h, next);
+  next = add(of({&l.convolution_in}), l.attention_post_norm, l.convolution_norm);
+  LightConvolve(b, a, l, starts, h, next);
   b.Add(x, h);
-}
-
-// Gemma4AudioLayer.
-void Conformer::RunLayer(Backend& b, Arena& a, const Layer& l, Mat starts, Mat x) const {
-  FeedForward(b, a, l.first, x);
-  Attend(b, a, l, starts, x);
-  LightConvolve(b, a, l, starts, x);
-  FeedForward(b, a, l.second, x);
+  next = of({&l.second.up});
+  b.RmsNorm(next, x, &l.second.norm, config_.eps);
+  FeedForward(b, a, l.second, h, next);
+  b.AddNorm(x, h, l.second.half_post_norm, config_.eps);
   b.RmsNorm(x, x, &l.output_norm, config_.eps);
 }
 
@@ -155,7 +160,7 @@ absl::StatusOr<std::vector<std::vector<float>>> Conformer::Encode(
   const Mat soft = Forward(backend_, arena, sounds, tap);
   std::vector<int> rows;
   for (const MelFrames& sound : sounds) rows.push_back(SoundTokenCount(sound.frames));
-  return DownloadRuns(backend_, soft, rows);
+  return workspace_.Download(soft, rows);
 }
 
 }  // namespace softsplice

@@ -71,9 +71,9 @@ class Conformer {
               const ConformerTap& tap) const;
   void Subsample(Backend& b, Arena& a, absl::Span<const MelFrames> sounds, Mat x) const;
   void Convolve(Backend& b, Arena& a, const Convolution& c, Mat x, Mat y) const;
-  void FeedForward(Backend& b, Arena& a, const HalfStep& s, Mat x) const;
-  void Attend(Backend& b, Arena& a, const Layer& l, Mat starts, Mat x) const;
-  void LightConvolve(Backend& b, Arena& a, const Layer& l, Mat starts, Mat x) const;
+  void FeedForward(Backend& b, Arena& a, const HalfStep& s, Mat h, Mat normed) const;
+  void Attend(Backend& b, Arena& a, const Layer& l, Mat starts, Mat h, Mat normed) const;
+  void LightConvolve(Backend& b, Arena& a, const Layer& l, Mat starts, Mat h, Mat normed) const;
   void RunLayer(Backend& b, Arena& a, const Layer& l, Mat starts, Mat x) const;
 
   AudioConfig config_;

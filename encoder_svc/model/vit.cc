@@ -67,42 +67,54 @@ void Vit::EmbedPatches(Backend& b, Arena& a, absl::Span<const Patches> pictures,
   if (tap) tap("pos_embed", x);
 }
 
-// Gemma4VisionAttention with the norms and the residual around it:
-// x += post_norm(output(attention(norm(x)))). Half of a head's dims turn with the column, half with
-// the row.
-void Vit::Attend(Backend& b, Arena& a, const Layer& l, const Batch& batch, Mat x) const {
+// Gemma4VisionAttention: h = output(attention(normed)). normed is overwritten.
+void Vit::Attend(Backend& b, Arena& a, const Layer& l, const Batch& batch, Mat h,
+                 Mat normed) const {
   Arena::Scope scope(a);
-  const int head = config_.HeadDim();
-  const RopeSpec by_column{.head_dim = head, .count = head / 2, .base = config_.rope_base};
-  RopeSpec by_row = by_column;
-  by_row.first = head / 2;
-  Mat operand = a.New(x.rows, x.cols, b.Operands());  // of q, k and v, then of the output
-  Mat q = a.New(x.rows, x.cols), k = a.New(x.rows, x.cols), v = a.New(x.rows, x.cols);
-  b.RmsNorm(operand, x, &l.attention_norm, config_.eps);
-  b.MatmulAll({{q, &l.q}, {k, &l.k}, {v, &l.v}}, operand);
-  b.HeadNormRope(q, l.q_norm, config_.eps, batch.columns, by_column);
-  b.HeadNormRope(k, l.k_norm, config_.eps, batch.columns, by_column);
-  for (Mat rotated : {q, k}) b.Rope(rotated, batch.rows, by_row);
-  b.RmsNorm(v, v, nullptr, config_.eps, head);
-  b.SelfAttention(operand, q, k, v, batch.starts, config_.heads);
-  b.Matmul(q, operand, l.output);
-  b.AddNorm(x, q, l.attention_post_norm, config_.eps);
+  Mat q = h, k = a.New(h.rows, h.cols), v = a.New(h.rows, h.cols);
+  b.MatmulAll({{q, &l.q}, {k, &l.k}, {v, &l.v}}, normed);
+  Mat attended = ReadBy(normed, {&l.output});
+  b.PatchAttention(attended, q, k, v,
+                   {.q_gain = &l.q_norm,
+                    .k_gain = &l.k_norm,
+                    .eps = config_.eps,
+                    .columns = batch.columns,
+                    .rows = batch.rows,
+                    .starts = batch.starts,
+                    .heads = config_.heads,
+                    .rope_base = config_.rope_base});
+  b.Matmul(h, attended, l.output);
 }
 
-// Gemma4VisionMLP with the norms and the residual around it.
-void Vit::FeedForward(Backend& b, Arena& a, const Layer& l, Mat x) const {
+// Gemma4VisionMLP: h = down(gelu(gate(normed)) * up(normed)).
+void Vit::FeedForward(Backend& b, Arena& a, const Layer& l, Mat h, Mat normed) const {
   Arena::Scope scope(a);
-  Mat h = a.New(x.rows, x.cols), normed = a.New(x.rows, x.cols, b.Operands());
-  const int most = std::min(x.rows, kFfnRows);
-  Mat gated = a.New(most, config_.ffn, b.Operands()), up = a.New(most, config_.ffn);
-  b.RmsNorm(normed, x, &l.ffn_norm, config_.eps);
-  for (int first = 0; first < x.rows; first += kFfnRows) {
-    const int rows = std::min(kFfnRows, x.rows - first);
+  const int most = std::min(h.rows, kFfnRows);
+  Mat gated = ReadBy(a.New(most, config_.ffn, b.Operands()), {&l.down});
+  Mat up = a.New(most, config_.ffn);
+  for (int first = 0; first < h.rows; first += kFfnRows) {
+    const int rows = std::min(kFfnRows, h.rows - first);
     b.GatedMatmul(gated.Rows(0, rows), up.Rows(0, rows), normed.Rows(first, rows), l.gate, l.up,
                   gelu_);
     b.Matmul(h.Rows(first, rows), gated.Rows(0, rows), l.down);
   }
-  b.AddNorm(x, h, l.ffn_post_norm, config_.eps);
+}
+
+// Gemma4VisionEncoderLayer, in place on x [patches, dim]. normed: x's norm, this layer's before,
+// the next one's afterwards.
+void Vit::RunLayer(Backend& b, Arena& a, size_t index, const Batch& batch, Mat x,
+                   Mat normed) const {
+  const Layer& l = layers_[index];
+  Arena::Scope scope(a);
+  Mat h = a.New(x.rows, x.cols);
+  Attend(b, a, l, batch, h, ReadBy(normed, {&l.q, &l.k, &l.v}));
+  Mat of_ffn = ReadBy(normed, {&l.gate, &l.up});
+  b.AddNormNorm(of_ffn, x, h, l.attention_post_norm, nullptr, l.ffn_norm, config_.eps);
+  FeedForward(b, a, l, h, of_ffn);
+  if (index + 1 == layers_.size()) return b.AddNorm(x, h, l.ffn_post_norm, config_.eps);
+  const Layer& next = layers_[index + 1];
+  b.AddNormNorm(ReadBy(normed, {&next.q, &next.k, &next.v}), x, h, l.ffn_post_norm, nullptr,
+                next.attention_norm, config_.eps);
 }
 
 // The end of Gemma4VisionModel; most models have no such step.
@@ -118,9 +130,11 @@ Mat Vit::Forward(Backend& b, Arena& a, absl::Span<const Patches> pictures,
   const Batch batch = UploadBatch(b, a, pictures);
   Mat x = a.New(batch.columns.rows, config_.dim);
   EmbedPatches(b, a, pictures, batch, x, tap);
+  const Layer& top = layers_.front();
+  Mat normed = a.New(x.rows, x.cols, b.Operands());
+  b.RmsNorm(ReadBy(normed, {&top.q, &top.k, &top.v}), x, &top.attention_norm, config_.eps);
   for (size_t i = 0; i < layers_.size(); ++i) {
-    Attend(b, a, layers_[i], batch, x);
-    FeedForward(b, a, layers_[i], x);
+    RunLayer(b, a, i, batch, x, normed);
     if (tap && i == 0) tap("block0", x);
   }
   if (tap) tap("block_last", x);
@@ -137,10 +151,10 @@ Mat Vit::Forward(Backend& b, Arena& a, absl::Span<const Patches> pictures,
   b.Scale(pooled, std::sqrt(static_cast<float>(config_.dim)));
   if (tap) tap("pool", pooled);
   Standardize(b, pooled);
-  Mat normed = a.New(pooled.rows, pooled.cols, b.Operands());
-  b.RmsNorm(normed, pooled, nullptr, config_.eps);
+  Mat projected = a.New(pooled.rows, pooled.cols, b.Operands());
+  b.RmsNorm(projected, pooled, nullptr, config_.eps);
   Mat soft = a.New(pooled.rows, config_.projection_dim);
-  b.Matmul(soft, normed, projector_);
+  b.Matmul(soft, projected, projector_);
   if (tap) tap("projector", soft);
   return soft;
 }
@@ -159,7 +173,7 @@ absl::StatusOr<std::vector<std::vector<float>>> Vit::Encode(absl::Span<const Pat
   for (const Patches& picture : pictures) {
     rows.push_back(PatchCount(picture) / (config_.pool * config_.pool));
   }
-  return DownloadRuns(backend_, soft, rows);
+  return workspace_.Download(soft, rows);
 }
 
 }  // namespace softsplice

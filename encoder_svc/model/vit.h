@@ -72,8 +72,9 @@ class Vit {
   Batch UploadBatch(Backend& b, Arena& a, absl::Span<const Patches> pictures) const;
   void EmbedPatches(Backend& b, Arena& a, absl::Span<const Patches> pictures, const Batch& batch,
                     Mat x, const VitTap& tap) const;
-  void Attend(Backend& b, Arena& a, const Layer& l, const Batch& batch, Mat x) const;
-  void FeedForward(Backend& b, Arena& a, const Layer& l, Mat x) const;
+  void Attend(Backend& b, Arena& a, const Layer& l, const Batch& batch, Mat h, Mat normed) const;
+  void FeedForward(Backend& b, Arena& a, const Layer& l, Mat h, Mat normed) const;
+  void RunLayer(Backend& b, Arena& a, size_t index, const Batch& batch, Mat x, Mat normed) const;
   void Standardize(Backend& b, Mat pooled) const;
 
   VisionConfig config_;

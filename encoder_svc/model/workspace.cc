@@ -18,16 +18,24 @@ absl::StatusOr<Arena> Workspace::Plan(const std::function<void(Backend&, Arena&)
   return Arena(memory_.get());
 }
 
-absl::StatusOr<std::vector<std::vector<float>>> DownloadRuns(Backend& backend, Mat x,
-                                                             absl::Span<const int> lengths) {
-  std::vector<std::vector<float>> runs;
-  int first = 0;
-  for (const int length : lengths) {
-    runs.emplace_back(static_cast<size_t>(length) * static_cast<size_t>(x.cols));
-    backend.Download(runs.back().data(), x.Rows(first, length));
-    first += length;
+absl::StatusOr<std::vector<std::vector<float>>> Workspace::Download(Mat x,
+                                                                    absl::Span<const int> lengths) {
+  const size_t bytes = static_cast<size_t>(x.rows) * static_cast<size_t>(x.cols) * sizeof(float);
+  if (bytes > staging_bytes_) {
+    staging_ = nullptr;
+    staging_bytes_ = 0;
+    ASSIGN_OR_RETURN(staging_, backend_.AllocateStaging(bytes));
+    staging_bytes_ = bytes;
   }
-  RETURN_IF_ERROR(backend.Wait());
+  backend_.Download(staging_.get(), x);
+  RETURN_IF_ERROR(backend_.Wait());
+  std::vector<std::vector<float>> runs;
+  const float* from = static_cast<const float*>(staging_.get());
+  for (const int length : lengths) {
+    const float* end = from + static_cast<size_t>(length) * static_cast<size_t>(x.cols);
+    runs.emplace_back(from, end);
+    from = end;
+  }
   return runs;
 }
 

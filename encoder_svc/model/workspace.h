@@ -23,14 +23,14 @@ class Workspace {
   // memory is short.
   absl::StatusOr<Arena> Plan(const std::function<void(Backend& backend, Arena& arena)>& pass);
 
+  // Waits, and gives the consecutive runs of rows of `x`, which is dense, that have the given
+  // lengths. The memory that they come through grows to the largest x seen.
+  absl::StatusOr<std::vector<std::vector<float>>> Download(Mat x, absl::Span<const int> lengths);
+
  private:
   Backend& backend_;
-  std::shared_ptr<void> memory_;
-  size_t bytes_ = 0;
+  std::shared_ptr<void> memory_, staging_;
+  size_t bytes_ = 0, staging_bytes_ = 0;
 };
-
-// Waits, and gives the consecutive runs of rows of `x` that have the given lengths.
-absl::StatusOr<std::vector<std::vector<float>>> DownloadRuns(Backend& backend, Mat x,
-                                                             absl::Span<const int> lengths);
 
 }  // namespace softsplice

@@ -5,6 +5,18 @@
 #include "kernels/cuda/attention_shapes.h"
 
 namespace softsplice::cuda {
+namespace {
+
+HalfHeads HalvesOf(const SelfAttentionCall& call, uint16_t* scratch) {
+  const Mat& q = call.q;
+  const auto half = [&](size_t index) {
+    return Mat{scratch + index * static_cast<size_t>(q.rows) * static_cast<size_t>(q.cols), q.rows,
+               q.cols, q.cols, DType::kF16};
+  };
+  return {half(0), half(1), half(2)};
+}
+
+}  // namespace
 
 cudaError_t LaunchAttention(cudaStream_t stream, const AttentionCall& call,
                             const AttentionScratch& scratch, int multiprocessors) {
@@ -17,7 +29,16 @@ cudaError_t LaunchAttention(cudaStream_t stream, const AttentionCall& call,
 cudaError_t LaunchSelfAttention(cudaStream_t stream, const SelfAttentionCall& call,
                                 uint16_t* scratch) {
   if (!OnTensorCores(call)) return LaunchPlainSelfAttention(stream, call);
-  return LaunchFlashSelfAttention(stream, call, scratch);
+  const HalfHeads halves = HalvesOf(call, scratch);
+  const cudaError_t error = LaunchRoundHeads(stream, call, halves);
+  return error != cudaSuccess ? error : LaunchFlashSelfAttention(stream, call, halves);
+}
+
+cudaError_t LaunchPatchAttention(cudaStream_t stream, const SelfAttentionCall& call,
+                                 const PatchHeads& heads, uint16_t* scratch) {
+  const HalfHeads halves = HalvesOf(call, scratch);
+  const cudaError_t error = LaunchNormPatchHeads(stream, call, heads, halves);
+  return error != cudaSuccess ? error : LaunchFlashSelfAttention(stream, call, halves);
 }
 
 }  // namespace softsplice::cuda

@@ -60,4 +60,17 @@ size_t ScratchFor(const SelfAttentionCall& call);
 cudaError_t LaunchSelfAttention(cudaStream_t stream, const SelfAttentionCall& call,
                                 uint16_t* scratch);
 
+// As Backend::PatchAttention; on the device: both gains [head_dim], and the frequencies of half of
+// a head's dims (rope.h).
+struct PatchHeads {
+  const float* q_gain;
+  const float* k_gain;
+  float eps;
+  Mat columns, rows;
+  const float* frequencies;
+};
+// OnTensorCores(call).
+cudaError_t LaunchPatchAttention(cudaStream_t stream, const SelfAttentionCall& call,
+                                 const PatchHeads& heads, uint16_t* scratch);
+
 }  // namespace softsplice::cuda

@@ -14,7 +14,18 @@ cudaError_t LaunchPlainSelfAttention(cudaStream_t stream, const SelfAttentionCal
 cudaError_t LaunchDecodeAttention(cudaStream_t stream, const AttentionCall& call,
                                   const AttentionScratch& scratch, int multiprocessors);
 cudaError_t LaunchPromptAttention(cudaStream_t stream, const AttentionCall& call);
+
+// Heads in float16: dense matrices.
+struct HalfHeads {
+  Mat q, k, v;
+};
+// What `call` has as it is; and normed and turned.
+cudaError_t LaunchRoundHeads(cudaStream_t stream, const SelfAttentionCall& call,
+                             const HalfHeads& to);
+cudaError_t LaunchNormPatchHeads(cudaStream_t stream, const SelfAttentionCall& call,
+                                 const PatchHeads& heads, const HalfHeads& to);
+// Takes q, k and v from `heads`.
 cudaError_t LaunchFlashSelfAttention(cudaStream_t stream, const SelfAttentionCall& call,
-                                     uint16_t* scratch);
+                                     const HalfHeads& heads);
 
 }  // namespace softsplice::cuda

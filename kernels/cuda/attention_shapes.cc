@@ -67,7 +67,7 @@ AttentionScratchSize ScratchFor(const AttentionCall& call) {
 
 size_t ScratchFor(const SelfAttentionCall& call) {
   if (!OnTensorCores(call)) return 0;
-  return 2 * static_cast<size_t>(call.k.rows) * static_cast<size_t>(call.k.cols);
+  return 3 * static_cast<size_t>(call.k.rows) * static_cast<size_t>(call.k.cols);
 }
 
 }  // namespace softsplice::cuda

@@ -23,13 +23,15 @@ class DeviceCounter final : public CountingBackend {
         large_tables_on_host_(large_tables_on_host) {}
 
   void Matmul(Mat /*y*/, Mat x, const Weight& w) override { CountOperand(x, w); }
-  void GatedMatmul(Mat /*y*/, Mat /*tmp*/, Mat x, const Weight& gate, const Weight& /*up*/,
+  void GatedMatmul(Mat /*y*/, Mat /*tmp*/, Mat x, const Weight& gate, const Weight& up,
                    Gelu /*gelu*/) override {
     CountOperand(x, gate);
+    CountOperand(x, up);
   }
   void MatmulGelu(Mat /*y*/, Mat x, const Weight& w, Mat /*times*/, Gelu /*gelu*/) override {
     CountOperand(x, w);
   }
+  void MatmulSilu(Mat /*y*/, Mat x, const Weight& w) override { CountOperand(x, w); }
   void Attention(Mat y, Mat q, const KvLayer& kv, const RowMap& rows, const KvPages& pages,
                  const AttentionSpec& spec) override {
     const AttentionScratchSize size = ScratchFor(AttentionCall{y, q, kv, rows, pages, spec});

@@ -15,6 +15,7 @@
 #include "common/status/macros.h"
 #include "common/status/reasons.h"
 #include "kernels/cuda/attention.h"
+#include "kernels/cuda/attention_shapes.h"
 #include "kernels/cuda/comm.h"
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/embed.h"
@@ -173,6 +174,10 @@ class CudaBackend final : public Backend {
     Do("MatmulGelu",
        [&] { return LaunchMatmulGelu(stream_, y, x, w, times, gelu, matmul_, scratch); });
   }
+  void MatmulSilu(Mat y, Mat x, const Weight& w) override {
+    uint16_t* scratch = RoomForOperand(x, w);
+    Do("MatmulSilu", [&] { return LaunchMatmulSilu(stream_, y, x, w, matmul_, scratch); });
+  }
 
   void RmsNorm(Mat y, Mat x, const Weight* gain, float eps, int group) override {
     Do("RmsNorm", [&] { return LaunchRmsNorm(stream_, y, x, VectorOrNull(gain), eps, group); });
@@ -188,7 +193,10 @@ class CudaBackend final : public Backend {
     });
   }
   void LayerNorm(Mat y, Mat x, const Weight& gain, float eps) override {
-    Do("LayerNorm", [&] { return LaunchLayerNorm(stream_, y, x, Vector(gain), eps); });
+    Do("LayerNorm", [&] { return LaunchLayerNorm(stream_, y, x, Vector(gain), eps, -INFINITY); });
+  }
+  void LayerNormRelu(Mat x, const Weight& gain, float eps) override {
+    Do("LayerNormRelu", [&] { return LaunchLayerNorm(stream_, x, x, Vector(gain), eps, 0); });
   }
 
   void Rope(Mat x, Mat positions, const RopeSpec& spec) override {
@@ -246,6 +254,16 @@ class CudaBackend final : public Backend {
     uint16_t* scratch = RoomFor<uint16_t>(halves_, ScratchFor(call));
     Do("SelfAttention", [&] { return LaunchSelfAttention(stream_, call, scratch); });
   }
+  void PatchAttention(Mat y, Mat q, Mat k, Mat v, const PatchAttentionSpec& spec) override {
+    const SelfAttentionCall call{y, q, k, v, spec.starts, spec.heads, options_.exact};
+    if (!OnTensorCores(call)) return Backend::PatchAttention(y, q, k, v, spec);
+    const RopeSpec rope{.count = q.cols / spec.heads / 2, .base = spec.rope_base};
+    const PatchHeads heads{
+        Vector(*spec.q_gain), Vector(*spec.k_gain), spec.eps, spec.columns, spec.rows,
+        FrequenciesOf(rope)};
+    uint16_t* scratch = RoomFor<uint16_t>(halves_, ScratchFor(call));
+    Do("PatchAttention", [&] { return LaunchPatchAttention(stream_, call, heads, scratch); });
+  }
 
   void AveragePool(Mat y, Mat x, int columns, int size) override {
     Do("AveragePool", [&] { return LaunchAveragePool(stream_, y, x, columns, size); });
@@ -276,7 +294,21 @@ class CudaBackend final : public Backend {
   void LocalAttention(Mat y, Mat q, Mat k, Mat v, Mat relative, Mat starts,
                       const LocalAttentionSpec& spec) override {
     Do("LocalAttention",
-       [&] { return LaunchLocalAttention(stream_, y, q, k, v, relative, starts, spec); });
+       [&] { return LaunchLocalAttention(stream_, y, q, k, v, relative, starts, {}, spec); });
+  }
+  void ScaledLocalAttention(Mat y, Mat q, Mat k, Mat v, Mat relative, Mat starts,
+                            const Weight& q_scale, float k_scale,
+                            const LocalAttentionSpec& spec) override {
+    const LocalScales scales{Vector(q_scale), q_scale.cols, k_scale};
+    Do("ScaledLocalAttention",
+       [&] { return LaunchLocalAttention(stream_, y, q, k, v, relative, starts, scales, spec); });
+  }
+  void GluConv(Mat y, Mat /*tmp*/, Mat x, const Weight& kernel, const Weight& gain, float eps,
+               Mat starts) override {
+    Do("GluConv", [&] {
+      return LaunchGluConv(stream_, y, x, Vector(kernel), kernel.cols / y.cols, Vector(gain), eps,
+                           starts);
+    });
   }
 
  private:

@@ -2,12 +2,10 @@
 // place, 12 with a second input.
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/for_each.h"
-#include "kernels/cuda/gelu.h"
+#include "kernels/cuda/gates.h"
 
 namespace softsplice::cuda {
 namespace {
-
-__device__ float Sigmoid(float x) { return 1 / (1 + expf(-x)); }
 
 struct Factor {
   float factor;
@@ -24,9 +22,6 @@ struct Cap {
 struct Positive {
   // Not a number stays what it is.
   __device__ float operator()(float x) const { return x < 0 ? 0 : x; }
-};
-struct SelfGate {
-  __device__ float operator()(float x) const { return x * Sigmoid(x); }
 };
 
 // x = function(x).

@@ -18,7 +18,8 @@ bool IsAligned(const Mat& m, size_t bytes) {
          static_cast<size_t>(m.pitch) * SizeOf(m.type) % bytes == 0;
 }
 
-bool ClampsInputs(const Weight& w) { return w.in_lo > -INFINITY || w.in_hi < INFINITY; }
+// Whether x is already what the weight clamps it to.
+bool IsClamped(const Mat& x, const Weight& w) { return x.lo >= w.in_lo && x.hi <= w.in_hi; }
 
 Operand OperandOf(const Mat& x, const Weight& w) {
   return {.data = x.data,
@@ -33,7 +34,7 @@ Operand OperandOf(const Mat& x, const Weight& w) {
 
 // Whether x can be copied 16 bytes at a time, and stay as it is.
 bool CopiesWhole(const Mat& x, const Weight& w) {
-  return !ClampsInputs(w) && static_cast<size_t>(x.cols) * SizeOf(x.type) % 16 == 0 &&
+  return IsClamped(x, w) && static_cast<size_t>(x.cols) * SizeOf(x.type) % 16 == 0 &&
          IsAligned(x, 16);
 }
 
@@ -52,14 +53,15 @@ bool Copies(const Mat& x, const Weight& w, bool exact) {
 
 int WholeChunks(int cols) { return (cols + kChunk - 1) / kChunk * kChunk; }
 
-// Makes x what the prefill kernel takes, in `scratch`.
-cudaError_t Round(cudaStream_t stream, Operand& x, bool exact, uint16_t* scratch) {
+// Makes x, which is `from`, what the prefill kernel takes, in `scratch`.
+cudaError_t Round(cudaStream_t stream, Operand& x, const Mat& from, bool exact, uint16_t* scratch) {
   const int cols = WholeChunks(x.cols);
   const size_t part = static_cast<size_t>(x.rows) * static_cast<size_t>(cols);
-  const dim3 blocks(x.rows, (cols / 4 + kOperandThreads - 1) / kOperandThreads);
-  const cudaError_t error =
-      Launch(stream, blocks, dim3(kOperandThreads), 0, exact ? RoundOperand<2> : RoundOperand<1>,
-             scratch, x, cols, part);
+  const size_t of_block = size_t{kOperandThreads} * kOperandNumbers;
+  const bool whole = x.cols % kOperandNumbers == 0 && IsAligned(from, 16);
+  const cudaError_t error = Launch(
+      stream, dim3(static_cast<unsigned>((part + of_block - 1) / of_block)), dim3(kOperandThreads),
+      0, exact ? RoundOperand<2> : RoundOperand<1>, scratch, x, cols, part, whole);
   x = {.data = scratch,
        .rows = x.rows,
        .cols = cols,
@@ -94,8 +96,12 @@ Product ProductOf(const Call& call, const Mat& x) {
             .y = y.data,
             .y_pitch = static_cast<size_t>(y.pitch),
             .y_is_bfloat16 = y.type == DType::kBF16,
+            .y_lo = y.lo,
+            .y_hi = y.hi,
             .lo = w->out_lo,
             .hi = w->out_hi,
+            .up_lo = call.up == nullptr ? 0 : call.up->out_lo,
+            .up_hi = call.up == nullptr ? 0 : call.up->out_hi,
             .gate = call.gate,
             .times = ViewOf<const float>(call.times),
             .others = {}};
@@ -112,10 +118,12 @@ Product ProductOf(const Call& call, const Mat& x) {
 }
 
 // Whether one launch can have both.
+bool AreAlike(const Weight& a, const Weight& b) {
+  return TilesOf(a).format == TilesOf(b).format && a.cols == b.cols &&
+         TilesOf(a).parts == TilesOf(b).parts && a.in_lo == b.in_lo && a.in_hi == b.in_hi;
+}
 bool AreAlike(const Linear& a, const Linear& b) {
-  return TilesOf(*a.w).format == TilesOf(*b.w).format && a.w->cols == b.w->cols &&
-         TilesOf(*a.w).parts == TilesOf(*b.w).parts && a.w->in_lo == b.w->in_lo &&
-         a.w->in_hi == b.w->in_hi && a.y.type == b.y.type;
+  return AreAlike(*a.w, *b.w) && a.y.type == b.y.type && a.y.lo == b.y.lo && a.y.hi == b.y.hi;
 }
 
 int MostStrips(absl::Span<const Linear> all) {
@@ -143,7 +151,7 @@ cudaError_t LaunchCall(cudaStream_t stream, const Call& call, Mat x, const Matmu
                                            .can_decode = CanDecode(x, w, exact),
                                            .warpgroups = options.warpgroups});
   if (MatmulScratch(x, w, exact) > 0) {
-    const cudaError_t error = Round(stream, p.x, exact, scratch);
+    const cudaError_t error = Round(stream, p.x, x, exact, scratch);
     if (error != cudaSuccess) return error;
   }
   switch (tiles.format) {
@@ -209,13 +217,14 @@ cudaError_t LaunchMatmulGelu(cudaStream_t stream, Mat y, Mat x, const Weight& w,
                     scratch);
 }
 
+cudaError_t LaunchMatmulSilu(cudaStream_t stream, Mat y, Mat x, const Weight& w,
+                             const MatmulOptions& options, uint16_t* scratch) {
+  const Linear linear{y, &w};
+  return LaunchCall(stream, {.all = {&linear, 1}, .gate = Gate::kSelf}, x, options, scratch);
+}
+
 bool CanGate(const Weight& gate, const Weight& up) {
-  const auto clamps = [](const Weight& w) {
-    return w.in_lo > -INFINITY || w.in_hi < INFINITY || w.out_lo > -INFINITY || w.out_hi < INFINITY;
-  };
-  return TilesOf(gate).format == TilesOf(up).format && gate.rows == up.rows &&
-         gate.cols == up.cols && TilesOf(gate).parts == TilesOf(up).parts && !clamps(gate) &&
-         !clamps(up);
+  return AreAlike(gate, up) && gate.rows == up.rows;
 }
 
 cudaError_t LaunchGatedMatmul(cudaStream_t stream, Mat y, Mat x, const Weight& gate,

@@ -43,9 +43,14 @@ cudaError_t LaunchMatmuls(cudaStream_t stream, absl::Span<const Linear> all, Mat
 cudaError_t LaunchMatmulGelu(cudaStream_t stream, Mat y, Mat x, const Weight& w, Mat times,
                              Gelu gelu, const MatmulOptions& options, uint16_t* scratch);
 
-// Whether one launch can do both: weights of one shape and format, that clamp nothing.
+// y = silu(clamp(clamp(x) W^T)), the same sums.
+cudaError_t LaunchMatmulSilu(cudaStream_t stream, Mat y, Mat x, const Weight& w,
+                             const MatmulOptions& options, uint16_t* scratch);
+
+// Whether one launch can do both: weights of one shape and format, that clamp x alike.
 bool CanGate(const Weight& gate, const Weight& up);
-// y = gelu(x gate^T) * (x up^T), the same sums as LaunchMatmuls'; CanGate(gate, up).
+// y = gelu(clamp(clamp(x) gate^T)) * clamp(clamp(x) up^T), the same sums as LaunchMatmuls';
+// CanGate(gate, up).
 cudaError_t LaunchGatedMatmul(cudaStream_t stream, Mat y, Mat x, const Weight& gate,
                               const Weight& up, Gelu gelu, const MatmulOptions& options,
                               uint16_t* scratch);

@@ -4,7 +4,8 @@
 #include <cstdint>
 
 #include "kernels/cuda/device.h"
-#include "kernels/cuda/gelu.h"
+#include "kernels/cuda/gates.h"
+#include "kernels/cuda/output.h"
 #include "kernels/cuda/tiles.h"
 #include "kernels/cuda/view.h"
 
@@ -20,7 +21,7 @@ struct Operand {
   size_t part;   // numbers from one part of a split x to the next
 };
 
-enum class Gate : uint8_t { kNone, kTanh, kQuick };
+enum class Gate : uint8_t { kNone, kTanh, kQuick, kSelf };
 
 // What one launch may multiply the same x by besides: weights of the same format and columns.
 inline constexpr int kMostOthers = 2;
@@ -32,7 +33,8 @@ struct Other {
   float lo, hi;
 };
 
-// y = clamp(x W^T), gate(clamp(x W^T)) * times, or gate(x W0^T) * (x W1^T).
+// y = clamp(x W^T), gate(clamp(x W^T)) * times, silu(clamp(x W^T)), or gate(clamp(x W0^T)) *
+// clamp(x W1^T).
 struct Product {
   const uint8_t* strips[2];  // the weight and null, or gate and up
   size_t strip_bytes, tiles_bytes;
@@ -42,7 +44,9 @@ struct Product {
   void* y;
   size_t y_pitch;
   bool y_is_bfloat16;
-  float lo, hi;
+  float y_lo, y_hi;    // of bfloat16
+  float lo, hi;        // what sums are clamped to
+  float up_lo, up_hi;  // those of a pair's second weight
   Gate gate;
   View<const float> times;  // what one weight's gate is for
   Other others[kMostOthers];
@@ -64,6 +68,17 @@ struct Product {
   __device__ float Gated(float sum) const {
     return gate == Gate::kTanh ? TanhGelu{}(sum) : QuickGelu{}(sum);
   }
+  // What the sums of a pair become; and one alone, which has TimesOf().
+  __device__ float Finished(float sum, float up) const {
+    if (IsPair()) return Gated(Clamp(sum, lo, hi)) * Clamp(up, up_lo, up_hi);
+    sum = Clamp(sum, lo, hi);
+    if (gate == Gate::kNone) return sum;
+    return gate == Gate::kSelf ? SelfGate{}(sum) : Gated(sum) * up;
+  }
+  __device__ float TimesOf(int token, int out) const {
+    const bool has_times = gate == Gate::kTanh || gate == Gate::kQuick;
+    return has_times ? times.Row(token)[out] : 1;
+  }
   __device__ int LastStrip() const { return (outs - 1) / kStripRows; }
   // How many times kStrips strips, as StripOf() gives them to a block or warp.
   template <int kStrips>
@@ -75,9 +90,6 @@ struct Product {
     return min(chunks * parts * slice / kSlices, chunks);
   }
 };
-
-// Not a number stays what it is.
-__device__ inline float Clamp(float x, float lo, float hi) { return x < lo ? lo : x > hi ? hi : x; }
 
 // Where strip `strip` of those that a warp or block has begins: kStrips of one weight in turn, or
 // half as many of each of two, the first one's first. `index` counts warps or blocks; past the last
@@ -93,7 +105,7 @@ __device__ __forceinline__ const uint8_t* StripOf(const Product& p, int index, i
 __device__ __forceinline__ void Store(const Product& p, int token, int out, float value) {
   const size_t at = static_cast<size_t>(token) * p.y_pitch + static_cast<size_t>(out);
   if (p.y_is_bfloat16) {
-    static_cast<uint16_t*>(p.y)[at] = FloatToBFloat16(value);
+    static_cast<uint16_t*>(p.y)[at] = FloatToBFloat16(Clamp(value, p.y_lo, p.y_hi));
   } else {
     static_cast<float*>(p.y)[at] = value;
   }
@@ -110,7 +122,7 @@ __device__ __forceinline__ void Finish(const Product& p, int index, int row, int
     for (int strip = 0; strip < kOfWeight; ++strip) {
       const int out = (kOfWeight * index + strip) * kStripRows + row;
       if (out >= p.outs) continue;
-      Store(p, token, out, p.Gated(sums[strip]) * sums[kStrips - kOfWeight + strip]);
+      Store(p, token, out, p.Finished(sums[strip], sums[kStrips - kOfWeight + strip]));
     }
     return;
   }
@@ -118,8 +130,7 @@ __device__ __forceinline__ void Finish(const Product& p, int index, int row, int
   for (int strip = 0; strip < kStrips; ++strip) {
     const int out = (kStrips * index + strip) * kStripRows + row;
     if (out >= p.outs) continue;
-    const float sum = Clamp(sums[strip], p.lo, p.hi);
-    Store(p, token, out, p.gate == Gate::kNone ? sum : p.Gated(sum) * p.times.Row(token)[out]);
+    Store(p, token, out, p.Finished(sums[strip], p.TimesOf(token, out)));
   }
 }
 

@@ -141,34 +141,24 @@ struct Warpgroups {
     const int lane = threadIdx.x % 32;
     const int first_token = OfStage::FirstToken() + token;
     const int first_out = static_cast<int>(blockIdx.y) * kOuts + lane;
-    float values[kAtOnce][kOuts / 32], times[kAtOnce][kOuts / 32];
+    float sums[kAtOnce][kOuts / 32] = {}, ups[kAtOnce][kOuts / 32] = {};
     const auto for_each = [&](const auto& function) {
 #pragma unroll
       for (int i = 0; i < kAtOnce; ++i) {
 #pragma unroll
         for (int j = 0; j < kOuts / 32; ++j) {
-          const bool live = first_token + i < p.x.rows && first_out + 32 * j < p.outs;
-          function(i, j, live, results.outputs[token + i], lane + 32 * j);
+          if (first_token + i >= p.x.rows || first_out + 32 * j >= p.outs) continue;
+          function(i, j, first_token + i, first_out + 32 * j);
         }
       }
     };
-    for_each([&](int i, int j, bool live, const auto& outputs, int at) {
-      values[i][j] = kIsPair ? outputs[at] : Clamp(outputs[at], p.lo, p.hi);
-      if constexpr (kIsPair) {
-        times[i][j] = outputs[kOuts + at];
-      } else {
-        times[i][j] = 1;
-        if (p.gate != Gate::kNone && live) {
-          times[i][j] = p.times.Row(first_token + i)[first_out + 32 * j];
-        }
-      }
+    for_each([&](int i, int j, int at, int out) {
+      const auto& outputs = results.outputs[token + i];
+      sums[i][j] = outputs[lane + 32 * j];
+      ups[i][j] = kIsPair ? outputs[kOuts + lane + 32 * j] : p.TimesOf(at, out);
     });
-    for_each([&](int i, int j, bool live, const auto&, int) {
-      if (!live) return;
-      const float value = values[i][j];
-      const bool gated = kIsPair || p.gate != Gate::kNone;
-      cuda::Store(p, first_token + i, first_out + 32 * j,
-                  gated ? p.Gated(value) * times[i][j] : value);
+    for_each([&](int i, int j, int at, int out) {
+      cuda::Store(p, at, out, p.Finished(sums[i][j], ups[i][j]));
     });
   }
 };

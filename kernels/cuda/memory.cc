@@ -49,7 +49,7 @@ cudaError_t Staging::Upload(void* to, size_t pitch, const void* from, size_t row
                             size_t rows) {
   const size_t bytes = row_bytes * rows;
   if (bytes == 0) return cudaSuccess;
-  if (bytes > kBytes) {  // in halves: of the rows, or of the only one
+  if (bytes > kPiece) {  // in halves: of the rows, or of the only one
     const size_t first = (rows > 1 ? rows : row_bytes) / 2;
     const size_t from_bytes = rows > 1 ? first * row_bytes : first;
     const size_t to_bytes = rows > 1 ? first * pitch : first;

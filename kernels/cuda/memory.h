@@ -38,10 +38,12 @@ class Staging {
   void Reset() { used_ = 0; }
 
  private:
-  // Room for `bytes`, which is at most kBytes; waits for the stream where there is none.
+  // Room for `bytes`, which is at most kPiece; waits for the stream where there is none.
   cudaError_t Take(size_t bytes, char** room);
 
   static constexpr size_t kBytes = size_t{32} << 20;
+  // One of them is on its way while the next one is copied here.
+  static constexpr size_t kPiece = size_t{1} << 20;
 
   cudaStream_t stream_;
   char* memory_ = nullptr;

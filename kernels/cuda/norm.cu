@@ -2,8 +2,6 @@
 // sqrt(variance + eps) * gain. float32; y may be bfloat16. A group is a block, and in its
 // registers: 8 bytes a number move (6), 12 where a sum is added to, 16 (14) where that one's norm
 // follows. Gains come while the kernel waits for its predecessors.
-#include <type_traits>
-
 #include "kernels/cuda/norm.h"
 #include "kernels/cuda/norm_group.h"
 #include "kernels/cuda/output.h"
@@ -67,14 +65,17 @@ __global__ void __launch_bounds__(kThreads)
       x.cols, [&](int j, int i) { y.Store(blockIdx.x, i, sums[j] * next_factor * next_gains[j]); });
 }
 
+// What is less than `least` becomes that; not a number stays what it is.
 template <int kThreads>
-__global__ void __launch_bounds__(kThreads)
-    LayerNorm(Output y, View<const float> x, const float* gain, float eps) {
+__global__ void __launch_bounds__(kThreads* kGroupsOfBlock<kThreads>)
+    LayerNorm(Output y, View<const float> x, const float* gain, float eps, float least) {
   auto& of_warp = Shared<float[2][kThreads / 32]>();
+  const int row = blockIdx.x * kGroupsOfBlock<kThreads> + GroupOfBlock<kThreads>();
   Numbers gains, numbers;
   LoadGain<kThreads>(gains, gain, x.cols);
   WaitForPrevious();
-  Load<kThreads>(numbers, x.Row(blockIdx.x), x.cols);
+  if (row >= x.rows) return;
+  Load<kThreads>(numbers, x.Row(row), x.cols);
   const float n = static_cast<float>(x.cols);
   float sum = 0;
   ForEachNumber<kThreads>(x.cols, [&](int j, int) { sum += numbers[j]; });
@@ -83,24 +84,9 @@ __global__ void __launch_bounds__(kThreads)
       SumOfSquares<kThreads>(x.cols, of_warp[1], [&](int j) { return numbers[j] - mean; });
   const float factor = 1 / sqrtf(squares / n + eps);
   ForEachNumber<kThreads>(x.cols, [&](int j, int i) {
-    y.Store(blockIdx.x, i, (numbers[j] - mean) * factor * gains[j]);
+    const float value = (numbers[j] - mean) * factor * gains[j];
+    y.Store(row, i, value < least ? least : value);
   });
-}
-
-// Calls launch(threads) with the number of threads for a group as a constant.
-template <class F>
-cudaError_t WithThreads(int numbers, const F& launch) {
-  switch (NormThreads(numbers)) {
-    case 32:
-      return launch(std::integral_constant<int, 32>());
-    case 128:
-      return launch(std::integral_constant<int, 128>());
-    case 512:
-      return launch(std::integral_constant<int, 512>());
-    case 1024:
-      return launch(std::integral_constant<int, 1024>());
-  }
-  return cudaErrorInvalidValue;
 }
 
 }  // namespace
@@ -108,7 +94,7 @@ cudaError_t WithThreads(int numbers, const F& launch) {
 cudaError_t LaunchRmsNorm(cudaStream_t stream, Mat y, Mat x, const float* gain, float eps,
                           int group) {
   if (group == 0) group = x.cols;
-  return WithThreads(group, [&](auto threads) {
+  return WithNormThreads(group, [&](auto threads) {
     constexpr int kGroups = kGroupsOfBlock<threads>;
     return Launch(stream, dim3(x.rows, (x.cols / group + kGroups - 1) / kGroups),
                   dim3(threads * kGroups), threads / 8, RmsNorm<threads>, OutputOf(y),
@@ -117,7 +103,7 @@ cudaError_t LaunchRmsNorm(cudaStream_t stream, Mat y, Mat x, const float* gain, 
 }
 
 cudaError_t LaunchAddNorm(cudaStream_t stream, Mat x, Mat h, const float* gain, float eps) {
-  return WithThreads(x.cols, [&](auto threads) {
+  return WithNormThreads(x.cols, [&](auto threads) {
     return Launch(stream, dim3(x.rows), dim3(threads), threads / 8, AddNorm<threads>,
                   ViewOf<float>(x), ViewOf<const float>(h), gain, eps);
   });
@@ -125,17 +111,19 @@ cudaError_t LaunchAddNorm(cudaStream_t stream, Mat x, Mat h, const float* gain, 
 
 cudaError_t LaunchAddNormNorm(cudaStream_t stream, Mat y, Mat x, Mat h, const float* gain,
                               const float* scale, const float* next_gain, float eps) {
-  return WithThreads(x.cols, [&](auto threads) {
+  return WithNormThreads(x.cols, [&](auto threads) {
     return Launch(stream, dim3(x.rows), dim3(threads), threads / 4, AddNormNorm<threads>,
                   OutputOf(y), ViewOf<float>(x), ViewOf<const float>(h), gain, scale, next_gain,
                   eps);
   });
 }
 
-cudaError_t LaunchLayerNorm(cudaStream_t stream, Mat y, Mat x, const float* gain, float eps) {
-  return WithThreads(x.cols, [&](auto threads) {
-    return Launch(stream, dim3(x.rows), dim3(threads), threads / 4, LayerNorm<threads>, OutputOf(y),
-                  ViewOf<const float>(x), gain, eps);
+cudaError_t LaunchLayerNorm(cudaStream_t stream, Mat y, Mat x, const float* gain, float eps,
+                            float least) {
+  return WithNormThreads(x.cols, [&](auto threads) {
+    constexpr int kRows = kGroupsOfBlock<threads>;
+    return Launch(stream, dim3((x.rows + kRows - 1) / kRows), dim3(threads * kRows), threads / 4,
+                  LayerNorm<threads>, OutputOf(y), ViewOf<const float>(x), gain, eps, least);
   });
 }
 

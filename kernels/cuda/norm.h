@@ -16,6 +16,8 @@ cudaError_t LaunchAddNorm(cudaStream_t stream, Mat x, Mat h, const float* gain, 
 // As Backend::AddNormNorm; y may be h, which else is left as it is. All weights are on the device.
 cudaError_t LaunchAddNormNorm(cudaStream_t stream, Mat y, Mat x, Mat h, const float* gain,
                               const float* scale, const float* next_gain, float eps);
-cudaError_t LaunchLayerNorm(cudaStream_t stream, Mat y, Mat x, const float* gain, float eps);
+// What would be less than `least` becomes that.
+cudaError_t LaunchLayerNorm(cudaStream_t stream, Mat y, Mat x, const float* gain, float eps,
+                            float least);
 
 }  // namespace softsplice::cuda

@@ -3,6 +3,8 @@
 // threads alone.
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/cuda/reduce.h"
 #include "kernels/cuda/shapes.h"
 
@@ -60,6 +62,22 @@ __device__ __forceinline__ float NormFactor(const Numbers& x, int count, float e
                                             float* of_warp) {
   const float sum = SumOfSquares<kThreads>(count, of_warp, [&](int j) { return x[j]; });
   return 1 / sqrtf(sum / static_cast<float>(count) + eps);
+}
+
+// Calls launch(threads) with the number of threads for a group as a constant.
+template <class F>
+cudaError_t WithNormThreads(int numbers, const F& launch) {
+  switch (NormThreads(numbers)) {
+    case 32:
+      return launch(std::integral_constant<int, 32>());
+    case 128:
+      return launch(std::integral_constant<int, 128>());
+    case 512:
+      return launch(std::integral_constant<int, 512>());
+    case 1024:
+      return launch(std::integral_constant<int, 1024>());
+  }
+  return cudaErrorInvalidValue;
 }
 
 }  // namespace softsplice::cuda

@@ -129,6 +129,11 @@ __device__ inline uint32_t PackBFloat16(float first, float second) {
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
   return pair;
 }
+// 2^x to 2^-22 of it; 0 below the normal numbers.
+__device__ inline float Exp2(float x) {
+  asm("ex2.approx.ftz.f32 %0, %0;" : "+f"(x));
+  return x;
+}
 // (a & mask) | bits in one instruction: the compiler takes two where both are constants.
 __device__ inline uint32_t MaskedOr(uint32_t a, uint32_t mask, uint32_t bits) {
   uint32_t d;

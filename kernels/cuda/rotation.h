@@ -7,6 +7,25 @@
 
 namespace softsplice::cuda {
 
+struct Angle {
+  float sine, cosine;
+};
+__device__ inline Angle AngleOf(int position, float frequency) {
+  const float angle = static_cast<float>(position) * frequency;
+  // Half turns, without the whole ones: exact to far below float32's rounding.
+  constexpr double kInversePi = 0.31830988618379067154;
+  double turns = static_cast<double>(angle) * kInversePi;
+  turns -= 2 * rint(turns / 2);
+  Angle of;
+  sincospif(static_cast<float>(turns), &of.sine, &of.cosine);
+  return of;
+}
+// What becomes of one of a pair: of the first one for -sine. Contracted as it stands here, wherever
+// that is.
+__device__ inline float Turned(float x, float other, float sine, float cosine) {
+  return fmaf(x, cosine, other * sine);
+}
+
 struct Rotation {
   View<const int> positions;
   int head_dim, first, half;  // dims [first, first + 2 half) of each head turn
@@ -14,20 +33,14 @@ struct Rotation {
 
   // Pair i of a head at `position`.
   __device__ void Turn(float* head, int position, int i) const {
-    const float frequency = tables.factors == nullptr ? tables.frequencies[i]
-                                                      : tables.frequencies[i] / tables.factors[i];
-    const float angle = static_cast<float>(position) * frequency;
-    // Half turns, without the whole ones: exact to far below float32's rounding.
-    constexpr double kInversePi = 0.31830988618379067154;
-    double turns = static_cast<double>(angle) * kInversePi;
-    turns -= 2 * rint(turns / 2);
-    float sine, cosine;
-    sincospif(static_cast<float>(turns), &sine, &cosine);
+    const Angle angle =
+        AngleOf(position, tables.factors == nullptr ? tables.frequencies[i]
+                                                    : tables.frequencies[i] / tables.factors[i]);
     float* a = head + first + i;
     float* b = a + half;
     const float old = *a;
-    *a = old * cosine - *b * sine;
-    *b = *b * cosine + old * sine;
+    *a = Turned(old, *b, -angle.sine, angle.cosine);
+    *b = Turned(*b, old, angle.sine, angle.cosine);
   }
 };
 

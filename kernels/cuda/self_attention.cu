@@ -1,15 +1,14 @@
-// Attention inside runs of rows, without a mask: q, k, v [rows, heads * dim] float32, rounded to
-// float16, as are the weights; sums in float32. Keys and values are rounded once, in a launch of
-// their own; then a block takes 128 queries of one run and one head and walks the run's keys, 64 at
-// a time: 4 kDim numbers of 2 bytes for 128 kDim products of each key. Weights go from one product
-// to the next in registers; a maximum that moves rescales what was summed before.
-#include <algorithm>
+// Attention inside runs of rows, without a mask: q, k, v [rows, heads * dim] in float16, as are the
+// weights; sums in float32. A block takes 128 queries of one run and one head and walks the run's
+// keys, 64 at a time: 4 kDim numbers of 2 bytes for 128 kDim products of each key. Weights go from
+// one product to the next in registers. They are 2^(score log2(e) - top): a top that has to move
+// far rescales what was summed before, one that has not stays behind the largest score.
+#include <utility>
 
 #include "kernels/cuda/attention_kernels.h"
 #include "kernels/cuda/attention_rows.h"
 #include "kernels/cuda/attention_shapes.h"
 #include "kernels/cuda/for_each.h"
-#include "kernels/cuda/softmax.h"
 
 namespace softsplice::cuda {
 namespace {
@@ -17,23 +16,22 @@ namespace {
 constexpr int kThreads = 128;
 constexpr int kKeys = 64;  // of a tile
 constexpr int kStages = 2;
+constexpr float kLog2E = 1.4426950408889634f;
+// What a score, times log2(e), may be above its query's top: weights of 2^8 are far from float16's
+// largest.
+constexpr float kSlack = 8;
 static_assert(kSelfQueries == kThreads / 32 * 32);
 
-// Keys, then values: dense rows of float16.
 struct RoundToHalf {
-  View<uint16_t> keys, values;
-  View<const float> k, v;
+  View<uint16_t> to;
+  View<const float> from;
 
-  __device__ void operator()(int r, int c) const {
-    keys.Row(r)[c] = FloatToHalf(k.Row(r)[c]);
-    values.Row(r)[c] = FloatToHalf(v.Row(r)[c]);
-  }
+  __device__ void operator()(int r, int c) const { to.Row(r)[c] = FloatToHalf(from.Row(r)[c]); }
 };
 
 struct SelfInputs {
   Output y;
-  View<const float> q;
-  View<const uint16_t> k, v;
+  View<const uint16_t> q, k, v;  // of one shape
   View<const int> starts;
 };
 
@@ -84,8 +82,7 @@ class SelfBlock {
   // Two numbers of a query; zeroes where there is none.
   __device__ uint32_t LoadPair(int row, int dim) const {
     if (row >= end_) return 0;
-    const float* from = a_.q.Row(row) + column_ + dim;
-    return PackHalf(from[0], from[1]);
+    return *reinterpret_cast<const uint32_t*>(a_.q.Row(row) + column_ + dim);
   }
   __device__ void LoadQueries() {
 #pragma unroll
@@ -102,13 +99,16 @@ class SelfBlock {
 
   // Begins to copy the keys and values from `key` on; zeroes behind the run's end.
   __device__ void Copy(int key, int stage) {
-    constexpr int kPieces = kDim / 8;
+    constexpr int kPieces = kDim / 8;  // of a row
+    constexpr int kRows = kThreads / kPieces;
+    const int row = threadIdx.x / kPieces, c = threadIdx.x % kPieces * 8;
 #pragma unroll
-    for (int i = threadIdx.x; i < kKeys * kPieces; i += kThreads) {
-      const int row = key + i / kPieces, c = i % kPieces * 8, to = i / kPieces * kPitch + c;
-      const int from = min(row, end_ - 1);
-      CopyAsync(tile_.k[stage] + to, a_.k.Row(from) + column_ + c, row < end_);
-      CopyAsync(tile_.v[stage] + to, a_.v.Row(from) + column_ + c, row < end_);
+    for (int i = 0; i < kKeys; i += kRows) {
+      const bool live = key + row + i < end_;
+      const size_t from = a_.k.pitch * min(key + row + i, end_ - 1) + column_ + c;
+      const int to = (row + i) * kPitch + c;
+      CopyAsync(tile_.k[stage] + to, a_.k.data + from, live);
+      CopyAsync(tile_.v[stage] + to, a_.v.data + from, live);
     }
     CommitCopies();
   }
@@ -140,29 +140,40 @@ class SelfBlock {
     }
   }
 
-  // Takes the scores' maxima in, and rescales what was summed before.
+  // Moves the tops of queries whose scores are too far above them, and rescales what was summed
+  // before.
   __device__ void MoveTops(const float (&scores)[2][kKeys / 8][4]) {
+    float factors[2][2];
+    bool moved = false;
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
 #pragma unroll
       for (int j = 0; j < 2; ++j) {
-        const float before = tops_[i][j];
-        float top = before;
+        float largest = -INFINITY;
 #pragma unroll
         for (int n = 0; n < kKeys / 8; ++n) {
-          top = fmaxf(top, fmaxf(scores[i][n][2 * j], scores[i][n][2 * j + 1]));
+          largest = fmaxf(largest, fmaxf(scores[i][n][2 * j], scores[i][n][2 * j + 1]));
         }
         for (int lanes = 1; lanes < 4; lanes *= 2) {
-          top = fmaxf(top, __shfl_xor_sync(~0u, top, lanes));
+          largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, lanes));
         }
-        tops_[i][j] = top;
-        const float factor = WeightOf(before, top);
-        sums_[i][2 * j] *= factor;
+        largest *= kLog2E;
+        const float before = tops_[i][j];
+        if (largest > before + kSlack) tops_[i][j] = largest;
+        factors[i][j] = Exp2(before - tops_[i][j]);
+        moved = moved || tops_[i][j] != before;
+      }
+    }
+    if (__any_sync(~0u, moved)) Rescale(factors);
+  }
+  __device__ void Rescale(const float (&factors)[2][2]) {
 #pragma unroll
-        for (int n = 0; n < kDim / 8; ++n) {
-          values_[i][n][2 * j] *= factor;
-          values_[i][n][2 * j + 1] *= factor;
-        }
+    for (int i = 0; i < 2; ++i) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        sums_[i][e] *= factors[i][e / 2];
+#pragma unroll
+        for (int n = 0; n < kDim / 8; ++n) values_[i][n][e] *= factors[i][e / 2];
       }
     }
   }
@@ -178,7 +189,8 @@ class SelfBlock {
         for (int e = 0; e < 4; ++e) {
           const float* of = &scores[i][2 * k + e / 2][e % 2 * 2];
           const float top = tops_[i][e % 2];
-          weights[i][e] = PackHalf(WeightOf(of[0], top), WeightOf(of[1], top));
+          weights[i][e] =
+              PackHalf(Exp2(fmaf(of[0], kLog2E, -top)), Exp2(fmaf(of[1], kLog2E, -top)));
         }
         MmaF16(sums_[i], weights[i], {kOnes, kOnes});
       }
@@ -201,11 +213,11 @@ class SelfBlock {
       for (int j = 0; j < 2; ++j) {
         if (QueryRow(i, j) >= end_) continue;
         const int column = column_ + 2 * T();
+        const float factor = 1 / sums_[i][2 * j];
 #pragma unroll
         for (int n = 0; n < kDim / 8; ++n) {
           for (int e = 0; e < 2; ++e) {
-            a_.y.Store(QueryRow(i, j), column + 8 * n + e,
-                       values_[i][n][2 * j + e] / sums_[i][2 * j]);
+            a_.y.Store(QueryRow(i, j), column + 8 * n + e, values_[i][n][2 * j + e] * factor);
           }
         }
       }
@@ -235,17 +247,21 @@ __global__ void __launch_bounds__(kThreads, 2) SelfAttention(SelfInputs a) {
 
 }  // namespace
 
+cudaError_t LaunchRoundHeads(cudaStream_t stream, const SelfAttentionCall& call,
+                             const HalfHeads& to) {
+  for (const auto& [half, from] : {std::pair(to.q, call.q), {to.k, call.k}, {to.v, call.v}}) {
+    const cudaError_t error =
+        LaunchForEach(stream, from.rows, from.cols,
+                      RoundToHalf{ViewOf<uint16_t>(half), ViewOf<const float>(from)});
+    if (error != cudaSuccess) return error;
+  }
+  return cudaSuccess;
+}
+
 cudaError_t LaunchFlashSelfAttention(cudaStream_t stream, const SelfAttentionCall& call,
-                                     uint16_t* scratch) {
-  const Mat k{scratch, call.k.rows, call.k.cols, call.k.cols, DType::kF16};
-  const Mat v{scratch + static_cast<size_t>(k.rows) * k.cols, k.rows, k.cols, k.cols, DType::kF16};
-  const cudaError_t error =
-      LaunchForEach(stream, k.rows, k.cols,
-                    RoundToHalf{ViewOf<uint16_t>(k), ViewOf<uint16_t>(v),
-                                ViewOf<const float>(call.k), ViewOf<const float>(call.v)});
-  if (error != cudaSuccess) return error;
-  const SelfInputs attention{OutputOf(call.y), ViewOf<const float>(call.q),
-                             ViewOf<const uint16_t>(k), ViewOf<const uint16_t>(v),
+                                     const HalfHeads& heads) {
+  const SelfInputs attention{OutputOf(call.y), ViewOf<const uint16_t>(heads.q),
+                             ViewOf<const uint16_t>(heads.k), ViewOf<const uint16_t>(heads.v),
                              ViewOf<const int>(call.starts)};
   const auto launch = [&]<int kDim>() {
     return Launch(stream, dim3(MostSelfTiles(call), call.heads), dim3(kThreads),

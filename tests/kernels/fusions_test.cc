@@ -131,6 +131,110 @@ TEST_P(FusionsTest, MatmulGelu) {
   }
 }
 
+// Heads are normed and turned by each axis; scores are far from float32's limits.
+TEST_P(FusionsTest, PatchAttention) {
+  for (const int dim : {4, 20, 32, 64}) {
+    constexpr int kRows = 37, kHeads = 3;
+    std::vector<int> columns, rows;
+    for (int i = 0; i < kRows; ++i) columns.push_back(i * 7 % 10), rows.push_back(i / 10 * 900);
+    const auto numbers = [&] { return HostMat::Normal(random_, kRows, kHeads * dim, 3); };
+    const HostMat q = numbers(), k = numbers(), v = numbers();
+    const HostMat q_gain = HostMat::Normal(random_, 1, dim, 0, 0.3f),
+                  k_gain = HostMat::Normal(random_, 1, dim, 0, 0.3f);
+    // A norm is below 6 times its gain, below 2; a score's error is one of dim products.
+    const float score = static_cast<float>(dim) * 144 * (NormError(dim) + 20 * kEps);
+    ExpectItsDefinition(0, 6 * (2 * score + 60 * kEps), std::to_string(dim),
+                        [&](Device& on, bool fused) {
+                          const Mat y = on.New(kRows, kHeads * dim, 5), of_q = on.Copy(q),
+                                    of_k = on.Copy(k), of_v = on.Copy(v);
+                          const PatchAttentionSpec spec{.q_gain = &on.Vector(q_gain),
+                                                        .k_gain = &on.Vector(k_gain),
+                                                        .eps = 1,
+                                                        .columns = on.Ints(columns),
+                                                        .rows = on.Ints(rows),
+                                                        .starts = on.Ints({0, 5, kRows}),
+                                                        .heads = kHeads,
+                                                        .rope_base = 100};
+                          fused ? on->PatchAttention(y, of_q, of_k, of_v, spec)
+                                : on->Backend::PatchAttention(y, of_q, of_k, of_v, spec);
+                          return y;
+                        });
+  }
+}
+
+TEST_P(FusionsTest, LayerNormRelu) {
+  for (const int cols : {1, 7, 32, 128, 2560}) {
+    const HostMat x = HostMat::Normal(random_, 9, cols, 1),
+                  gain = HostMat::Normal(random_, 1, cols);
+    ExpectItsDefinition(0, 36 * 3 * NormError(cols), std::to_string(cols),
+                        [&](Device& on, bool fused) {
+                          const Mat y = on.Copy(x);
+                          fused ? on->LayerNormRelu(y, on.Vector(gain), 1)
+                                : on->Backend::LayerNormRelu(y, on.Vector(gain), 1);
+                          return y;
+                        });
+  }
+}
+
+// silu is not steeper than 1.1.
+TEST_P(FusionsTest, MatmulSilu) {
+  constexpr int kOuts = 40, kCols = 96;
+  const HostMat weights = HostMat::Normal(random_, kOuts, kCols);
+  for (const int rows : {1, 9, 70}) {
+    const HostMat x = HostMat::Normal(random_, rows, kCols);
+    const float product = kCols * 36 * (2 * 0x1p-17f + (kCols + 16) * kEps);
+    ExpectItsDefinition(10 * kEps, 1.1f * product, std::to_string(rows),
+                        [&](Device& on, bool fused) {
+                          const Mat y = on.New(rows, kOuts, 3), from = on.Copy(x);
+                          const Weight& w = on.Pack(FloatTensor(weights), Use::kLinear);
+                          fused ? on->MatmulSilu(y, from, w) : on->Backend::MatmulSilu(y, from, w);
+                          return y;
+                        });
+  }
+}
+
+// Norms, which are below 6 with this eps, times gains; silu is not steeper than 1.1.
+TEST_P(FusionsTest, GluConv) {
+  constexpr int kRows = 40, kWidth = 5;
+  for (const int cols : {1, 7, 33, 160, 1024}) {
+    const HostMat x = HostMat::Normal(random_, kRows, 2 * cols, 1),
+                  kernel = HostMat::Normal(random_, cols, kWidth),
+                  gain = HostMat::Normal(random_, 1, cols);
+    const float convolved = kWidth * 36 * 12 * kEps;
+    ExpectItsDefinition(10 * kEps, 1.1f * 6 * (convolved + 36 * NormError(cols)),
+                        std::to_string(cols), [&](Device& on, bool fused) {
+                          const Mat y = on.New(kRows, cols, 3), tmp = on.New(kRows, cols),
+                                    from = on.Copy(x), starts = on.Ints({0, 3, 4, kRows});
+                          const Weight &by = on.Vector(kernel), &gains = on.Vector(gain);
+                          fused ? on->GluConv(y, tmp, from, by, gains, 1, starts)
+                                : on->Backend::GluConv(y, tmp, from, by, gains, 1, starts);
+                          return y;
+                        });
+  }
+}
+
+TEST_P(FusionsTest, ScaledLocalAttention) {
+  constexpr int kRows = 40, kLeft = 11;
+  for (const int dim : {3, 32}) {
+    const auto numbers = [&](int rows) { return HostMat::Normal(random_, rows, 2 * dim, 2); };
+    const HostMat q = numbers(kRows), k = numbers(kRows), v = numbers(kRows),
+                  relative = numbers(kLeft + 1), scale = HostMat::Normal(random_, 1, dim, 0, 0.1f);
+    const float score = static_cast<float>(dim) * 6 * 0.6f * 12;
+    ExpectItsDefinition(
+        0, 6 * kEps * (4 * score * static_cast<float>(dim) + 40), std::to_string(dim),
+        [&](Device& on, bool fused) {
+          const Mat y = on.New(kRows, 2 * dim, 1), of_q = on.Copy(q), of_k = on.Copy(k),
+                    of_v = on.Copy(v), at = on.Copy(relative), starts = on.Ints({0, 3, kRows});
+          const Weight& by = on.Vector(scale);
+          const LocalAttentionSpec spec{.heads = 2, .left = kLeft, .cap = 50};
+          fused
+              ? on->ScaledLocalAttention(y, of_q, of_k, of_v, at, starts, by, 1.5f, spec)
+              : on->Backend::ScaledLocalAttention(y, of_q, of_k, of_v, at, starts, by, 1.5f, spec);
+          return y;
+        });
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(All, FusionsTest, ::testing::ValuesIn(Candidates()), NameOf);
 
 }  // namespace

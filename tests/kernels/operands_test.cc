@@ -107,11 +107,36 @@ TEST_P(OperandsTest, AttentionInsideRuns) {
     ExpectRoundedOnce(70, 2 * dim, "head " + std::to_string(dim), [&](Device& on, Mat y) {
       on->SelfAttention(y, on.Copy(q), on.Copy(k), on.Copy(v), on.Ints({0, 30, 70}), 2);
     });
+    const HostMat gain = HostMat::Normal(random_, 1, dim);
+    ExpectRoundedOnce(70, 2 * dim, "head " + std::to_string(dim), [&](Device& on, Mat y) {
+      const Mat places = on.Ints(std::vector<int>(70, 3));
+      on->PatchAttention(y, on.Copy(q), on.Copy(k), on.Copy(v),
+                         {.q_gain = &on.Vector(gain),
+                          .k_gain = &on.Vector(gain),
+                          .columns = places,
+                          .rows = places,
+                          .starts = on.Ints({0, 30, 70}),
+                          .heads = 2,
+                          .rope_base = 100});
+    });
     ExpectRoundedOnce(70, 2 * dim, "head " + std::to_string(dim), [&](Device& on, Mat y) {
       on->LocalAttention(y, on.Copy(q), on.Copy(k), on.Copy(v), on.Copy(relative),
                          on.Ints({0, 30, 70}), {.heads = 2, .left = 11, .cap = 50});
     });
   }
+}
+
+TEST_P(OperandsTest, Sounds) {
+  const HostMat x = HostMat::Normal(random_, 20, 96), kernel = HostMat::Normal(random_, 48, 5),
+                gain = HostMat::Normal(random_, 1, 48);
+  const TestWeight weight(Type::kQ8_0, 48, 96, random_);
+  ExpectRoundedOnce(20, 48, "convolution", [&](Device& on, Mat y) {
+    on->GluConv(y, on.New(20, 48), on.Copy(x), on.Vector(kernel), on.Vector(gain), 1e-6f,
+                on.Ints({0, 20}));
+  });
+  ExpectRoundedOnce(20, 48, "silu", [&](Device& on, Mat y) {
+    on->MatmulSilu(y, on.Copy(x), on.Pack(weight.tensor, Use::kLinear));
+  });
 }
 
 TEST_P(OperandsTest, Patches) {
@@ -155,6 +180,49 @@ TEST_P(OperandsTest, GiveTheProductsOfFloat32) {
       EXPECT_TRUE(multiply(fast_->Operands()) == multiply(DType::kF32)) << rows << " " << hi;
     }
   }
+}
+
+// A matrix that is clamped when it is written gives the products of weights that clamp what they
+// read; products of two weights in one launch those of two launches.
+TEST_P(OperandsTest, AreClampedWhereTheyAreWritten) {
+  const HostMat gain = HostMat::Normal(random_, 1, 96);
+  const TestWeight values(Type::kBF16, 48, 96, random_), up_values(Type::kBF16, 48, 96, random_);
+  for (const int rows : {1, 5, 70}) {
+    const HostMat x = HostMat::Normal(random_, rows, 96);
+    const auto multiply = [&](bool early, bool gated) {
+      return RunOn(*fast_, [&](Device& on) {
+        Weight w = on.Pack(values.tensor, Use::kLinear);
+        w.in_lo = -0.9f, w.in_hi = 0.7f, w.out_lo = -3, w.out_hi = 2.5f;
+        Weight up = on.Pack(up_values.tensor, Use::kLinear);
+        up.in_lo = w.in_lo, up.in_hi = w.in_hi, up.out_lo = -2, up.out_hi = 4;
+        Mat normed = on.New(rows, 96, 0, fast_->Operands());
+        if (early) normed = ReadBy(normed, {&w, &up});
+        on->RmsNorm(normed, on.Copy(x), &on.Vector(gain), 1e-6f);
+        const Mat y = on.New(rows, 48), tmp = on.New(rows, 48);
+        if (gated && early) {
+          on->GatedMatmul(y, tmp, normed, w, up, Gelu::kTanh);
+        } else if (gated) {
+          on->Backend::GatedMatmul(y, tmp, normed, w, up, Gelu::kTanh);
+        } else {
+          on->MatmulAll({{y, &w}}, normed);
+        }
+        return y;
+      });
+    };
+    for (const bool gated : {false, true}) {
+      EXPECT_TRUE(multiply(true, gated) == multiply(false, gated)) << rows << " " << gated;
+    }
+  }
+}
+
+TEST_P(OperandsTest, OfWeightsThatDifferAreNotClamped) {
+  Weight a, b;
+  a.in_hi = 1, b.in_hi = 2;
+  Mat x{.type = DType::kBF16};
+  EXPECT_EQ(ReadBy(x, {&a}).hi, 1);
+  EXPECT_EQ(ReadBy(x, {&a, &b}).hi, x.hi);
+  x.type = DType::kF32;
+  EXPECT_EQ(ReadBy(x, {&a}).hi, x.hi);
 }
 
 TEST_P(OperandsTest, RowsAreGathered) {

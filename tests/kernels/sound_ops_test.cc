@@ -30,14 +30,14 @@ class SoundOpsTest : public BackendTest {
   }
 
   void CompareAttention(const std::vector<int>& starts, const LocalAttentionSpec& spec, int dim,
-                        float scale = 2) {
+                        float scale = 2, bool dense = false) {
     SCOPED_TRACE("dim " + std::to_string(dim) + ", left " + std::to_string(spec.left));
     const int rows = starts.back();
     const int cols = spec.heads * dim;
     const float root = std::sqrt(static_cast<float>(dim));
-    const HostMat q = HostMat::Normal(random_, rows, cols, 1, scale / root);
-    const HostMat k = HostMat::Normal(random_, rows, cols, 2);
-    const HostMat v = HostMat::Normal(random_, rows, cols, 3);
+    const HostMat q = HostMat::Normal(random_, rows, cols, dense ? 0 : 1, scale / root);
+    const HostMat k = HostMat::Normal(random_, rows, cols, dense ? 0 : 2);
+    const HostMat v = HostMat::Normal(random_, rows, cols, dense ? 0 : 3);
     const HostMat relative = HostMat::Normal(random_, spec.left + 1, cols, 4);
     // A score is a sum of 2 dim products, each of a q of at most 6 scale / root and a k or r of at
     // most 6; its error, at most doubled by the division, and that of the cap, e^x and the sums
@@ -102,6 +102,12 @@ TEST_P(SoundOpsTest, LocalAttentionKeepsNaN) {
 TEST_P(SoundOpsTest, LocalAttentionOfOddHeads) {
   for (const int dim : {1, 3, 8, 16, 20, 32, 33, 72, 128}) {
     CompareAttention(kRuns, {.heads = 3, .left = 11, .cap = 50}, dim);
+  }
+}
+
+TEST_P(SoundOpsTest, LocalAttentionOfDenseRows) {
+  for (const int dim : {4, 20, 32, 72, 128}) {
+    CompareAttention(kRuns, {.heads = 3, .left = 11, .cap = 50}, dim, 2, /*dense=*/true);
   }
 }
 

@@ -295,7 +295,7 @@ TEST(MatmulGelu, IsTheGeluOfTheProductTimesNumbers) {
   }
 }
 
-TEST(GatedMatmul, NeedsTwoAlikeThatClampNothing) {
+TEST(GatedMatmul, NeedsTwoAlikeThatClampAlike) {
   std::mt19937 random(23);
   const auto packed = [&](Type type, int outs, int cols) {
     return PackedOnDevice(TestWeight(type, outs, cols, random));
@@ -308,6 +308,8 @@ TEST(GatedMatmul, NeedsTwoAlikeThatClampNothing) {
   EXPECT_FALSE(CanGate(gate, packed(Type::kQ8_0, 32, 96)));
   Weight clipped = packed(Type::kQ8_0, 32, 64);
   clipped.out_hi = 1;
+  EXPECT_TRUE(CanGate(gate, clipped));
+  clipped.in_hi = 1;
   EXPECT_FALSE(CanGate(gate, clipped));
   EXPECT_FALSE(CanGate(clipped, gate));
 }

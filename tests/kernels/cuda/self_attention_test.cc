@@ -3,7 +3,9 @@
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <random>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -95,6 +97,34 @@ TEST_F(SelfAttentionTest, TakesExtremeScores) {
   }
   const HostMat y = Run(in, {0, 200});
   for (int r = 0; r < 200; ++r) EXPECT_EQ(y(r, 3), in.v(r % 2 == 0 ? 199 : 0, 3)) << r;
+}
+
+// Heads that are normed and turned in one launch are what several ops make of them.
+TEST_F(SelfAttentionTest, OfPatchesIsItsDefinition) {
+  for (const auto& [rows, heads, dim] : {std::tuple{150, 3, 32}, {37, 5, 64}, {6, 12, 64}}) {
+    const SelfInputs in(rows, heads, dim, 7);
+    std::mt19937 random(8);
+    const HostMat q_gain = HostMat::Normal(random, 1, dim),
+                  k_gain = HostMat::Normal(random, 1, dim);
+    std::vector<int> columns, of_rows;
+    for (int i = 0; i < rows; ++i) columns.push_back(i % 13), of_rows.push_back(i / 13);
+    const auto attend = [&](bool fused) {
+      Device on(*device_);
+      const Mat y = on.New(rows, heads * dim), q = on.Copy(in.q), k = on.Copy(in.k),
+                v = on.Copy(in.v);
+      const PatchAttentionSpec spec{.q_gain = &on.Vector(q_gain),
+                                    .k_gain = &on.Vector(k_gain),
+                                    .eps = 1e-6f,
+                                    .columns = on.Ints(columns),
+                                    .rows = on.Ints(of_rows),
+                                    .starts = on.Ints({0, rows / 3, rows}),
+                                    .heads = heads,
+                                    .rope_base = 100};
+      fused ? on->PatchAttention(y, q, k, v, spec) : on->Backend::PatchAttention(y, q, k, v, spec);
+      return *on.Read(y);
+    };
+    EXPECT_TRUE(attend(true) == attend(false)) << rows;
+  }
 }
 
 TEST_F(SelfAttentionTest, KeepsNaN) {

@@ -101,6 +101,12 @@ std::vector<Kernel> Kernels() {
          on->LocalAttention(on.New(9, 32), q, q, q, on.Copy(Normal(4, 32)), on.Ints({0, 9}),
                             {.heads = 2, .left = 3, .cap = 50});
        }},
+      {"GluConv",
+       [](Device& on) {
+         on->GluConv(on.New(2, kNorm), on.New(2, kNorm), on.Copy(Normal(2, 2 * kNorm)),
+                     on.Vector(Normal(kNorm, 3)), on.Vector(Normal(1, kNorm)), 1e-6f,
+                     on.Ints({0, 2}));
+       }},
       {"TopLogitsOfOnePiece", [](Device& on) { RunTopLogits(on, 4000); }},
       {"TopLogitsOfPieces", [](Device& on) { RunTopLogits(on, 20500); }},
   };

@@ -177,6 +177,7 @@ void __stcs(T* p, T value) {
   *p = value;
 }
 inline float __expf(float x) { return std::exp(x); }
+inline float __fdividef(float a, float b) { return a / b; }
 inline float __fadd_rn(float a, float b) { return a + b; }
 inline float __fmul_rn(float a, float b) { return a * b; }
 inline void sincospif(float x, float* sine, float* cosine) {
@@ -265,6 +266,7 @@ void WaitForCopies() {
 }
 inline float HalfToFloat(uint16_t bits) { return softsplice::HalfToFloat(bits); }
 inline uint16_t FloatToHalf(float x) { return softsplice::FloatToHalf(x); }
+inline float Exp2(float x) { return x < -126 ? 0 : std::exp2(x); }
 inline uint32_t PackHalf(float first, float second) {
   return FloatToHalf(first) | static_cast<uint32_t>(FloatToHalf(second)) << 16;
 }
