@@ -53,7 +53,7 @@ void RunAttention(Device& on, AttentionSpec spec, DType type, bool prompt) {
   const int length = spec.window == 0 ? 300 : 140;
   const std::vector<Part> prompts = {{0, length - 40, 1}, {0, length - 20, 2}, {0, length - 3, 3}};
   const std::vector<Part> one_row_each = {
-      {4, length - 1, 1}, {0, length - 1, 1}, {3, length - 1, 1}, {1, 20, 1}};
+      {1, 20, 1}, {4, length - 1, 1}, {0, length - 1, 1}, {3, length - 1, 1}};
   const AttentionStep step(Sequences({spec, type}, prompt ? 1 : 5, length, 1),
                            prompt ? prompts : one_row_each, 1);
   step.Run(*on);

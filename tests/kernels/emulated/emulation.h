@@ -114,7 +114,6 @@ inline void __syncthreads(const char* file = __builtin_FILE(), unsigned line = _
 inline void __syncwarp(const char* file = __builtin_FILE(), unsigned line = __builtin_LINE()) {
   emulation::SyncWarp(file, line);
 }
-inline void __threadfence() {}
 template <class T>
 T __shfl_sync(unsigned mask, T value, int lane) {
   return emulation::ExchangeAll(mask, value)[lane % 32];
@@ -142,10 +141,6 @@ inline unsigned __ballot_sync(unsigned mask, int vote) {
 inline int __ffs(unsigned bits) { return __builtin_ffs(static_cast<int>(bits)); }
 inline int __any_sync(unsigned mask, int vote) { return __ballot_sync(mask, vote) != 0; }
 inline int __all_sync(unsigned mask, int vote) { return __ballot_sync(mask, vote) == ~0u; }
-// Orders what fences stand around it for.
-inline unsigned atomicAdd(unsigned* p, unsigned value) {
-  return __atomic_fetch_add(p, value, __ATOMIC_ACQ_REL);
-}
 template <class T>
 T __ldcs(const T* p) {
   return *p;
@@ -225,6 +220,9 @@ void LoadMatrixTransposed(uint32_t (&d)[N], const void* row) {
     }
     d[i] = pair[0] | static_cast<uint32_t>(pair[1]) << 16;
   }
+}
+inline unsigned CountUp(unsigned* counter) {
+  return __atomic_fetch_add(counter, 1u, __ATOMIC_ACQ_REL);
 }
 inline void PrefetchL2(const void* from, uint32_t bytes) {
   emulation::RequireAligned(from);
