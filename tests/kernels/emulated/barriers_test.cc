@@ -99,8 +99,8 @@ std::vector<Kernel> Kernels() {
          on->LocalAttention(on.New(9, 32), q, q, q, on.Copy(Normal(4, 32)), on.Ints({0, 9}),
                             {.heads = 2, .left = 3, .cap = 50});
        }},
-      {"TopLogitsOfOnePiece", [](Device& on) { RunTopLogits(on, 4000); }},
-      {"TopLogitsOfPieces", [](Device& on) { RunTopLogits(on, 20500); }},
+      {"TopLogitsPieceByPiece", [](Device& on) { RunTopLogits(on, 4000); }},
+      {"TopLogitsOfSomeLines", [](Device& on) { RunTopLogits(on, 20500); }},
   };
   for (const int dims : {40, 160}) {  // by a warp, by a block; pairs belong to two threads
     all.push_back({absl::StrCat("HeadNormRope", dims), [dims](Device& on) {
