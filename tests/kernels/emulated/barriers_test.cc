@@ -62,8 +62,10 @@ void RunAttention(Device& on, AttentionSpec spec, DType type, bool prompt) {
 void RunNormAppend(Device& on, int dims) {
   const KvLayer kv{on.New(8, dims), on.New(8, dims)};
   const RowMap rows{on.Ints({0, 0}), on.Ints({3, 4})};
-  on->NormAppend(kv, on.Copy(Normal(2, dims)), on.Copy(Normal(2, dims)), on.Vector(Normal(1, dims)),
-                 1e-6f, {.head_dim = dims, .count = dims}, rows, {on.Ints({0}), on.Ints({1}), 8});
+  const Weight& gain = on.Vector(Normal(1, dims));
+  on->NormAppend(kv, on.Copy(Normal(2, dims)), on.Copy(Normal(2, dims)), on.Copy(Normal(2, dims)),
+                 gain, gain, 1e-6f, {.head_dim = dims, .count = dims}, rows,
+                 {on.Ints({0}), on.Ints({1}), 8});
 }
 
 void RunTopLogits(Device& on, int cols) {
