@@ -41,9 +41,11 @@ void Backend::HeadNormRope(Mat x, const Weight& gain, float eps, Mat positions,
   Rope(x, positions, rope);
 }
 
-void Backend::NormAppend(const KvLayer& kv, Mat k, Mat v, const Weight& gain, float eps,
-                         const RopeSpec& rope, const RowMap& rows, const KvPages& pages) {
-  HeadNormRope(k, gain, eps, rows.positions, rope);
+void Backend::NormAppend(const KvLayer& kv, Mat q, Mat k, Mat v, const Weight& q_gain,
+                         const Weight& k_gain, float eps, const RopeSpec& rope, const RowMap& rows,
+                         const KvPages& pages) {
+  HeadNormRope(q, q_gain, eps, rows.positions, rope);
+  HeadNormRope(k, k_gain, eps, rows.positions, rope);
   RmsNorm(v, v, nullptr, eps, rope.head_dim);
   KvAppend(kv, k, v, rows, pages);
 }

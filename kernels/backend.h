@@ -109,10 +109,11 @@ class Backend : public RankOps, public TowerOps, public LoadReports {
   // x = rope(norm(x) * gain), each head by itself.
   virtual void HeadNormRope(Mat x, const Weight& gain, float eps, Mat positions,
                             const RopeSpec& rope);
-  // Stores rope(norm(k) * gain) and norm(v), each head by itself, as KvAppend does. k and v are
-  // overwritten.
-  virtual void NormAppend(const KvLayer& kv, Mat k, Mat v, const Weight& gain, float eps,
-                          const RopeSpec& rope, const RowMap& rows, const KvPages& pages);
+  // HeadNormRope of q and k; then stores k and norm(v), each head by itself, as KvAppend does. k
+  // and v are overwritten.
+  virtual void NormAppend(const KvLayer& kv, Mat q, Mat k, Mat v, const Weight& q_gain,
+                          const Weight& k_gain, float eps, const RopeSpec& rope, const RowMap& rows,
+                          const KvPages& pages);
   // SelfAttention of the patches of pictures, each head by itself: q and k become rope(norm(.) *
   // gain), half of their dims turning with the column and half with the row, and v norm(v). All
   // three are overwritten. y may be of Operands().

@@ -33,11 +33,11 @@ void Gemma4::Attend(Backend& b, Arena& a, const Layer& l, bool owns_kv, const Ro
   if (owns_kv) {
     Mat k = a.New(h.rows, l.attention.kv_heads * head), v = a.New(h.rows, k.cols);
     b.MatmulAll({{q, &l.q}, {k, &l.k}, {v, &l.v}}, normed);
-    b.NormAppend(kv, k, v, l.k_norm, config_.eps, l.rope, rows, pages);
+    b.NormAppend(kv, q, k, v, l.q_norm, l.k_norm, config_.eps, l.rope, rows, pages);
   } else {
     b.Matmul(q, normed, l.q);
+    b.HeadNormRope(q, l.q_norm, config_.eps, rows.positions, l.rope);
   }
-  b.HeadNormRope(q, l.q_norm, config_.eps, rows.positions, l.rope);
   Mat attended = a.New(q.rows, q.cols, b.Operands());
   b.Attention(attended, q, kv, rows, pages, l.attention);
   b.Matmul(h, attended, l.output);

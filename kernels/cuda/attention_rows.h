@@ -61,7 +61,11 @@ struct CacheAttention {
   }
   // Whether its sequence has no other row in this step.
   __device__ bool IsAlone(int row) const {
-    return !SameSequence(row, row - 1) && !SameSequence(row, row + 1);
+    const int before = max(row - 1, 0), after = min(row + 1, q.rows - 1);
+    const int sequence = *sequences.Row(row);  // all three on their way at once
+    const bool like_before = *sequences.Row(before) == sequence && before < row;
+    const bool like_after = *sequences.Row(after) == sequence && after > row;
+    return !like_before && !like_after;
   }
   // The other ones are cut into tiles: neighbours at neighbouring positions, none of which but the
   // first is a multiple of TileRows().

@@ -234,11 +234,13 @@ class CudaBackend final : public Backend {
                 const KvPages& pages) override {
     Do("KvAppend", [&] { return LaunchKvAppend(stream_, kv, k, v, rows, pages); });
   }
-  void NormAppend(const KvLayer& kv, Mat k, Mat v, const Weight& gain, float eps,
-                  const RopeSpec& rope, const RowMap& rows, const KvPages& pages) override {
+  void NormAppend(const KvLayer& kv, Mat q, Mat k, Mat v, const Weight& q_gain,
+                  const Weight& k_gain, float eps, const RopeSpec& rope, const RowMap& rows,
+                  const KvPages& pages) override {
     const RopeTables tables = TablesOf(rope);
     Do("NormAppend", [&] {
-      return LaunchNormAppend(stream_, kv, k, v, Vector(gain), eps, rope, tables, rows, pages);
+      return LaunchNormAppend(stream_, kv, q, k, v, Vector(q_gain), Vector(k_gain), eps, rope,
+                              tables, rows, pages);
     });
   }
   void Attention(Mat y, Mat q, const KvLayer& kv, const RowMap& rows, const KvPages& pages,

@@ -55,6 +55,7 @@ __device__ T& Shared() {
 }  // namespace softsplice::cuda
 
 #include "kernels/cuda/ptx.h"
+#include "kernels/cuda/ptx_atomic.h"
 #include "kernels/cuda/warpgroup.h"
 #endif
 

@@ -33,22 +33,30 @@ struct Append {
   }
 };
 
-// A block takes one head of a row's key, or of its value.
+// A block takes one head of a row: of its query, its key or its value.
 template <int kThreads, class T>
 __global__ void __launch_bounds__(kThreads)
-    NormAppend(Cache<T> cache, View<const float> k, View<const float> v, const float* gain,
-               float eps, Rotation rotation) {
+    NormAppend(Cache<T> cache, View<float> q, View<const float> k, View<const float> v,
+               const float* q_gain, const float* k_gain, float eps, Rotation rotation) {
   auto& tile = Shared<HeadTile<kThreads>>();
-  const bool is_key = blockIdx.z == 0;
-  const int r = blockIdx.x, dims = rotation.head_dim, first = blockIdx.y * dims;
+  const int r = blockIdx.x, dims = rotation.head_dim, column = blockIdx.y * dims;
+  const bool is_query = column < q.cols, is_key = !is_query && column < q.cols + k.cols;
+  const int first = column - (is_query ? 0 : is_key ? q.cols : q.cols + k.cols);
   Numbers gains;
-  LoadGain<kThreads>(gains, is_key ? gain : nullptr, dims);
+  LoadGain<kThreads>(gains, is_query ? q_gain : is_key ? k_gain : nullptr, dims);
   const int position = *rotation.positions.Row(r), row = cache.RowOf(r);
   WaitForPrevious();
-  NormHead<kThreads>(tile, (is_key ? k : v).Row(r) + first, dims, gains, eps);
-  if (is_key) TurnHead<kThreads>(tile, position, rotation);
-  T* to = (is_key ? cache.keys : cache.values).Row(row) + first;
-  ForEachNumber<kThreads>(dims, [&](int, int i) { Store(to + i, tile.head[i]); });
+  const float* head = is_query ? q.Row(r) : is_key ? k.Row(r) : v.Row(r);
+  NormHead<kThreads>(tile, head + first, dims, gains, eps);
+  if (is_query || is_key) TurnHead<kThreads>(tile, position, rotation);
+  const auto store = [&](auto* to) {
+    ForEachNumber<kThreads>(dims, [&](int, int i) { Store(to + i, tile.head[i]); });
+  };
+  if (is_query) {
+    store(q.Row(r) + first);
+  } else {
+    store((is_key ? cache.keys : cache.values).Row(row) + first);
+  }
 }
 
 // Calls launch(cache) with a Cache of the right type.
@@ -73,14 +81,15 @@ cudaError_t LaunchKvAppend(cudaStream_t stream, const KvLayer& kv, Mat k, Mat v,
   });
 }
 
-cudaError_t LaunchNormAppend(cudaStream_t stream, const KvLayer& kv, Mat k, Mat v,
-                             const float* gain, float eps, const RopeSpec& spec,
-                             const RopeTables& tables, const RowMap& rows, const KvPages& pages) {
+cudaError_t LaunchNormAppend(cudaStream_t stream, const KvLayer& kv, Mat q, Mat k, Mat v,
+                             const float* q_gain, const float* k_gain, float eps,
+                             const RopeSpec& spec, const RopeTables& tables, const RowMap& rows,
+                             const KvPages& pages) {
   return WithCache(kv, rows, pages, [&]<class T>(const Cache<T>& cache) {
     return WithHeadThreads(spec.head_dim, [&](auto threads) {
-      return Launch(stream, dim3(k.rows, k.cols / spec.head_dim, 2), dim3(threads),
-                    sizeof(HeadTile<threads>), NormAppend<threads, T>, cache,
-                    ViewOf<const float>(k), ViewOf<const float>(v), gain, eps,
+      return Launch(stream, dim3(k.rows, (q.cols + k.cols + v.cols) / spec.head_dim), dim3(threads),
+                    sizeof(HeadTile<threads>), NormAppend<threads, T>, cache, ViewOf<float>(q),
+                    ViewOf<const float>(k), ViewOf<const float>(v), q_gain, k_gain, eps,
                     RotationOf(spec, rows.positions, tables));
     });
   });

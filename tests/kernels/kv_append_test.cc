@@ -1,4 +1,5 @@
 // Where new keys and values go in a paged cache, and in which type.
+#include <utility>
 #include <vector>
 
 #include "common/gguf/half.h"
@@ -68,24 +69,31 @@ TEST_P(KvAppendTest, WritesRowsOfBothTypes) {
 }
 
 TEST_P(KvAppendTest, NormAppendIsItsDefinition) {
-  const HostMat k = HostMat::Normal(random_, 5, kCols, 2),
+  const HostMat q = HostMat::Normal(random_, 5, 2 * kCols, 1),
+                k = HostMat::Normal(random_, 5, kCols, 2),
                 v = HostMat::Normal(random_, 5, kCols, 3);
   for (const int dims : {12, 36}) {
-    const HostMat gain = HostMat::Normal(random_, 1, dims);
+    const HostMat q_gain = HostMat::Normal(random_, 1, dims),
+                  k_gain = HostMat::Normal(random_, 1, dims);
     const RopeSpec rope{.head_dim = dims, .count = dims};
     for (const DType type : {DType::kF32, DType::kF16}) {
       for (const bool want_keys : {true, false}) {
         const auto append = [&](Device& on, bool fused) {
           const auto [kv, rows, pages] = NewCache(on, type);
-          const Mat keys = on.Copy(k), values = on.Copy(v);
-          const Weight& by = on.Vector(gain);
-          fused ? on->NormAppend(kv, keys, values, by, 1, rope, rows, pages)
-                : on->Backend::NormAppend(kv, keys, values, by, 1, rope, rows, pages);
-          return want_keys ? kv.k : kv.v;
+          const Mat queries = on.Copy(q), keys = on.Copy(k), values = on.Copy(v);
+          const Weight &of_q = on.Vector(q_gain), &of_k = on.Vector(k_gain);
+          fused ? on->NormAppend(kv, queries, keys, values, of_q, of_k, 1, rope, rows, pages)
+                : on->Backend::NormAppend(kv, queries, keys, values, of_q, of_k, 1, rope, rows,
+                                          pages);
+          return std::pair(queries, want_keys ? kv.k : kv.v);
         };
         const auto run = [&](Backend& b, bool fused) {
-          return RunOn(b, [&](Device& on) { return append(on, fused); });
+          return RunOn(b, [&](Device& on) { return append(on, fused).second; });
         };
+        const auto queries = [&](Backend& b, bool fused) {
+          return RunOn(b, [&](Device& on) { return append(on, fused).first; });
+        };
+        EXPECT_TRUE(queries(*backend_, true) == queries(*backend_, false)) << dims << ", queries";
         const HostMat cache = run(*backend_, true);
         EXPECT_TRUE(cache == run(*backend_, true)) << dims << ", again";
         EXPECT_TRUE(cache == run(*backend_, false)) << dims << ", by its definition";

@@ -52,7 +52,17 @@ TEST_P(TopLogitsTest, IsLikeRefInPiecesAndAtTheirEnds) {
 }
 
 TEST_P(TopLogitsTest, IsLikeRefOverTheWholeVocabulary) {
-  Compare(HostMat::Normal(random_, 1, 262144, 0, 5));
+  for (const int cols : {262144, 270001}) Compare(HostMat::Normal(random_, 1, cols, 0, 5));
+}
+
+TEST_P(TopLogitsTest, TakesTheBestWhereverTheyAre) {
+  HostMat logits = HostMat::Normal(random_, 3, 40000);
+  for (int c = 0; c < logits.cols(); ++c) {
+    logits(0, c) = 1e-3f * static_cast<float>(c);
+    if (c >= 30000 && c < 31000) logits(1, c) += 10;
+    if (c % 1024 == 3) logits(2, c) += 10;
+  }
+  Compare(logits);
 }
 
 TEST_P(TopLogitsTest, GivesTheSmallerOfEqualIds) {

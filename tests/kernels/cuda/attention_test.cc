@@ -78,6 +78,11 @@ TEST_F(AttentionTest, DecodesAtAllPositions) {
   }
 }
 
+// More than a block merges at once.
+TEST_F(AttentionTest, DecodesBehindManySplits) {
+  ExpectLikeRef(Sequences(Full64(), 1, 4700, 1), {{0, 4690, 1}});
+}
+
 TEST_F(AttentionTest, ReadsPromptsOfAllLengths) {
   for (const AttentionShape& shape : Small()) {
     const Sequences sequences(shape, 3, 964, 2);

@@ -225,8 +225,7 @@ __global__ void SumOfBlocks(float* sum, float* parts, unsigned* done) {
   const int block = static_cast<int>(blockIdx.y * gridDim.x + blockIdx.x);
   if (threadIdx.x == 0 && threadIdx.y == 0 && threadIdx.z == 0) {
     parts[block] = static_cast<float>(block + 1);
-    __threadfence();
-    last = atomicAdd(done, 1) + 1 == static_cast<unsigned>(blocks);
+    last = CountUp(done) + 1 == static_cast<unsigned>(blocks);
   }
   __syncthreads();
   if (!last) return;

@@ -55,7 +55,7 @@ void RunAttention(Device& on, AttentionSpec spec, DType type, bool prompt) {
   const int length = spec.window == 0 ? 300 : 140;
   const std::vector<Part> prompts = {{0, length - 40, 1}, {0, length - 20, 2}, {0, length - 3, 3}};
   const std::vector<Part> one_row_each = {
-      {4, length - 1, 1}, {0, length - 1, 1}, {3, length - 1, 1}, {1, 20, 1}};
+      {1, 20, 1}, {4, length - 1, 1}, {0, length - 1, 1}, {3, length - 1, 1}};
   const AttentionStep step(Sequences({spec, type}, prompt ? 1 : 5, length, 1),
                            prompt ? prompts : one_row_each, 1);
   step.Run(*on);
@@ -64,8 +64,10 @@ void RunAttention(Device& on, AttentionSpec spec, DType type, bool prompt) {
 void RunNormAppend(Device& on, int dims) {
   const KvLayer kv{on.New(8, dims), on.New(8, dims)};
   const RowMap rows{on.Ints({0, 0}), on.Ints({3, 4})};
-  on->NormAppend(kv, on.Copy(Normal(2, dims)), on.Copy(Normal(2, dims)), on.Vector(Normal(1, dims)),
-                 1e-6f, {.head_dim = dims, .count = dims}, rows, {on.Ints({0}), on.Ints({1}), 8});
+  const Weight& gain = on.Vector(Normal(1, dims));
+  on->NormAppend(kv, on.Copy(Normal(2, dims)), on.Copy(Normal(2, dims)), on.Copy(Normal(2, dims)),
+                 gain, gain, 1e-6f, {.head_dim = dims, .count = dims}, rows,
+                 {on.Ints({0}), on.Ints({1}), 8});
 }
 
 void RunTopLogits(Device& on, int cols) {
@@ -107,8 +109,8 @@ std::vector<Kernel> Kernels() {
                      on.Vector(Normal(kNorm, 3)), on.Vector(Normal(1, kNorm)), 1e-6f,
                      on.Ints({0, 2}));
        }},
-      {"TopLogitsOfOnePiece", [](Device& on) { RunTopLogits(on, 4000); }},
-      {"TopLogitsOfPieces", [](Device& on) { RunTopLogits(on, 20500); }},
+      {"TopLogitsPieceByPiece", [](Device& on) { RunTopLogits(on, 4000); }},
+      {"TopLogitsOfSomeLines", [](Device& on) { RunTopLogits(on, 20500); }},
   };
   for (const int dims : {40, 160}) {  // by a warp, by a block; pairs belong to two threads
     all.push_back({absl::StrCat("HeadNormRope", dims), [dims](Device& on) {

@@ -14,6 +14,7 @@
 #include <compare>
 #include <cstdint>
 #include <cstring>
+#include <numeric>
 #include <set>
 #include <string_view>
 #include <utility>
@@ -128,7 +129,6 @@ inline void __syncthreads(const char* file = __builtin_FILE(), unsigned line = _
 inline void __syncwarp(const char* file = __builtin_FILE(), unsigned line = __builtin_LINE()) {
   emulation::SyncWarp(file, line);
 }
-inline void __threadfence() {}
 template <class T>
 T __shfl_sync(unsigned mask, T value, int lane) {
   return emulation::ExchangeAll(mask, value)[lane % 32];
@@ -153,12 +153,24 @@ inline unsigned __ballot_sync(unsigned mask, int vote) {
   for (int i = 0; i < 32; ++i) bits |= static_cast<unsigned>(votes[i] != 0) << i;
   return bits;
 }
+inline unsigned __reduce_add_sync(unsigned mask, unsigned value) {
+  const unsigned* of = emulation::ExchangeAll(mask, value);
+  return std::accumulate(of, of + 32, 0u);
+}
+inline unsigned __reduce_max_sync(unsigned mask, unsigned value) {
+  const unsigned* of = emulation::ExchangeAll(mask, value);
+  return *std::max_element(of, of + 32);
+}
+inline unsigned __reduce_min_sync(unsigned mask, unsigned value) {
+  const unsigned* of = emulation::ExchangeAll(mask, value);
+  return *std::min_element(of, of + 32);
+}
+inline int __popc(unsigned bits) { return std::popcount(bits); }
 inline int __ffs(unsigned bits) { return __builtin_ffs(static_cast<int>(bits)); }
 inline int __any_sync(unsigned mask, int vote) { return __ballot_sync(mask, vote) != 0; }
 inline int __all_sync(unsigned mask, int vote) { return __ballot_sync(mask, vote) == ~0u; }
-// Orders what fences stand around it for.
 inline unsigned atomicAdd(unsigned* p, unsigned value) {
-  return __atomic_fetch_add(p, value, __ATOMIC_ACQ_REL);
+  return __atomic_fetch_add(p, value, __ATOMIC_RELAXED);
 }
 template <class T>
 T __ldcs(const T* p) {
@@ -240,6 +252,9 @@ void LoadMatrixTransposed(uint32_t (&d)[N], const void* row) {
     }
     d[i] = pair[0] | static_cast<uint32_t>(pair[1]) << 16;
   }
+}
+inline unsigned CountUp(unsigned* counter) {
+  return __atomic_fetch_add(counter, 1u, __ATOMIC_ACQ_REL);
 }
 inline void PrefetchL2(const void* from, uint32_t bytes) {
   emulation::RequireAligned(from);
