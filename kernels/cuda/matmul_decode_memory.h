@@ -7,31 +7,45 @@
 
 namespace softsplice::cuda {
 
-// The slices' sums of one tile of eight tokens. Rows of 20: no two lanes meet in a bank.
-template <int kStrips>
+// The slices' sums of one tile of up to eight tokens. Rows of 20: no two lanes meet in a bank.
+template <int kStrips, int kTokens>
 struct SliceSums {
-  float of[kSlices][kStrips][8][20];
+  float of[kSlices][kStrips][kTokens < 8 ? kTokens : 8][20];
 };
 
-// A tile of each strip, and what it is multiplied by.
-template <Format kFormat, Input kInput, int kStrips, int kTokenTiles>
+// Some tiles of each strip, and what they are multiplied by.
+template <Format kFormat, Input kInput, int kStrips, int kTokens>
 struct DecodeSlot {
-  OwnTile<kFormat> weights[kStrips];
-  DecodedX<kInput, kTokenTiles, Layout<kFormat>::kColumns> x;
+  using L = Layout<kFormat>;
+  // What is done once a slot is dear beside the few instructions that a tile of codes takes, where
+  // x is small.
+  static constexpr int kMostTiles = 4 * L::kTileBytes <= (size_t{13} << 8) ? 4 : 2;
+  static constexpr int kTiles = L::kHasScale && kTokens == 1 ? kMostTiles / kStrips : 1;
+  static constexpr int kColumns = kTiles * L::kColumns;
+  static_assert(kSuperColumns % kColumns == 0 && kColumns <= kMatmulThreads);
+  using X = DecodedX<kInput, kTokens, kColumns>;
+
+  SomeTiles<kFormat, kTiles> weights[kStrips];
+  X x;
 };
 
 // Each warp has several of them on their way: memory wants 32 KB or more from a multiprocessor.
 // (Registers would not do: loads of several tiles share a scoreboard, so that who waits for the
 // first one waits for all.)
-template <Format kFormat, Input kInput, int kStrips, int kTokenTiles>
+template <Format kFormat, Input kInput, int kStrips, int kTokens>
 struct DecodeMemory {
-  using Slot = DecodeSlot<kFormat, kInput, kStrips, kTokenTiles>;
-  using Sums = SliceSums<kStrips>[2];
-  static constexpr size_t kMost = kTokenTiles == 1 ? kSharedOfMultiprocessor / 2 : kSharedOfBlock;
+  using Slot = DecodeSlot<kFormat, kInput, kStrips, kTokens>;
+  using Sums = SliceSums<kStrips, kTokens>[2];
+  // Minimums, or super scales of two strips, leave no registers for three blocks.
+  static constexpr bool kIsLarge = Slot::L::kHasMin || (Slot::L::kHasSuper && kStrips == 2);
+  static constexpr int kBlocksOfARow = kIsLarge ? 2 : 3;
+  static constexpr int kBlocks = kTokens > 8 ? 1 : kTokens == 8 ? 2 : kBlocksOfARow;
+  static constexpr size_t kMost = kBlocks == 1 ? kSharedOfBlock : kSharedOfMultiprocessor / kBlocks;
   static constexpr int kSlots = static_cast<int>((kMost - sizeof(Sums)) / (kSlices * sizeof(Slot)));
   static_assert(kSlots > 1);
 
   Slot ring[kSlices][kSlots];
+  alignas(16) typename Slot::X::Number zeroes[kTokens == 1 ? Slot::kColumns : 1];
   Sums sums;
 };
 

@@ -14,16 +14,16 @@ enum class Input : uint8_t { kBFloat16, kFloat32, kExact };
 template <Input kInput>
 inline constexpr int kPartsOf = kInput == Input::kExact ? 2 : 1;
 
-// What AddTile takes for x: kColumns columns of some tiles of eight tokens, in shared memory.
-template <Input kInput, int kTokenTiles, int kColumns>
+// kColumns columns of kTokens rows of x in shared memory: of one, or of some tiles of eight.
+template <Input kInput, int kTokens, int kColumns>
 struct DecodedX {
   static constexpr int kParts = kPartsOf<kInput>;
-  static constexpr int kTokens = 8 * kTokenTiles;
   using Number = std::conditional_t<kInput == Input::kBFloat16, uint16_t, float>;
-  static constexpr int kPiece = 16 / sizeof(Number);  // numbers of one copy
-  static constexpr int kPieces = kColumns / kPiece;   // of a row
-  static_assert(32 % kPieces == 0);
-  static constexpr int kAtOnce = 32 / kPieces;  // rows
+  static constexpr int kPiece = 16 / sizeof(Number);          // numbers of one copy
+  static constexpr int kPieces = kColumns / kPiece;           // of a row
+  static constexpr int kLanes = kPieces < 32 ? kPieces : 32;  // that copy a row
+  static constexpr int kAtOnce = 32 / kLanes;                 // rows
+  static_assert(32 % kLanes == 0 && kPieces % kLanes == 0);
   // No two of the lanes that read at once meet in a bank, but for tiles of 16 columns.
   static constexpr int kPitch = kColumns + 16;
 
@@ -32,10 +32,10 @@ struct DecodedX {
   struct Source {
     __device__ __forceinline__ Source(const Operand& x, int first, int lane)
         : from(static_cast<const Number*>(x.data) +
-               static_cast<size_t>(first + lane / kPieces) * x.pitch + lane % kPieces * kPiece),
+               static_cast<size_t>(first + lane / kLanes) * x.pitch + lane % kLanes * kPiece),
           step(kAtOnce * x.pitch),
-          rows(x.rows - first - lane / kPieces),
-          cols(x.cols - lane % kPieces * kPiece) {}
+          rows(x.rows - first - lane / kLanes),
+          cols(x.cols - lane % kLanes * kPiece) {}
 
     const Number* from;
     size_t step;
@@ -45,26 +45,39 @@ struct DecodedX {
   __device__ __forceinline__ void Begin(const Source& x, int col, int lane) {
 #pragma unroll
     for (int row = 0; row < kTokens; row += kAtOnce) {
-      CopyAsync(&numbers[row + lane / kPieces][lane % kPieces * kPiece],
-                x.from + row / kAtOnce * x.step + col, row < x.rows && col < x.cols);
+#pragma unroll
+      for (int i = 0; i < kColumns; i += kLanes * kPiece) {
+        CopyAsync(&numbers[row + lane / kLanes][lane % kLanes * kPiece + i],
+                  x.from + row / kAtOnce * x.step + col + i, row < x.rows && col + i < x.cols);
+      }
     }
   }
-  __device__ __forceinline__ void Load(uint32_t (&b)[kParts][2], int step, int token_tile) const {
-    const int lane = threadIdx.x % 32;
-    const Number* from = &numbers[8 * token_tile + lane / 4][16 * step + lane % 4 * 4];
-    if constexpr (kInput == Input::kBFloat16) {
-      const uint2 words = *reinterpret_cast<const uint2*>(from);
-      b[0][0] = words.x;
-      b[0][1] = words.y;
-    } else {
-      const float4 v = *reinterpret_cast<const float4*>(from);
-      SplitFour(b, {v.x, v.y, v.z, v.w});
+
+  // What AddTile takes for x: columns of a tile.
+  struct OfTile {
+    __device__ __forceinline__ void Load(uint32_t (&b)[kParts][2], int step, int token_tile) const {
+      const Number* at = from + 8 * token_tile * kPitch + 16 * step;
+      if constexpr (kInput == Input::kBFloat16) {
+        const uint2 words = *reinterpret_cast<const uint2*>(at);
+        b[0][0] = words.x;
+        b[0][1] = words.y;
+      } else {
+        const float4 v = *reinterpret_cast<const float4*>(at);
+        SplitFour(b, {v.x, v.y, v.z, v.w});
+      }
     }
-  }
-  template <int kSteps>
-  __device__ __forceinline__ float2 SumsOf(int group, int token_tile) const {
-    return SumGroup<kSteps, kParts>(
-        [&](auto& b, int step) { Load(b, group * kSteps + step, token_tile); });
+    template <int kSteps>
+    __device__ __forceinline__ float2 SumsOf(int group, int token_tile) const {
+      return SumGroup<kSteps, kParts>(
+          [&](auto& b, int step) { Load(b, group * kSteps + step, token_tile); });
+    }
+
+    const Number* from;  // the lane's first numbers
+  };
+  // From column `col` on. Of a single row: the other seven that the tensor core takes are `zeroes`.
+  __device__ __forceinline__ OfTile From(int col, const Number* zeroes, int lane) const {
+    const Number* row = kTokens == 1 && lane >= 4 ? zeroes : numbers[lane / 4 % kTokens];
+    return {row + col + lane % 4 * 4};
   }
 
   // Also rows that are copied at once with those.
