@@ -33,12 +33,12 @@ __global__ void __launch_bounds__(kMatmulThreads,
   Walk<kFormat, kInput, kStrips, kTokens> walk(p, memory.ring[slice], slice);
   using Slot = typename decltype(walk)::Slot;
   walk.BeginWeights();
-  WaitForPrevious();  // the first weights are on their way
-  walk.BeginX();
   if constexpr (kTokens == 1) {
-    if (threadIdx.x < Slot::kColumns) memory.zeroes[threadIdx.x] = 0;
+    for (int i = threadIdx.x; i < Slot::kColumns; i += kMatmulThreads) memory.zeroes[i] = 0;
     __syncthreads();
   }
+  WaitForPrevious();  // the first weights are on their way
+  walk.BeginX();
 
   int buffer = 0;
   const int rounds = walk.Rounds();

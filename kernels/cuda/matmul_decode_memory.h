@@ -1,6 +1,8 @@
 // What the decode kernel has in shared memory.
 #pragma once
 
+#include <algorithm>
+
 #include "kernels/cuda/matmul_decode_x.h"
 #include "kernels/cuda/shapes.h"
 #include "kernels/cuda/tile.h"
@@ -18,11 +20,13 @@ template <Format kFormat, Input kInput, int kStrips, int kTokens>
 struct DecodeSlot {
   using L = Layout<kFormat>;
   // What is done once a slot is dear beside the few instructions that a tile of codes takes, where
-  // x is small.
-  static constexpr int kMostTiles = 4 * L::kTileBytes <= (size_t{13} << 8) ? 4 : 2;
-  static constexpr int kTiles = L::kHasScale && kTokens == 1 ? kMostTiles / kStrips : 1;
+  // x is small. (A slice of 2,560 columns has five tiles.)
+  static constexpr int kMost = std::min(5, static_cast<int>(3500 / (kStrips * L::kTileBytes)));
+  static constexpr int kMostOfSuper = kMost >= 4 ? 4 : kMost >= 2 ? 2 : 1;
+  static constexpr bool kHasMany = L::kHasScale && kTokens == 1;
+  static constexpr int kTiles = !kHasMany ? 1 : L::kHasSuper ? kMostOfSuper : kMost;
   static constexpr int kColumns = kTiles * L::kColumns;
-  static_assert(kSuperColumns % kColumns == 0 && kColumns <= kMatmulThreads);
+  static_assert(!L::kHasSuper || kSuperColumns % kColumns == 0);
   using X = DecodedX<kInput, kTokens, kColumns>;
 
   SomeTiles<kFormat, kTiles> weights[kStrips];
@@ -36,8 +40,9 @@ template <Format kFormat, Input kInput, int kStrips, int kTokens>
 struct DecodeMemory {
   using Slot = DecodeSlot<kFormat, kInput, kStrips, kTokens>;
   using Sums = SliceSums<kStrips, kTokens>[2];
-  // Minimums, or super scales of two strips, leave no registers for three blocks.
-  static constexpr bool kIsLarge = Slot::L::kHasMin || (Slot::L::kHasSuper && kStrips == 2);
+  // Minimums, or super scales of two strips or beside float32, leave no registers for three blocks.
+  static constexpr bool kIsLarge =
+      Slot::L::kHasMin || (Slot::L::kHasSuper && (kStrips == 2 || kInput == Input::kFloat32));
   static constexpr int kBlocksOfARow = kIsLarge ? 2 : 3;
   static constexpr int kBlocks = kTokens > 8 ? 1 : kTokens == 8 ? 2 : kBlocksOfARow;
   static constexpr size_t kMost = kBlocks == 1 ? kSharedOfBlock : kSharedOfMultiprocessor / kBlocks;

@@ -64,7 +64,8 @@ class Walk {
   __device__ int end() const { return end_; }
   __device__ int EndOf(int tile) const {
     if constexpr (Slot::kTiles == 1) return tile + 1;
-    return min((tile | (Slot::kTiles - 1)) + 1, end_);
+    if constexpr (Slot::L::kHasSuper) return min((tile | (Slot::kTiles - 1)) + 1, end_);
+    return min(tile + Slot::kTiles, end_);
   }
   // How many times the block takes strips.
   __device__ int Rounds() const {

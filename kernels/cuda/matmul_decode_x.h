@@ -21,9 +21,9 @@ struct DecodedX {
   using Number = std::conditional_t<kInput == Input::kBFloat16, uint16_t, float>;
   static constexpr int kPiece = 16 / sizeof(Number);          // numbers of one copy
   static constexpr int kPieces = kColumns / kPiece;           // of a row
-  static constexpr int kLanes = kPieces < 32 ? kPieces : 32;  // that copy a row
+  static constexpr int kLanes = kTokens == 1 ? 32 : kPieces;  // that copy a row
   static constexpr int kAtOnce = 32 / kLanes;                 // rows
-  static_assert(32 % kLanes == 0 && kPieces % kLanes == 0);
+  static_assert(32 % kLanes == 0);
   // No two of the lanes that read at once meet in a bank, but for tiles of 16 columns.
   static constexpr int kPitch = kColumns + 16;
 
@@ -46,9 +46,11 @@ struct DecodedX {
 #pragma unroll
     for (int row = 0; row < kTokens; row += kAtOnce) {
 #pragma unroll
-      for (int i = 0; i < kColumns; i += kLanes * kPiece) {
-        CopyAsync(&numbers[row + lane / kLanes][lane % kLanes * kPiece + i],
-                  x.from + row / kAtOnce * x.step + col + i, row < x.rows && col + i < x.cols);
+      for (int i = 0; i < kPieces; i += kLanes) {
+        if (i + lane % kLanes >= kPieces) break;
+        CopyAsync(&numbers[row + lane / kLanes][lane % kLanes * kPiece + i * kPiece],
+                  x.from + row / kAtOnce * x.step + col + i * kPiece,
+                  row < x.rows && col + i * kPiece < x.cols);
       }
     }
   }
