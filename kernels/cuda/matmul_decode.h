@@ -1,6 +1,7 @@
 // y = x W^T for 1 to 64 rows of x (tokens): memory is the limit, so weights are read once, a
 // strip's columns by the warps of one block. x [tokens, cols] bfloat16 or float32, y [tokens,
-// outs]; a block takes kStrips strips and all of their columns, then the next ones in turn.
+// outs]; a block takes kStrips strips and all of their columns, then the next ones in turn. kTokens
+// 1: x is a single row, of which a slot has more columns.
 #pragma once
 
 #include "kernels/cuda/matmul_decode_walk.h"
@@ -34,7 +35,7 @@ __global__ void __launch_bounds__(kMatmulThreads,
   using Slot = typename decltype(walk)::Slot;
   walk.BeginWeights();
   if constexpr (kTokens == 1) {
-    for (int i = threadIdx.x; i < Slot::kColumns; i += kMatmulThreads) memory.zeroes[i] = 0;
+    for (int i = threadIdx.x; i < Slot::kColumns; i += kMatmulThreads) memory.besides.zeroes[i] = 0;
     __syncthreads();
   }
   WaitForPrevious();  // the first weights are on their way
@@ -56,14 +57,14 @@ __global__ void __launch_bounds__(kMatmulThreads,
           tiles[strip] = slot.weights[strip].Load(i, lane);
         }
         AddTile<kFormat, kPartsOf<kInput>>(
-            sum, tiles, slot.x.From(i * Layout<kFormat>::kColumns, memory.zeroes, lane));
+            sum, tiles, slot.x.From(i * Layout<kFormat>::kColumns, memory.besides.zeroes, lane));
       }
     }
 #pragma unroll
     for (int token_tile = 0; token_tile < kTokenTiles; ++token_tile) {
       const int first_token = walk.FirstToken() + token_tile * 8;
       if (first_token >= p.x.rows) break;
-      auto& sums = memory.sums[buffer];
+      auto& sums = memory.besides.sums[buffer];
 #pragma unroll
       for (int strip = 0; strip < kStrips; ++strip) {
 #pragma unroll

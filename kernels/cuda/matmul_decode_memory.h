@@ -39,19 +39,22 @@ struct DecodeSlot {
 template <Format kFormat, Input kInput, int kStrips, int kTokens>
 struct DecodeMemory {
   using Slot = DecodeSlot<kFormat, kInput, kStrips, kTokens>;
-  using Sums = SliceSums<kStrips, kTokens>[2];
+  struct Besides {
+    SliceSums<kStrips, kTokens> sums[2];
+    alignas(16) typename Slot::X::Number zeroes[kTokens == 1 ? Slot::kColumns : 1];
+  };
   // Minimums, or super scales of two strips or beside float32, leave no registers for three blocks.
   static constexpr bool kIsLarge =
       Slot::L::kHasMin || (Slot::L::kHasSuper && (kStrips == 2 || kInput == Input::kFloat32));
   static constexpr int kBlocksOfARow = kIsLarge ? 2 : 3;
   static constexpr int kBlocks = kTokens > 8 ? 1 : kTokens == 8 ? 2 : kBlocksOfARow;
   static constexpr size_t kMost = kBlocks == 1 ? kSharedOfBlock : kSharedOfMultiprocessor / kBlocks;
-  static constexpr int kSlots = static_cast<int>((kMost - sizeof(Sums)) / (kSlices * sizeof(Slot)));
+  static constexpr int kSlots =
+      static_cast<int>((kMost - sizeof(Besides)) / (kSlices * sizeof(Slot)));
   static_assert(kSlots > 1);
 
   Slot ring[kSlices][kSlots];
-  alignas(16) typename Slot::X::Number zeroes[kTokens == 1 ? Slot::kColumns : 1];
-  Sums sums;
+  Besides besides;
 };
 
 }  // namespace softsplice::cuda
