@@ -37,11 +37,15 @@ __device__ __forceinline__ void Unpack(uint32_t (&a)[Layout<kFormat>::kParts][4]
       const uint32_t code = MaskedOr(tile.codes[step] >> 4 * r, 0x000f000f, k128);
       a[0][r] = SubtractBFloat16(code, kOffset);
     } else if constexpr (L::kCodes == Codes::kSixBits) {
-      const uint32_t low = MaskedOr(tile.codes[step] >> 4 * r, 0x000f000f, k128);
-      const int shift = 8 * (step % 2) + 2 * r;
-      const uint32_t word = tile.codes[4 + step / 2];
-      const uint32_t high = shift < 4 ? word << (4 - shift) : word >> (shift - 4);
-      a[0][r] = SubtractBFloat16(MaskedOr(high, 0x00300030, low), kOffset);
+      const uint32_t* words = tile.codes + step / 2 * 3;
+      uint32_t code;
+      if (step % 2 == 0 || r < 2) {
+        code = MaskedOr(words[step % 2 * 2 + r / 2] >> 6 * (r % 2), 0x003f003f, k128);
+      } else {
+        code = MaskedOr(words[r - 2] >> 12, 0x000f000f, k128);
+        code = MaskedOr(words[2] >> (2 * r + 4), 0x00300030, code);
+      }
+      a[0][r] = SubtractBFloat16(code, kOffset);
     } else {
       // Seven bits, less 128 more (twice the 128 that is added) where the sign is set.
       const uint32_t code = tile.codes[2 * step + r / 2] >> 8 * (r % 2);
@@ -51,9 +55,11 @@ __device__ __forceinline__ void Unpack(uint32_t (&a)[Layout<kFormat>::kParts][4]
   }
 }
 
-// Byte i of a word, less `offset`: as the last byte of 2^23, where the last bit counts one.
-__device__ __forceinline__ float ByteToFloat(uint32_t word, int i, float offset = 0) {
-  return __uint_as_float(__byte_perm(word, 0x4b000000, 0x7440 | i)) - (0x1p23f + offset);
+// Byte i of a word, less `offset`, times a float16: as that byte of 2^15 whose last bit counts one,
+// so that both products and their sum are exact.
+__device__ __forceinline__ float ScaledByte(uint32_t word, int i, float times, float offset = 0) {
+  const float byte = __uint_as_float(__byte_perm(word, 0x47000000, 0x7604 | i << 4));
+  return fmaf(byte, times, -(0x1p15f + offset) * times);
 }
 
 // The scale and the minimum of a group of inputs for output g (half 0) or g + 8 (half 1). Products
@@ -72,13 +78,13 @@ __device__ __forceinline__ void UnpackScale(float& scale, float& min, const Tile
     const float super = half_of(tile.supers[half], 0), super_min = half_of(tile.supers[half], 1);
     const uint32_t bytes = tile.scales[half];
     if constexpr (kScales == Scales::kSixBitsAndMin) {
-      scale = super * ByteToFloat(bytes, group);
-      min = super_min * ByteToFloat(bytes, 2 + group);
+      scale = ScaledByte(bytes, group, super);
+      min = ScaledByte(bytes, 2 + group, super_min);
     } else if constexpr (kScales == Scales::kFourBitsAndMin) {
-      scale = super * ByteToFloat(bytes & 0x0f0f0f0f, group);
-      min = super_min * ByteToFloat(bytes >> 4 & 0x0f0f0f0f, group);
+      scale = ScaledByte(bytes & 0x0f0f0f0f, group, super);
+      min = ScaledByte(bytes >> 4 & 0x0f0f0f0f, group, super_min);
     } else {
-      scale = super * ByteToFloat(bytes, group, 128);
+      scale = ScaledByte(bytes, group, super, 128);
     }
   }
 }

@@ -8,21 +8,27 @@
 
 namespace softsplice::cuda {
 
-template <Format kFormat, Input kInput, int kStrips, int kTokenTiles>
+template <Format kFormat, Input kInput, int kStrips, int kTokens>
 cudaError_t LaunchDecode(cudaStream_t stream, const MatmulShape& shape, const Product& p) {
   return Launch(stream, dim3(shape.blocks_x, shape.blocks_y, shape.blocks_z), dim3(kMatmulThreads),
-                sizeof(DecodeMemory<kFormat, kInput, kStrips, kTokenTiles>),
-                DecodeMatmul<kFormat, kInput, kStrips, kTokenTiles>, p);
+                sizeof(DecodeMemory<kFormat, kInput, kStrips, kTokens>),
+                DecodeMatmul<kFormat, kInput, kStrips, kTokens>, p);
 }
 
 template <Format kFormat, Input kInput>
 cudaError_t LaunchDecode(cudaStream_t stream, const MatmulShape& shape, const Product& p) {
-  if (shape.strips == 1) return LaunchDecode<kFormat, kInput, 1, 1>(stream, shape, p);
-  if (shape.token_tiles == 1) return LaunchDecode<kFormat, kInput, 2, 1>(stream, shape, p);
+  if constexpr (kInput != Input::kExact) {
+    if (p.x.rows == 1 && shape.strips == 1) {
+      return LaunchDecode<kFormat, kInput, 1, 1>(stream, shape, p);
+    }
+    if (p.x.rows == 1) return LaunchDecode<kFormat, kInput, 2, 1>(stream, shape, p);
+  }
+  if (shape.strips == 1) return LaunchDecode<kFormat, kInput, 1, 8>(stream, shape, p);
+  if (shape.token_tiles == 1) return LaunchDecode<kFormat, kInput, 2, 8>(stream, shape, p);
   if constexpr (kInput == Input::kBFloat16) {
-    return LaunchDecode<kFormat, kInput, 2, kManyTokenTiles>(stream, shape, p);
+    return LaunchDecode<kFormat, kInput, 2, 8 * kManyTokenTiles>(stream, shape, p);
   } else if constexpr (kInput == Input::kFloat32) {
-    return LaunchDecode<kFormat, kInput, 2, kFewTokenTiles>(stream, shape, p);
+    return LaunchDecode<kFormat, kInput, 2, 8 * kFewTokenTiles>(stream, shape, p);
   }
   return cudaErrorInvalidValue;
 }

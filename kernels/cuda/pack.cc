@@ -73,9 +73,16 @@ class RowWriter {
       Or(WordOf(at, 2 * at.step + at.r / 2), code << (8 * (at.r % 2) + 16 * at.second));
       return;
     }
-    Or(WordOf(at, at.step), (code & 15) << (4 * at.r + 16 * at.second));
-    if (spec_.codes == Codes::kSixBits) {
-      Or(WordOf(at, 4 + at.step / 2), code >> 4 << (8 * (at.step % 2) + 2 * at.r + 16 * at.second));
+    if (spec_.codes == Codes::kFourBits) {
+      Or(WordOf(at, at.step), code << (4 * at.r + 16 * at.second));
+      return;
+    }
+    const int first = at.step / 2 * 3, bit = 16 * at.second;
+    if (at.step % 2 == 0 || at.r < 2) {
+      Or(WordOf(at, first + at.step % 2 * 2 + at.r / 2), code << (6 * (at.r % 2) + bit));
+    } else {
+      Or(WordOf(at, first + at.r - 2), (code & 15) << (12 + bit));
+      Or(WordOf(at, first + 2), code >> 4 << (2 * at.r + 8 + bit));
     }
   }
 

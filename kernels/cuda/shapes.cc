@@ -7,8 +7,9 @@ namespace softsplice::cuda {
 
 // About as many as the multiprocessors of the devices that we know: 108 to 148.
 constexpr int kEnoughBlocks = 128;
-// Blocks for one or several strips in turn: two on each multiprocessor.
+// Blocks for one or several strips in turn: two on each multiprocessor, or three with a single row.
 constexpr int kMostDecodeBlocks = 264;
+constexpr int kMostBlocksOfARow = 396;
 
 // A warp has no barriers; more of them have less to do one after the other.
 int NormThreads(int numbers) {
@@ -62,7 +63,8 @@ MatmulShape MatmulShapeOf(int rows, int strips, const MatmulKind& kind) {
   const int of_warp = rows > 8 || kind.gated ? 2 : 1;
   const int token_tiles = rows <= 8 ? 1 : kind.is_bfloat16 ? kManyTokenTiles : kFewTokenTiles;
   const int blocks_x = blocks(rows, 8 * token_tiles);
-  const int most = std::max(1, kMostDecodeBlocks / (blocks_x * kind.weights));
+  const int all = rows == 1 ? kMostBlocksOfARow : kMostDecodeBlocks;
+  const int most = std::max(1, all / (blocks_x * kind.weights));
   return {.decode = true,
           .warpgroups = false,
           .strips = of_warp,

@@ -39,9 +39,9 @@ enum class Format : uint8_t {
 };
 
 // How a tile holds a number. In a word, register r's two codes begin at bits 4r and 4r + 16 (of
-// four bits, a word for each 16 inputs); the same and two high bits at 2r and 2r + 16, plus 8 for
-// the second 16 inputs of a word (of six bits); at 8 (r % 2) and that + 16 (of eight bits, two
-// words for each 16 inputs).
+// four bits, a word for each 16 inputs); at 8 (r % 2) and that + 16 (of eight bits, two words).
+// Of six bits three words have 32 inputs, eight registers: two each at bits 0 and 6, + 16; of the
+// last two four bits at 12 and 28 of the first words, two at 12 and 28, 14 and 30 of the third.
 enum class Codes : uint8_t { kFloat32, kFloat16, kBFloat16, kFourBits, kSixBits, kSigned8 };
 
 // What numbers are: code * scale - minimum. In a tile, for each g:

@@ -165,6 +165,8 @@ TEST_P(MatmulTest, OutputsDoNotDependOnTheirCompany) {
   const auto end = x.end() - 6 * cols;  // few enough for the decode kernel
   const std::vector<float> some = Multiply({x.begin(), end}, w, Ways()[0]);
   EXPECT_TRUE(std::equal(some.begin(), some.end(), whole.begin()));
+  const std::vector<float> one = Multiply({x.begin(), x.begin() + cols}, w, kWays[0]);
+  EXPECT_TRUE(std::equal(one.begin(), one.end(), whole.begin()));
 }
 
 // What is not finite in a row stays visible in that row, and only there.
