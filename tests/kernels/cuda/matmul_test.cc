@@ -151,7 +151,7 @@ TEST_P(MatmulTest, RowsDoNotDependOnTheirCompany) {
   }
 }
 
-// Where there are blocks enough warps have more strips, for the same bits.
+// Where there are blocks enough they have more strips or tokens, for the same bits.
 TEST_P(MatmulTest, OutputsDoNotDependOnTheirCompany) {
   constexpr int kRows = 70, kOuts = kManyStrips * 2 * kStripRows * 130;
   const int cols = Cols(200);
@@ -160,13 +160,19 @@ TEST_P(MatmulTest, OutputsDoNotDependOnTheirCompany) {
   const MatmulKind kind{.many_strips = HasManyStrips(SpecOf(TilesFor(weight.tensor).format))};
   EXPECT_EQ(MatmulShapeOf(kRows, kOuts / kStripRows, kind).strips,
             kind.many_strips ? kManyStrips : kFewStrips);
+  EXPECT_EQ(MatmulShapeOf(kRows, kOuts / kStripRows, {.warpgroups = true}).token_tiles,
+            kManyWarpgroupTiles);
   const std::vector<float> x = Normals(kRows * static_cast<size_t>(cols), 3);
   const std::vector<float> whole = Multiply(x, w, Ways()[0]);
   const auto end = x.end() - 6 * cols;  // few enough for the decode kernel
   const std::vector<float> some = Multiply({x.begin(), end}, w, Ways()[0]);
   EXPECT_TRUE(std::equal(some.begin(), some.end(), whole.begin()));
-  const std::vector<float> one = Multiply({x.begin(), x.begin() + cols}, w, kWays[0]);
+  const std::vector<float> one = Multiply({x.begin(), x.begin() + cols}, w, Ways()[0]);
   EXPECT_TRUE(std::equal(one.begin(), one.end(), whole.begin()));
+  for (const Way& way : Ways()) {
+    if (!way.options.warpgroups) continue;
+    EXPECT_EQ(Multiply(x, w, way), whole);
+  }
 }
 
 // What is not finite in a row stays visible in that row, and only there.
