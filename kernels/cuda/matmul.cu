@@ -149,7 +149,8 @@ cudaError_t LaunchCall(cudaStream_t stream, const Call& call, Mat x, const Matmu
                                            .many_strips = HasManyStrips(SpecOf(tiles.format)),
                                            .weights = static_cast<int>(call.all.size()),
                                            .can_decode = CanDecode(x, w, exact),
-                                           .warpgroups = options.warpgroups});
+                                           .warpgroups = options.warpgroups,
+                                           .many_tokens = HasManyTokens(SpecOf(tiles.format))});
   if (MatmulScratch(x, w, exact) > 0) {
     const cudaError_t error = Round(stream, p.x, x, exact, scratch);
     if (error != cudaSuccess) return error;

@@ -23,6 +23,9 @@ struct PackedLinear {
 // Whether the prefill kernel is there for many strips of a warp, too (shapes.h).
 constexpr bool HasManyStrips(const FormatSpec& spec) { return spec.HasSuper() && !spec.HasMin(); }
 
+// Whether that of warpgroups is there for many tokens, too: registers do not always do.
+constexpr bool HasManyTokens(const FormatSpec& spec) { return spec.scales != Scales::kHalfAndMin; }
+
 // How a device multiplies.
 struct MatmulOptions {
   bool exact = false;       // x is split in two

@@ -8,27 +8,21 @@
 
 namespace softsplice::cuda {
 
-template <Format kFormat, Input kInput, int kStrips, int kTokens>
+template <Format kFormat, Input kInput, int kStrips, int kTokenTiles>
 cudaError_t LaunchDecode(cudaStream_t stream, const MatmulShape& shape, const Product& p) {
   return Launch(stream, dim3(shape.blocks_x, shape.blocks_y, shape.blocks_z), dim3(kMatmulThreads),
-                sizeof(DecodeMemory<kFormat, kInput, kStrips, kTokens>),
-                DecodeMatmul<kFormat, kInput, kStrips, kTokens>, p);
+                sizeof(DecodeMemory<kFormat, kInput, kStrips, kTokenTiles>),
+                DecodeMatmul<kFormat, kInput, kStrips, kTokenTiles>, p);
 }
 
 template <Format kFormat, Input kInput>
 cudaError_t LaunchDecode(cudaStream_t stream, const MatmulShape& shape, const Product& p) {
-  if constexpr (kInput != Input::kExact) {
-    if (p.x.rows == 1 && shape.strips == 1) {
-      return LaunchDecode<kFormat, kInput, 1, 1>(stream, shape, p);
-    }
-    if (p.x.rows == 1) return LaunchDecode<kFormat, kInput, 2, 1>(stream, shape, p);
-  }
-  if (shape.strips == 1) return LaunchDecode<kFormat, kInput, 1, 8>(stream, shape, p);
-  if (shape.token_tiles == 1) return LaunchDecode<kFormat, kInput, 2, 8>(stream, shape, p);
+  if (shape.strips == 1) return LaunchDecode<kFormat, kInput, 1, 1>(stream, shape, p);
+  if (shape.token_tiles == 1) return LaunchDecode<kFormat, kInput, 2, 1>(stream, shape, p);
   if constexpr (kInput == Input::kBFloat16) {
-    return LaunchDecode<kFormat, kInput, 2, 8 * kManyTokenTiles>(stream, shape, p);
+    return LaunchDecode<kFormat, kInput, 2, kManyTokenTiles>(stream, shape, p);
   } else if constexpr (kInput == Input::kFloat32) {
-    return LaunchDecode<kFormat, kInput, 2, 8 * kFewTokenTiles>(stream, shape, p);
+    return LaunchDecode<kFormat, kInput, 2, kFewTokenTiles>(stream, shape, p);
   }
   return cudaErrorInvalidValue;
 }
@@ -53,9 +47,12 @@ template <Format kFormat>
 cudaError_t LaunchFormat(cudaStream_t stream, const MatmulShape& shape, const Product& p,
                          Input input) {
   if (shape.warpgroups) {
-    return shape.token_tiles == kManyWarpgroupTiles
-               ? LaunchWarpgroups<kFormat, kManyWarpgroupTiles>(stream, shape, p)
-               : LaunchWarpgroups<kFormat, kFewWarpgroupTiles>(stream, shape, p);
+    if constexpr (HasManyTokens(SpecOf(kFormat))) {
+      if (shape.token_tiles == kManyWarpgroupTiles) {
+        return LaunchWarpgroups<kFormat, kManyWarpgroupTiles>(stream, shape, p);
+      }
+    }
+    return LaunchWarpgroups<kFormat, kFewWarpgroupTiles>(stream, shape, p);
   }
   if (!shape.decode) {
     if (input == Input::kExact) return LaunchPrefill<kFormat, 2, kFewStrips>(stream, shape, p);

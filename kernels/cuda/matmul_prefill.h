@@ -27,7 +27,6 @@ struct Prefill {
   static constexpr int kBlocks = kXParts == 1 && !L::kHasScale ? 2 : 1;
 
   struct Besides {
-    typename OfStage::Strips strips;
     typename OfStage::SumsOfX sums_of_x;
     // A warp's sums of the first half of the columns, while the second one is added up.
     float parked[kTokenTiles][kStrips][4][kMatmulThreads];
@@ -94,16 +93,12 @@ __global__ void __launch_bounds__(kMatmulThreads, Prefill<kFormat, kXParts, kStr
   // Of a scheduler's two warps one multiplies while the other one addresses its copies.
   const bool fills_first = warp < kMatmulThreads / 32 / 2;
   if (threadIdx.x == 0) memory.besides.own = p;
-  if (threadIdx.x < 2 * kStrips) {
-    memory.besides.strips[threadIdx.x] =
-        StripOf<kStrips>(p, static_cast<int>(blockIdx.y * 2 + threadIdx.x / kStrips),
-                         static_cast<int>(threadIdx.x) % kStrips);
-  }
-  __syncthreads();
-  const auto& strips = memory.besides.strips;
-  for (int i = 0; i < P::kStages - 1; ++i) memory.ring[i].FillStrips(strips, all, i);
+  const typename P::OfStage::Source source(all, [&](int strip) {
+    return StripOf<kStrips>(p, static_cast<int>(blockIdx.y) * 2 + strip / kStrips, strip % kStrips);
+  });
+  for (int i = 0; i < P::kStages - 1; ++i) memory.ring[i].FillStrips(source, i);
   WaitForPrevious();  // the first weights are on their way
-  for (int i = 0; i < P::kStages - 1; ++i) memory.ring[i].FillX(all, i);
+  for (int i = 0; i < P::kStages - 1; ++i) memory.ring[i].FillX(source, i);
 
   typename P::Sums total = {};
   int chunk = 0;
@@ -116,8 +111,8 @@ __global__ void __launch_bounds__(kMatmulThreads, Prefill<kFormat, kXParts, kStr
       __syncthreads();
       const auto fill = [&] {
         auto& free = memory.ring[(chunk + P::kStages - 1) % P::kStages];
-        free.FillStrips(strips, all, chunk + P::kStages - 1);
-        free.FillX(all, chunk + P::kStages - 1);
+        free.FillStrips(source, chunk + P::kStages - 1);
+        free.FillX(source, chunk + P::kStages - 1);
       };
       if (fills_first) fill();
       const auto& stage = memory.ring[chunk % P::kStages];

@@ -15,15 +15,13 @@ struct Stage {
   using L = Layout<kFormat>;
   static constexpr int kTiles = kChunk / L::kColumns;  // of a strip
   static constexpr int kGroups = kChunk / L::kGroup;
-  // Where a block's strips begin.
-  using Strips = const uint8_t* [kStrips];
   // The sums of x over each group of columns, of tokens by twos.
   using SumsOfX = float2[L::kHasMin ? kGroups : 1][kTokens / 2];
 
   // A row of x is eight pieces of eight numbers, in an order of the row's own: the same piece of
   // eight neighbours is in as many banks. (As warpgroup.h wants it.)
   alignas(1024) uint4 x[kXParts][kTokens][8];
-  alignas(16) uint8_t strips[kStrips][kTiles * L::kTileBytes];
+  alignas(16) uint8_t strips[kStrips][kTiles * L::kTileBytes];  // without a gap
   alignas(16) uint8_t supers[L::kHasSuper ? kStrips : 1][kSuperBytes];
 
   static __device__ __forceinline__ int Place(int token, int piece) { return piece ^ token % 8; }
@@ -31,52 +29,72 @@ struct Stage {
     return static_cast<int>(blockIdx.x) * kTokens;
   }
 
-  // Begins to copy chunk `chunk` of the strips. Addresses first, then all copies at once: one would
-  // wait until the one before has left.
-  __device__ __forceinline__ void FillStrips(const Strips& from_strips, const Product& p,
-                                             int chunk) {
-    if (chunk >= p.chunks) return;
-    constexpr int kPieces = sizeof(strips[0]) / 16;
-    constexpr int kSuperPieces = L::kHasSuper ? kSuperBytes / 16 : 0;
-    constexpr int kOfStrip = kPieces + kSuperPieces, kAll = kStrips * kOfStrip;
-    constexpr int kOfThread = (kAll + kMatmulThreads - 1) / kMatmulThreads;
-    const uint8_t* from[kOfThread];
-    uint8_t* to[kOfThread];
+  static constexpr int kAtOnce = kMatmulThreads / 8;  // rows of x, a multiple of eight
+  static constexpr int kPieces = kTiles * L::kTileBytes / 16, kAll = kStrips * kPieces;
+  static constexpr int kOfThread = (kAll + kMatmulThreads - 1) / kMatmulThreads;
+  static constexpr int kSuperPieces = kSuperBytes / 16;
+
+  // What a thread copies of each chunk: found once, so that a copy takes few instructions.
+  struct Source {
+    // strip_of(i) is where the block's strip i begins.
+    template <class F>
+    __device__ __forceinline__ Source(const Product& p, const F& strip_of)
+        : chunks(p.chunks),
+          x(static_cast<const uint16_t*>(p.x.data) +
+            static_cast<size_t>(FirstToken() + FirstRow()) * p.x.pitch + Piece() * 8),
+          part(p.x.part),
+          step(kAtOnce * static_cast<int>(p.x.pitch)),
+          rows(p.x.rows - FirstToken() - FirstRow()),
+          cols(p.x.cols - Piece() * 8) {
 #pragma unroll
-    for (int j = 0; j < kOfThread; ++j) {
-      const int i = min(j * kMatmulThreads + static_cast<int>(threadIdx.x), kAll - 1);
-      const int strip = i / kOfStrip, piece = i % kOfStrip;
-      const bool is_super = piece >= kPieces;
-      const int offset =
-          is_super ? static_cast<int>(p.tiles_bytes + SuperOffset<kFormat>(chunk * kTiles)) +
-                         (piece - kPieces) * 16
-                   : chunk * static_cast<int>(sizeof(strips[0])) + piece * 16;
-      from[j] = from_strips[strip] + offset;
-      to[j] = is_super ? &supers[L::kHasSuper ? strip : 0][(piece - kPieces) * 16]
-                       : &strips[strip][piece * 16];
+      for (int j = 0; j < kOfThread; ++j) {
+        const int i = min(j * kMatmulThreads + static_cast<int>(threadIdx.x), kAll - 1);
+        strips[j] = strip_of(i / kPieces) + i % kPieces * 16;
+      }
+      if constexpr (L::kHasSuper) {
+        const int i = min(static_cast<int>(threadIdx.x), kStrips * kSuperPieces - 1);
+        supers = strip_of(i / kSuperPieces) + p.tiles_bytes + i % kSuperPieces * 16;
+      }
     }
+
+    static __device__ int FirstRow() { return static_cast<int>(threadIdx.x) / 8; }
+    static __device__ int Piece() { return static_cast<int>(threadIdx.x) % 8; }
+
+    const uint8_t* strips[kOfThread];
+    const uint8_t* supers;
+    int chunks;
+    const uint16_t* x;
+    size_t part;
+    int step, rows, cols;  // to the next row of the thread's; those that are left
+  };
+
+  // Begins to copy chunk `chunk` of the strips.
+  __device__ __forceinline__ void FillStrips(const Source& from, int chunk) {
+    if (chunk >= from.chunks) return;
+    const size_t offset = static_cast<size_t>(chunk) * sizeof(strips[0]);
 #pragma unroll
     for (int j = 0; j < kOfThread; ++j) {
-      if (j * kMatmulThreads + static_cast<int>(threadIdx.x) < kAll) CopyAsync(to[j], from[j]);
+      const int i = j * kMatmulThreads + static_cast<int>(threadIdx.x);
+      if (i < kAll) CopyAsync(strips[0] + i * 16, from.strips[j] + offset);
+    }
+    if constexpr (L::kHasSuper) {
+      const int i = static_cast<int>(threadIdx.x);
+      if (i >= kStrips * kSuperPieces) return;
+      CopyAsync(supers[0] + i * 16, from.supers + SuperOffset<kFormat>(chunk * kTiles));
     }
   }
   // The same of x: of the block's tokens. Closes the group of copies.
-  __device__ __forceinline__ void FillX(const Product& p, int chunk) {
-    if (chunk < p.chunks) {
-      constexpr int kAtOnce = kMatmulThreads / 8;  // tokens, a multiple of eight
-      const int first = static_cast<int>(threadIdx.x) / 8,
-                piece = static_cast<int>(threadIdx.x) % 8;
-      const int col = chunk * kChunk + piece * 8, place = Place(first, piece);
-      const uint16_t* from = static_cast<const uint16_t*>(p.x.data) +
-                             static_cast<size_t>(FirstToken() + first) * p.x.pitch + col;
-      const int step = kAtOnce * static_cast<int>(p.x.pitch);
-      const int live = col < p.x.cols ? p.x.rows - FirstToken() - first : 0;
+  __device__ __forceinline__ void FillX(const Source& from, int chunk) {
+    if (chunk < from.chunks) {
+      const uint16_t* at = from.x + static_cast<size_t>(chunk) * kChunk;
+      const int live = chunk * kChunk < from.cols ? from.rows : 0;
+      const int row = Source::FirstRow(), place = Place(row, Source::Piece());
 #pragma unroll
       for (int part = 0; part < kXParts; ++part) {
-// (Scaled sums leave no registers for all addresses.)
-#pragma unroll(L::kHasScale ? 1 : kTokens / kAtOnce)
+// (Sums of x leave no registers for all addresses.)
+#pragma unroll(L::kHasMin ? 1 : kTokens / kAtOnce)
         for (int i = 0; i < kTokens / kAtOnce; ++i) {
-          CopyAsync(&x[part][first + i * kAtOnce][place], from + part * p.x.part + i * step,
+          CopyAsync(&x[part][row + i * kAtOnce][place], at + part * from.part + i * from.step,
                     i * kAtOnce < live);
         }
       }

@@ -26,7 +26,6 @@ struct Group {
   using L = Layout<kFormat>;
   static constexpr int kSteps = L::kGroup / 16;
 
-  Group() = default;
   __device__ __forceinline__ Group(const Tile<kFormat>& tile, int group) {
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) Unpack(codes[step], tile, group * kSteps + step);

@@ -7,9 +7,8 @@ namespace softsplice::cuda {
 
 // About as many as the multiprocessors of the devices that we know: 108 to 148.
 constexpr int kEnoughBlocks = 128;
-// Blocks for one or several strips in turn: two on each multiprocessor, or three with a single row.
+// Blocks for one or several strips in turn: two on each multiprocessor.
 constexpr int kMostDecodeBlocks = 264;
-constexpr int kMostBlocksOfARow = 396;
 
 // A warp has no barriers; more of them have less to do one after the other.
 int NormThreads(int numbers) {
@@ -29,19 +28,18 @@ MatmulShape MatmulShapeOf(int rows, int strips, const MatmulKind& kind) {
   const auto blocks = [](int count, int of_block) { return (count + of_block - 1) / of_block; };
   const bool decodes = kind.can_decode && rows <= MostDecoded(kind.exact);
   if (!decodes && kind.warpgroups && !kind.exact) {
-    constexpr int kStrips = kMatmulThreads / 32;
     const auto shape = [&](int token_tiles) {
       return MatmulShape{.decode = false,
                          .warpgroups = true,
                          .strips = 1,
                          .token_tiles = token_tiles,
                          .blocks_x = blocks(rows, 8 * token_tiles),
-                         .blocks_y = blocks(kind.gated ? 2 * strips : strips, kStrips),
+                         .blocks_y = blocks(kind.gated ? 2 * strips : strips, kWarpgroupStrips),
                          .blocks_z = kind.weights};
     };
-    const MatmulShape many = shape(kManyWarpgroupTiles);
-    const bool few = many.blocks_x * many.blocks_y * many.blocks_z < kEnoughBlocks;
-    return few ? shape(kFewWarpgroupTiles) : many;
+    const MatmulShape few = shape(kFewWarpgroupTiles);
+    const bool at_once = few.blocks_x * few.blocks_y * few.blocks_z <= kEnoughBlocks;
+    return at_once || !kind.many_tokens ? few : shape(kManyWarpgroupTiles);
   }
   if (!decodes) {
     const int token_tiles = kind.exact ? kExactTokenTiles : kPrefillTokenTiles;
@@ -63,8 +61,7 @@ MatmulShape MatmulShapeOf(int rows, int strips, const MatmulKind& kind) {
   const int of_warp = rows > 8 || kind.gated ? 2 : 1;
   const int token_tiles = rows <= 8 ? 1 : kind.is_bfloat16 ? kManyTokenTiles : kFewTokenTiles;
   const int blocks_x = blocks(rows, 8 * token_tiles);
-  const int all = rows == 1 ? kMostBlocksOfARow : kMostDecodeBlocks;
-  const int most = std::max(1, all / (blocks_x * kind.weights));
+  const int most = std::max(1, kMostDecodeBlocks / (blocks_x * kind.weights));
   return {.decode = true,
           .warpgroups = false,
           .strips = of_warp,

@@ -45,7 +45,8 @@ inline constexpr int kExactTokenTiles = 2;
 inline constexpr int kFewStrips = 2;
 inline constexpr int kManyStrips = 4;
 
-// Tiles of eight rows of a block whose warpgroups multiply: many, if that makes blocks enough.
+inline constexpr int kWarpgroupStrips = kMatmulThreads / 32;
+// Tiles of eight rows of a block whose warpgroups multiply: few, if all blocks then run at once.
 inline constexpr int kFewWarpgroupTiles = 8;
 inline constexpr int kManyWarpgroupTiles = 16;
 
@@ -63,6 +64,7 @@ struct MatmulKind {
   int weights = 1;
   bool can_decode = true;   // the decode kernel takes such x
   bool warpgroups = false;  // the device has them
+  bool many_tokens = true;  // the format's kernel is there for many of them, too
 };
 // `rows` of x; `strips` of the weight (gated: of each of the two; of several: of the largest).
 MatmulShape MatmulShapeOf(int rows, int strips, const MatmulKind& kind);

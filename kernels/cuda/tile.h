@@ -43,8 +43,9 @@ __device__ __forceinline__ T LoadWords(const uint8_t* at, int index) {
   return reinterpret_cast<const T*>(at)[index];
 }
 
-// From shared memory: `at` are the tile's bytes, `super` those of its super scales.
-template <Format kFormat>
+// From shared memory: `at` are the tile's bytes, `super` those of its super scales. A piece of
+// scales is that of `kLanes` lanes.
+template <Format kFormat, int kLanes = 4>
 __device__ __forceinline__ Tile<kFormat> LoadTile(const uint8_t* at, const uint8_t* super,
                                                   int lane) {
   using L = Layout<kFormat>;
@@ -64,52 +65,58 @@ __device__ __forceinline__ Tile<kFormat> LoadTile(const uint8_t* at, const uint8
     at += 32 * sizeof(uint2);
   }
   if constexpr (L::kScaleWords == 2) {
-    const uint2 words = LoadWords<uint2>(at, lane / 4);
+    const uint2 words = LoadWords<uint2>(at, lane / kLanes);
     tile.scales[0] = words.x;
     tile.scales[1] = words.y;
   }
   if constexpr (L::kScaleWords == 4) {
-    const uint4 words = LoadWords<uint4>(at, lane / 4);
+    const uint4 words = LoadWords<uint4>(at, lane / kLanes);
     tile.scales[0] = words.x;
     tile.scales[1] = words.y;
     tile.scales[2] = words.z;
     tile.scales[3] = words.w;
   }
   if constexpr (L::kHasSuper) {
-    const uint2 words = LoadWords<uint2>(super, lane / 4);
+    const uint2 words = LoadWords<uint2>(super, lane / kLanes);
     tile.supers[0] = words.x;
     tile.supers[1] = words.y;
   }
   return tile;
 }
 
-// Up to kMost tiles of a strip, one after the other as there, which have their super scales in
-// common: in shared memory, for a warp.
-template <Format kFormat, int kMost>
-struct SomeTiles {
+// A tile in shared memory where each lane has words of its own, so that a warp needs no barrier:
+// pieces of scales stand there once for each lane, and super scales behind them.
+template <Format kFormat>
+struct OwnTile {
   using L = Layout<kFormat>;
-  static constexpr int kPieces = static_cast<int>(kMost * L::kTileBytes / 16);
+  static constexpr int kCodes = 32 * 4 * L::kCodeWords;
+  static constexpr int kScales = 32 * 4 * L::kScaleWords;
+  static constexpr int kSupers = L::kHasSuper ? 32 * 8 : 0;
 
-  // Begins to copy some tiles, lane after lane a piece of 16 bytes; both addresses are the lane's.
-  __device__ __forceinline__ void Begin(const uint8_t* from, int tiles, const uint8_t* super,
-                                        int lane) {
-    const int pieces = tiles * static_cast<int>(L::kTileBytes / 16) - lane;
-    uint8_t* to = bytes + lane * 16;
+  // Begins to copy the lane's words from the device's memory, where they lie as in a strip.
+  __device__ __forceinline__ void Begin(const uint8_t* at, const uint8_t* super, int lane) {
 #pragma unroll
-    for (int i = 0; i < kPieces; i += 32) {
-      if (i < pieces) CopyAsync(to + i * 16, from + i * 16);
+    for (int i = 0; i < L::kCodeWords / 4; ++i) {
+      CopyAsync(bytes + (32 * i + lane) * 16, at + (32 * i + lane) * 16);
+    }
+    if constexpr (L::kCodeWords % 4 == 2) {
+      constexpr int kDone = L::kCodeWords / 4 * 32 * 16;
+      CopyAsync<8>(bytes + kDone + lane * 8, at + kDone + lane * 8);
+    }
+    if constexpr (L::kHasScale) {
+      constexpr int kPiece = 4 * L::kScaleWords;
+      CopyAsync<kPiece>(bytes + kCodes + lane * kPiece, at + kCodes + lane / 4 * kPiece);
     }
     if constexpr (L::kHasSuper) {
-      if (lane < static_cast<int>(kSuperBytes / 16)) CopyAsync(supers + lane * 16, super);
+      CopyAsync<8>(bytes + kCodes + kScales + lane * 8, super + lane / 4 * 8);
     }
   }
-  // One of them, once the copies are waited for.
-  __device__ __forceinline__ Tile<kFormat> Load(int tile, int lane) const {
-    return LoadTile<kFormat>(bytes + tile * static_cast<int>(L::kTileBytes), supers, lane);
+  // Once the copies are waited for.
+  __device__ __forceinline__ Tile<kFormat> Load(int lane) const {
+    return LoadTile<kFormat, 1>(bytes, bytes + kCodes + kScales, lane);
   }
 
-  alignas(16) uint8_t bytes[kMost * L::kTileBytes];
-  alignas(16) uint8_t supers[L::kHasSuper ? kSuperBytes : 16];
+  alignas(16) uint8_t bytes[kCodes + kScales + kSupers];
 };
 
 }  // namespace softsplice::cuda

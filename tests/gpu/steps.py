@@ -151,7 +151,7 @@ def speed(run):
             name = f"decode {weights}, context {context}, {streams or 1} streams"
             run.rate(name, measured.get(f"decode_{key}_tok_s"), floors.decode, weights, int(context), int(streams or 1))
         model.unlink()
-    measured = run.measure("speed of media", ["--mmproj", run.random_mmproj(), *media_arguments(run), "--repeat", 3], 20)
+    measured = run.measure("speed of media", ["--mmproj", run.random_mmproj(), *media_arguments(run), "--repeat", 5], 20)
     for medium in ("image_280", "image_1120", "sound"):
         if f"{medium}_s" in measured:
             note = f"and {measured[f'{medium}_preprocess_s']:.4f} s before it on the CPU"

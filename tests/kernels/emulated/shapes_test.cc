@@ -55,5 +55,25 @@ TEST(Shapes, GiveWarpsFewStripsRatherThanMultiprocessorsNothing) {
   EXPECT_EQ(MatmulShapeOf(2048, 640, {}).strips, kFewStrips);
 }
 
+TEST(Shapes, GiveWarpgroupsFewTokensWhereAllBlocksThenRunAtOnce) {
+  const auto shape = [](int rows, int strips, MatmulKind kind) {
+    kind.warpgroups = true;
+    return MatmulShapeOf(rows, strips, kind);
+  };
+  for (const bool gated : {false, true}) {
+    const MatmulShape many = shape(2048, 640, {.gated = gated});
+    EXPECT_TRUE(many.warpgroups);
+    EXPECT_EQ(many.token_tiles, kManyWarpgroupTiles);
+    EXPECT_EQ(many.blocks_x, 2048 / 128);
+    EXPECT_EQ(many.blocks_y, (gated ? 2 : 1) * 640 / kWarpgroupStrips);
+  }
+  const MatmulShape few = shape(750, 64, {});
+  EXPECT_EQ(few.token_tiles, kFewWarpgroupTiles);
+  EXPECT_EQ(few.blocks_x, 12);
+  EXPECT_EQ(shape(2048, 640, {.many_tokens = false}).token_tiles, kFewWarpgroupTiles);
+  EXPECT_FALSE(shape(2048, 640, {.exact = true}).warpgroups);
+  EXPECT_TRUE(shape(64, 640, {}).decode);
+}
+
 }  // namespace
 }  // namespace softsplice::cuda
