@@ -5,7 +5,8 @@
 
 namespace softsplice::cuda {
 
-// e^x up to e^87, without a branch. What the rounding of the exponent of two leaves out comes after.
+// e^x up to e^87, without a branch. What the rounding of the exponent of two leaves out comes
+// after.
 __device__ inline float Exp(float x) {
   constexpr float kHigh = 1.4426950216293335f, kLow = 1.9259629911e-8f;  // their sum: log2(e)
   x = x > 87 ? 87 : x;  // not a number stays what it is
