@@ -24,7 +24,8 @@ struct Prefill {
 
   // Blocks of a multiprocessor, where registers do for two: while one waits at its barrier the
   // other one multiplies.
-  static constexpr int kBlocks = kXParts == 1 && !L::kHasScale ? 2 : 1;
+  static constexpr int kBlocks =
+      kXParts == 1 && !L::kHasScale && L::kCodes != Codes::kFloat32 ? 2 : 1;
 
   struct Besides {
     typename OfStage::SumsOfX sums_of_x;

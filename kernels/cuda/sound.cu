@@ -109,8 +109,7 @@ __global__ void __launch_bounds__(kThreads* kGroupsOfBlock<kThreads>)
   for (int j = max(0, start - (r - (in.width - 1))); j < in.width; ++j) {
     const float* x = in.x.Row(r - (in.width - 1) + j);
     ForEachNumber<kThreads>(cols, [&](int number, int c) {
-      sums[number] +=
-          in.kernel[static_cast<size_t>(c) * in.width + j] * (x[c] * Sigmoid(x[cols + c]));
+      sums[number] += in.kernel[c * in.width + j] * (x[c] * Sigmoid(x[cols + c]));
     });
   }
   const float factor = NormFactor<kThreads>(sums, cols, in.eps, of_warp);
