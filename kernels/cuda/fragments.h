@@ -28,14 +28,10 @@ __device__ const uint16_t* Across(const uint16_t* tile) {
   return tile + (lane % 8 + lane / 16 * 8) * kPitch + lane / 8 % 2 * 8;
 }
 
-// a = the tile; a = its transpose.
+// a = the tile.
 template <int kPitch>
 __device__ void LoadA(OperandA& a, const uint16_t* tile) {
   LoadMatrix(a, Down<kPitch>(tile));
-}
-template <int kPitch>
-__device__ void LoadTransposedA(OperandA& a, const uint16_t* tile) {
-  LoadMatrixTransposed(a, Across<kPitch>(tile));
 }
 // b = the tile; b = its transpose.
 template <int kPitch>
