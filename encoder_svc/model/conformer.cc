@@ -146,17 +146,15 @@ Mat Conformer::Forward(Backend& b, Arena& a, absl::Span<const MelFrames> sounds,
   return soft;
 }
 
-absl::StatusOr<Arena> Conformer::Plan(absl::Span<const MelFrames> sounds) {
-  return workspace_.Plan([&](Backend& b, Arena& a) { Forward(b, a, sounds, {}); });
-}
-
 absl::Status Conformer::Reserve(absl::Span<const MelFrames> sounds) {
-  return Plan(sounds).status();
+  return workspace_.Reserve([&](Backend& b, Arena& a) { return Forward(b, a, sounds, {}); });
 }
 
 absl::StatusOr<std::vector<std::vector<float>>> Conformer::Encode(
     absl::Span<const MelFrames> sounds, const ConformerTap& tap) {
-  ASSIGN_OR_RETURN(Arena arena, Plan(sounds));
+  ASSIGN_OR_RETURN(Arena arena, workspace_.Plan([&](Backend& b, Arena& a) {
+    return Forward(b, a, sounds, {});
+  }));
   const Mat soft = Forward(backend_, arena, sounds, tap);
   std::vector<int> rows;
   for (const MelFrames& sound : sounds) rows.push_back(SoundTokenCount(sound.frames));

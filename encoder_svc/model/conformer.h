@@ -66,7 +66,6 @@ class Conformer {
   absl::StatusOr<Layer> LoadLayer(const gguf::File& file, int index) const;
   absl::Status LoadRelativeKeys(const gguf::File& file);
 
-  absl::StatusOr<Arena> Plan(absl::Span<const MelFrames> sounds);
   Mat Forward(Backend& b, Arena& a, absl::Span<const MelFrames> sounds,
               const ConformerTap& tap) const;
   void Subsample(Backend& b, Arena& a, absl::Span<const MelFrames> sounds, Mat x) const;

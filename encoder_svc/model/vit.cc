@@ -159,15 +159,15 @@ Mat Vit::Forward(Backend& b, Arena& a, absl::Span<const Patches> pictures,
   return soft;
 }
 
-absl::StatusOr<Arena> Vit::Plan(absl::Span<const Patches> pictures) {
-  return workspace_.Plan([&](Backend& b, Arena& a) { Forward(b, a, pictures, {}); });
+absl::Status Vit::Reserve(absl::Span<const Patches> pictures) {
+  return workspace_.Reserve([&](Backend& b, Arena& a) { return Forward(b, a, pictures, {}); });
 }
-
-absl::Status Vit::Reserve(absl::Span<const Patches> pictures) { return Plan(pictures).status(); }
 
 absl::StatusOr<std::vector<std::vector<float>>> Vit::Encode(absl::Span<const Patches> pictures,
                                                             const VitTap& tap) {
-  ASSIGN_OR_RETURN(Arena arena, Plan(pictures));
+  ASSIGN_OR_RETURN(Arena arena, workspace_.Plan([&](Backend& b, Arena& a) {
+    return Forward(b, a, pictures, {});
+  }));
   const Mat soft = Forward(backend_, arena, pictures, tap);
   std::vector<int> rows;
   for (const Patches& picture : pictures) {

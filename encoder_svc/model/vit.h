@@ -67,7 +67,6 @@ class Vit {
   absl::StatusOr<Layer> LoadLayer(const gguf::File& file, int index) const;
   absl::Status LoadStandardization(const gguf::File& file);
 
-  absl::StatusOr<Arena> Plan(absl::Span<const Patches> pictures);
   Mat Forward(Backend& b, Arena& a, absl::Span<const Patches> pictures, const VitTap& tap) const;
   Batch UploadBatch(Backend& b, Arena& a, absl::Span<const Patches> pictures) const;
   void EmbedPatches(Backend& b, Arena& a, absl::Span<const Patches> pictures, const Batch& batch,

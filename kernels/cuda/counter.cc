@@ -1,6 +1,8 @@
 // What CudaBackend takes of a device; see kernels/footprint.h. It is kept to cuda_backend.cc by
 // tests that compare the two.
 #include <algorithm>
+#include <set>
+#include <utility>
 
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/cuda_backend.h"
@@ -32,6 +34,10 @@ class DeviceCounter final : public CountingBackend {
     CountOperand(x, w);
   }
   void MatmulSilu(Mat /*y*/, Mat x, const Weight& w) override { CountOperand(x, w); }
+  void Rope(Mat /*x*/, Mat /*positions*/, const RopeSpec& spec) override {
+    const auto [_, is_new] = rotations_.insert({spec.base, spec.count});
+    if (is_new) frequencies_ += static_cast<size_t>(spec.count / 2);
+  }
   void Attention(Mat y, Mat q, const KvLayer& kv, const RowMap& rows, const KvPages& pages,
                  const AttentionSpec& spec) override {
     const AttentionScratchSize size = ScratchFor(AttentionCall{y, q, kv, rows, pages, spec});
@@ -69,7 +75,7 @@ class DeviceCounter final : public CountingBackend {
   }
 
   uint64_t Scratch() const override {
-    return partials_ * sizeof(float) + counters_ * sizeof(unsigned) +
+    return (partials_ + frequencies_) * sizeof(float) + counters_ * sizeof(unsigned) +
            (halves_ + operands_) * sizeof(uint16_t) + keys_ * sizeof(uint64_t);
   }
 
@@ -77,7 +83,8 @@ class DeviceCounter final : public CountingBackend {
   const int ranks_;
   const bool large_tables_on_host_;
   // Numbers, as CudaBackend has them.
-  size_t partials_ = 0, counters_ = 0, halves_ = 0, keys_ = 0, operands_ = 0;
+  std::set<std::pair<float, int>> rotations_;  // bases and counts
+  size_t frequencies_ = 0, partials_ = 0, counters_ = 0, halves_ = 0, keys_ = 0, operands_ = 0;
 };
 
 }  // namespace
