@@ -20,8 +20,12 @@ int NormThreads(int numbers) {
 }
 
 ElementShape ElementShapeOf(int cols) {
-  return {(cols + kElementsPerBlock - 1) / kElementsPerBlock,
-          std::min((cols + 31) / 32 * 32, kMostElementThreads)};
+  const int threads_of_row = std::clamp(cols, 1, kMostElementThreads);
+  const int rows_of_block = kMostElementThreads / threads_of_row;
+  return {.blocks_per_row = (cols + kElementsPerBlock - 1) / kElementsPerBlock,
+          .rows_of_block = rows_of_block,
+          .threads_of_row = threads_of_row,
+          .threads = (rows_of_block * threads_of_row + 31) / 32 * 32};
 }
 
 MatmulShape MatmulShapeOf(int rows, int strips, const MatmulKind& kind) {

@@ -18,13 +18,15 @@ inline constexpr size_t kSharedOfMultiprocessor = size_t{224} << 10;
 inline constexpr int kNormNumbers = 8;  // of a thread
 int NormThreads(int numbers);
 
-// A block has up to so many neighbours in one row.
+// A block has up to so many neighbours in one row, or several short rows.
 inline constexpr int kElementsPerBlock = 1024;
 inline constexpr int kMostElementThreads = 256;
 
 struct ElementShape {
   int blocks_per_row;
-  int threads;
+  int rows_of_block;
+  int threads_of_row;
+  int threads;  // of a block: whole warps
 };
 ElementShape ElementShapeOf(int cols);
 

@@ -20,6 +20,9 @@ TEST(Shapes, CoverAllElementsWithWholeWarps) {
     const ElementShape shape = ElementShapeOf(cols);
     EXPECT_EQ(shape.threads % 32, 0) << cols;
     EXPECT_LE(shape.threads, kMostElementThreads) << cols;
+    EXPECT_GE(shape.threads, shape.rows_of_block * shape.threads_of_row) << cols;
+    EXPECT_LT(shape.threads - 32, shape.rows_of_block * shape.threads_of_row) << cols;
+    EXPECT_EQ(shape.rows_of_block > 1, 2 * cols <= kMostElementThreads) << "short rows: " << cols;
     EXPECT_GE(shape.blocks_per_row * kElementsPerBlock, cols) << cols;
     EXPECT_LT((shape.blocks_per_row - 1) * kElementsPerBlock, cols) << cols;
   }
