@@ -22,6 +22,19 @@ using ::testing::HasSubstr;
 
 constexpr char kText[] = "tests/data/demo/demo-text.gguf";
 
+// A copy of the file, in which a tensor begins with `first`.
+std::string Changed(const gguf::File& file, const std::string& name, const std::string& first,
+                    const TempFolder& folder) {
+  std::string bytes = ReadFile(file.path());
+  const gguf::Tensor& last = file.tensors().back();
+  const unsigned char* const at = file.FindOptional(name)->data;
+  bytes.replace(bytes.size() - static_cast<size_t>(last.data + last.bytes - at), first.size(),
+                first);
+  const std::string path = folder / "changed.gguf";
+  std::ofstream(path, std::ios::binary) << bytes;
+  return path;
+}
+
 TEST(Fingerprint, SeesEveryByteAndTheVersion) {
   const auto tiny = gguf::File::Open("tests/data/models/mmproj-tiny-F16.gguf");
   const auto demo = gguf::File::Open(kMmproj);
@@ -30,20 +43,13 @@ TEST(Fingerprint, SeesEveryByteAndTheVersion) {
   EXPECT_NE(Fingerprint(**tiny, "1"), Fingerprint(**tiny, "2"));
   EXPECT_EQ(Fingerprint(**tiny, "1"), Fingerprint(**tiny, "1"));
 
-  const std::string bytes = ReadFile("tests/data/models/mmproj-tiny-F16.gguf");
-  const gguf::Tensor& last = (*tiny)->tensors().back();
   for (const char* name : {"v.patch_embd.weight", "a.conv1d.0.weight", "a.blk.2.conv_dw.weight",
                            "a.blk.1.attn_q.input_min", "mm.a.input_projection.weight"}) {
     const gguf::Tensor* tensor = (*tiny)->FindOptional(name);
     ASSERT_NE(tensor, nullptr) << name;
-    std::string other = bytes;
-    const auto from_end = static_cast<size_t>(last.data + last.bytes - tensor->data);
-    char& byte = other[other.size() - from_end];
-    byte = static_cast<char>(byte ^ 1);
     const TempFolder folder;
-    const std::string path = folder / "fingerprint.gguf";
-    std::ofstream(path, std::ios::binary) << other;
-    const auto changed = gguf::File::Open(path);
+    const std::string other(1, static_cast<char>(*tensor->data ^ 1));
+    const auto changed = gguf::File::Open(Changed(**tiny, name, other, folder));
     ASSERT_TRUE(changed.ok()) << changed.status();
     EXPECT_NE(*(*changed)->FindOptional(name)->data, *tensor->data) << name;
     EXPECT_NE(Fingerprint(**tiny, "1"), Fingerprint(**changed, "1")) << name;
@@ -101,25 +107,33 @@ TEST(EncoderLoad, RefusesOtherFiles) {
 }
 
 // Weights that are not numbers, in either tower: such a file must not serve.
-TEST(EncoderLoad, RefusesAModelThatGivesNoNumbers) {
-  const auto demo = gguf::File::Open(kMmproj);
-  ASSERT_TRUE(demo.ok());
+TEST(EncoderLoad, RefusesAModelOfNoNumbers) {
+  const auto demo = *gguf::File::Open(kMmproj);
   for (const char* name : {"v.blk.1.ffn_up.weight", "v.position_embd.weight", "a.blk.0.ln2.weight",
                            "a.blk.0.per_dim_scale.weight", "a.conv1d.0.weight"}) {
-    const gguf::Tensor* tensor = (*demo)->FindOptional(name);
+    const gguf::Tensor* tensor = demo->FindOptional(name);
     ASSERT_NE(tensor, nullptr) << name;
-    const gguf::Tensor& last = (*demo)->tensors().back();
-    std::string bytes = ReadFile(kMmproj);
-    const auto from_end = static_cast<size_t>(last.data + last.bytes - tensor->data);
-    bytes.replace(bytes.size() - from_end, tensor->bytes, tensor->bytes, '\xff');
     const TempFolder folder;
-    const std::string path = folder / "not-a-number.gguf";
-    std::ofstream(path, std::ios::binary) << bytes;
+    const std::string path = Changed(*demo, name, std::string(tensor->bytes, '\xff'), folder);
     const absl::Status status =
         Encoder::Load({.mmproj_path = path, .backend = {.threads = 1}}).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
     EXPECT_THAT(std::string(status.message()), HasSubstr(absl::StrCat(path, ": tensor ", name)));
   }
+}
+
+// Patches of such a size have a sum that is infinite.
+TEST(EncoderLoad, RefusesAModelThatGivesNoNumbers) {
+  const auto demo = *gguf::File::Open(kMmproj);
+  ASSERT_EQ(demo->FindOptional("v.position_embd.weight")->type, gguf::Type::kF32);
+  const TempFolder folder;
+  const std::string path =
+      Changed(*demo, "v.position_embd.weight", std::string("\xff\xff\x7f\x7f", 4), folder);
+  const absl::Status status =
+      Encoder::Load({.mmproj_path = path, .backend = {.threads = 1}}).status();
+  EXPECT_EQ(GetErrorDetail(status).reason, "MODEL_NOT_FINITE") << status;
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr(path), HasSubstr("the image tower gave values that are not finite")));
 }
 
 // The image tower reads positions from the file as it goes.
