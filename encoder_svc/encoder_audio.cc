@@ -98,6 +98,7 @@ absl::Status EncoderImpl::BeginSound(AudioJob& job, const RecordingCallbacks& to
         {.tower = Tower::kAudio,
          .rows = first_rows,
          .bytes = bytes,
+         .lasting = true,
          .fenced = NeedsFfmpeg(type.format)},
         [this, sound, type, header_only] { return PrepareSound(sound, type, header_only); });
   };

@@ -90,6 +90,7 @@ absl::Status EncoderImpl::BeginVideo(VideoJob& job, const RecordingCallbacks& to
     return pipeline_.Decode(video,
                             {.rows = plan.header_only ? 0 : plan.budget,
                              .bytes = plan.Bytes(plan.limits.max_pixels),
+                             .lasting = true,
                              .fenced = true},
                             [this, video, plan] { return PrepareVideo(video, plan); });
   };

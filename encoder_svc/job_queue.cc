@@ -9,18 +9,27 @@
 #include "common/time/steady.h"
 
 namespace softsplice {
+namespace {
+
+// Such a part of the capacity is kept from several lasting jobs.
+constexpr uint64_t kLeftToBrief = 8;
+
+}  // namespace
 
 JobQueue::JobQueue(int threads, uint64_t capacity)
     : capacity_(capacity),
-      taken_([this] {
-        // Under the lock, so that no thread is between looking and waiting.
-        const std::lock_guard lock(mutex_);
-        changed_.notify_all();
-      }),
+      lasting_([this] { Wake(); }),
+      brief_([this] { Wake(); }),
       busy_since_(static_cast<size_t>(threads), absl::InfiniteDuration()) {
   for (absl::Duration& busy_since : busy_since_) {
     threads_.emplace_back([this, &busy_since] { Work(busy_since); });
   }
+}
+
+void JobQueue::Wake() {
+  // Under the lock, so that no thread is between looking and waiting.
+  const std::lock_guard lock(mutex_);
+  changed_.notify_all();
 }
 
 absl::Status JobQueue::Add(Job job) {
@@ -74,9 +83,21 @@ void JobQueue::Shutdown() {
 
 std::deque<JobQueue::Job>::iterator JobQueue::Next() {
   const bool no_fenced = fenced_ > 0 && fenced_ + 1 >= static_cast<int>(busy_since_.size());
-  const auto next = std::find_if(jobs_.begin(), jobs_.end(),
-                                 [&](const Job& job) { return !(job.fenced && no_fenced); });
-  return next != jobs_.end() && next->cost <= capacity_ - taken_.total() ? next : jobs_.end();
+  const uint64_t lasting = lasting_.total();
+  const uint64_t free = capacity_ - lasting - brief_.total();
+  const auto fits = [&](const Job& job, uint64_t room) {
+    if (job.cost > room) return false;
+    return !job.lasting || lasting == 0 ||
+           lasting + job.cost <= capacity_ - capacity_ / kLeftToBrief;
+  };
+  bool held_up = false;  // one waits for what lasts
+  for (auto job = jobs_.begin(); job != jobs_.end(); ++job) {
+    if ((job->fenced && no_fenced) || (job->lasting && held_up)) continue;
+    if (fits(*job, free)) return job;
+    if (fits(*job, capacity_ - lasting)) break;  // soon there is room for it
+    held_up = true;
+  }
+  return jobs_.end();
 }
 
 // Leaves a job for each thread that has none.
@@ -107,7 +128,7 @@ void JobQueue::Work(absl::Duration& busy_since) {
     if (jobs_.empty()) return;
     Job job = std::move(*next);
     jobs_.erase(next);
-    Tally::Part taken = taken_.Add(job.cost);
+    Tally::Part taken = (job.lasting ? lasting_ : brief_).Add(job.cost);
     if (!job.fenced) busy_since = SteadyNow();
     fenced_ += job.fenced ? 1 : 0;
     std::vector<Owner> alike = TakeAlike(job);

@@ -30,6 +30,9 @@ class JobQueue {
     Owner owner;  // whom Remove() knows it by
     // Of the capacity, at most all of it. Taken before the job begins; those behind it wait too.
     uint64_t cost = 0;
+    // Keeps some of that for much longer than others run. Those that do not are let past one that
+    // waits for it, and something is left to them, but by one that needs all.
+    bool lasting = false;
     // When the turn of one comes, others of its kind that wait, and cost nothing, are done with it:
     // so many together, at most.
     uint64_t kind = 0;
@@ -61,6 +64,7 @@ class JobQueue {
 
  private:
   void Work(absl::Duration& busy_since);
+  void Wake();
   // The first that may begin; the end: none.
   std::deque<Job>::iterator Next();
   std::vector<Owner> TakeAlike(const Job& job);
@@ -69,7 +73,7 @@ class JobQueue {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Job> jobs_;
-  Tally taken_;
+  Tally lasting_, brief_;  // what jobs have taken
   int running_ = 0;
   int fenced_ = 0;  // of those
   bool stopping_ = false;

@@ -66,7 +66,8 @@ absl::Status Pipeline::Decode(const SharedMedium& medium, const Cost& cost, Step
       if (const SharedMedium there = waiting.lock()) TakeOut(*there);
     });
     medium->since = SteadyNow();
-    JobQueue::Job job{.owner = medium, .cost = cost.bytes, .fenced = cost.fenced};
+    JobQueue::Job job{
+        .owner = medium, .cost = cost.bytes, .lasting = cost.lasting, .fenced = cost.fenced};
     job.run = [medium, step = std::move(step)](Tally::Part taken, const auto&) mutable {
       medium->queued += SteadyNow() - medium->since;
       medium->memory = std::move(taken);

@@ -43,11 +43,13 @@ class Pipeline {
   ~Pipeline() { Shutdown(); }
 
   // What a medium's decoding takes: `bytes`, no more than there are, and (`fenced`) a process of
-  // its own; and what it will cost its tower, as far as is known.
+  // its own; and what it will cost its tower, as far as is known. `lasting`: some bytes are kept
+  // until a receiver has read all.
   struct Cost {
     Tower tower = Tower::kImage;
     int rows = 0;
     uint64_t bytes = 0;
+    bool lasting = false;
     bool fenced = false;
   };
   // Lets a medium in, and does `step` with what it takes when its turn comes.

@@ -1,6 +1,5 @@
 // The encoder engine's sounds: segments, receivers that are slow or gone, refusals.
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <functional>
@@ -147,23 +146,6 @@ TEST(EncodeAudio, RefusesBadSoundsAndGoesOn) {
   silence.data.replace(16000, 320, std::string(320, '\x7f'));
   EXPECT_TRUE(Hear(*encoder, std::move(silence)).status.ok());
 }
-
-// What a long sound's receiver is given, to be taken up by the test.
-struct SlowReceiver {
-  std::promise<std::function<void()>> parked;
-  std::promise<absl::Status> done;
-  std::atomic<int> segments = 0;
-
-  RecordingCallbacks callbacks() {
-    return {.layout = [](const RecordingLayout&) {},
-            .rows =
-                [this](const Values&, std::function<void()> next) {
-                  if (segments++ == 0) parked.set_value(std::move(next));
-                },
-            .done = [this](const absl::Status& status,
-                           const EncodeTimings&) { done.set_value(status); }};
-  }
-};
 
 void AwaitParked(const Encoder& encoder, int count) {
   for (int i = 0; i < 10'000 && encoder.load().parked != count; ++i) {

@@ -1,6 +1,7 @@
 // The encoder on the demo model, and what its receivers get, for its tests.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -109,6 +110,23 @@ inline std::pair<std::future<Heard>, RecordingCallbacks> Receiver() {
           }};
   return {promise->get_future(), std::move(callbacks)};
 }
+
+// What a long sound's receiver is given, to be taken up by the test.
+struct SlowReceiver {
+  std::promise<std::function<void()>> parked;
+  std::promise<absl::Status> done;
+  std::atomic<int> segments = 0;
+
+  RecordingCallbacks callbacks() {
+    return {.layout = [](const RecordingLayout&) {},
+            .rows =
+                [this](const Values&, std::function<void()> next) {
+                  if (segments++ == 0) parked.set_value(std::move(next));
+                },
+            .done = [this](const absl::Status& status,
+                           const EncodeTimings&) { done.set_value(status); }};
+  }
+};
 
 inline std::future<Heard> SubmitSound(Encoder& encoder, AudioJob job) {
   auto [heard, callbacks] = Receiver();

@@ -1,5 +1,7 @@
 // The encoder engine's videos: frames and sound as one stream of runs, what is asked for of them,
 // refusals.
+#include <chrono>
+#include <functional>
 #include <future>
 #include <memory>
 #include <string>
@@ -154,6 +156,25 @@ TEST_F(EncodeVideo, FitsIntoTheMemoryForDecoding) {
   job.without_sound = true;
   const Heard heard = Watch(*encoder, job);
   EXPECT_TRUE(heard.status.ok()) << heard.status;
+}
+
+// It asks for all memory there is, of which a sound keeps some whose receiver takes its time.
+TEST_F(EncodeVideo, LetsPicturesPassWhileItWaitsForMemory) {
+  options_.decode_memory = 320 << 20;
+  const auto encoder = Load(options_);
+  SlowReceiver receiver;
+  encoder->EncodeAudio(Pcm(31), receiver.callbacks());
+  std::function<void()> next = receiver.parked.get_future().get();
+  auto [video, callbacks] = Receiver();
+  encoder->EncodeVideo(Video(kFew), std::move(callbacks));
+  auto picture = Submit(*encoder, Sample());
+  EXPECT_TRUE(IsReady(picture, std::chrono::seconds(30)));
+  EXPECT_EQ(encoder->load().queued, 1);
+  EXPECT_FALSE(IsReady(video));
+  next();
+  EXPECT_TRUE(receiver.done.get_future().get().ok());
+  const Heard seen = video.get();
+  EXPECT_TRUE(seen.status.ok()) << seen.status;
 }
 
 TEST_F(EncodeVideo, EndsBetweenFramesWhenNobodyWaits) {

@@ -114,6 +114,58 @@ TEST(JobQueue, BeginsWhatItsCapacityHolds) {
   large.kept = {};
 }
 
+// What a recording keeps may be there for as long as its receiver likes.
+TEST(JobQueue, LetsBriefJobsPastWhatWaitsForLastingOnes) {
+  Events events;
+  Gate recording, picture;
+  JobQueue queue(2, 100);
+  const auto add = [&](JobQueue::Job job, bool lasting) {
+    job.lasting = lasting;
+    ASSERT_TRUE(queue.Add(std::move(job)).ok());
+  };
+  add(recording.Job(60), true);
+  recording.begun.WaitForNotification();
+  recording.go_on.Notify();  // it keeps its share
+  add(Named("video", events, 50), true);
+  add(Named("sound", events, 1), true);
+  add(Named("large picture", events, 45), false);
+  add(picture.Job(30), false);
+  picture.begun.WaitForNotification();
+  add(Named("small picture", events, 10), false);
+  while (events.all().empty()) absl::SleepFor(absl::Milliseconds(1));
+  EXPECT_THAT(events.all(), ElementsAre("small picture"));
+  recording.kept.ShrinkTo(50);  // now what the video waits for does not last
+  add(Named("late picture", events, 1), false);
+  absl::SleepFor(absl::Milliseconds(20));
+  EXPECT_EQ(queue.waiting(), 4);
+  recording.kept = {};
+  picture.kept = {};
+  picture.go_on.Notify();
+  queue.Shutdown();
+  EXPECT_EQ(events.all().size(), 5u);
+}
+
+TEST(JobQueue, LeavesAnEighthToBriefJobs) {
+  Gate first, second, third, brief;
+  JobQueue queue(3, 80);
+  for (Gate* gate : {&first, &second, &third}) {
+    JobQueue::Job job = gate->Job(gate == &first ? 80 : 35);
+    job.lasting = true;
+    ASSERT_TRUE(queue.Add(std::move(job)).ok());
+  }
+  first.begun.WaitForNotification();  // alone it may take all
+  first.kept.ShrinkTo(1);
+  second.begun.WaitForNotification();
+  ASSERT_TRUE(queue.Add(brief.Job(44)).ok());
+  brief.begun.WaitForNotification();
+  EXPECT_FALSE(third.begun.HasBeenNotified()) << "of 80 there were 44";
+  first.kept = {};
+  brief.kept = {};
+  for (Gate* gate : {&first, &second, &third, &brief}) gate->go_on.Notify();
+  third.begun.WaitForNotification();
+  for (Gate* gate : {&second, &third}) gate->kept = {};
+}
+
 TEST(JobQueue, TakesOutWhatWaits) {
   Events events;
   Gate gate;
