@@ -109,13 +109,18 @@ void MultiplyTiles(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]
   for (int i = 0; i < 8; ++i) mine.a[i] = to_float(static_cast<uint16_t>(a[i / 2] >> i % 2 * 16));
   for (int i = 0; i < 4; ++i) mine.b[i] = to_float(static_cast<uint16_t>(b[i / 2] >> i % 2 * 16));
   const Fragments* of = Exchange(mine);
-  for (int i = 0; i < 4; ++i) {
-    const Fragments* row = of + Lane() / 4 * 4;  // the four lanes that hold it
-    const Fragments* col = of + (Lane() % 4 * 2 + i % 2) * 4;
-    for (int k = 0; k < 16; ++k) {
-      d[i] += row[k % 8 / 2].a[i / 2 * 2 + k / 8 * 4 + k % 2] * col[k % 8 / 2].b[k / 8 * 2 + k % 2];
+  const Fragments* row = of + Lane() / 4 * 4;  // the four lanes that hold it
+  const Fragments* cols = of + Lane() % 4 * 8;
+  float sums[4];
+  std::memcpy(sums, d, sizeof(sums));
+#pragma GCC unroll 16
+  for (int k = 0; k < 16; ++k) {
+    for (int i = 0; i < 4; ++i) {
+      sums[i] += row[k % 8 / 2].a[i / 2 * 2 + k / 8 * 4 + k % 2] *
+                 cols[i % 2 * 4 + k % 8 / 2].b[k / 8 * 2 + k % 2];
     }
   }
+  std::memcpy(d, sums, sizeof(sums));
 }
 
 }  // namespace emulation
@@ -224,10 +229,10 @@ T& Shared() {
   return *static_cast<T*>(emulation::SharedMemory());
 }
 inline void Mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-  emulation::MultiplyTiles(d, a, b, softsplice::BF16ToFloat);
+  emulation::MultiplyTiles(d, a, b, [](uint16_t x) { return softsplice::BF16ToFloat(x); });
 }
 inline void MmaF16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-  emulation::MultiplyTiles(d, a, b, softsplice::HalfToFloat);
+  emulation::MultiplyTiles(d, a, b, [](uint16_t x) { return softsplice::HalfToFloat(x); });
 }
 template <int N>
 void LoadMatrix(uint32_t (&d)[N], const void* row) {

@@ -26,15 +26,17 @@ inline void Multiply(const Product& p) {
   }
   const auto* numbers = static_cast<const uint16_t*>(p.rows);
   for (int tile = 0; tile < p.tiles; ++tile) {
-    for (int i = 0; i < 4; ++i) {
-      const int token = 8 * tile + 2 * t + i % 2;
-      float sum = p.adds ? p.d[tile][i] : 0;
-      for (int k = 0; k < 16; ++k) {
+    float sums[4];
+    for (int i = 0; i < 4; ++i) sums[i] = p.adds ? p.d[tile][i] : 0;
+#pragma GCC unroll 16
+    for (int k = 0; k < 16; ++k) {
+      for (int i = 0; i < 4; ++i) {
+        const int token = 8 * tile + 2 * t + i % 2;
         const int piece = (2 * p.step + k / 8) ^ token % 8;
-        sum += a[i / 2][k] * softsplice::BF16ToFloat(numbers[token * 64 + piece * 8 + k % 8]);
+        sums[i] += a[i / 2][k] * softsplice::BF16ToFloat(numbers[token * 64 + piece * 8 + k % 8]);
       }
-      p.d[tile][i] = sum;
     }
+    std::memcpy(p.d[tile], sums, sizeof(sums));
   }
 }
 
