@@ -18,6 +18,10 @@
 namespace softsplice::cuda {
 namespace {
 
+// A row of more splits is not prefetched: of heads of 512 numbers 16 are 17 MB, and an L2 of 50 MB
+// would lose some before they are used.
+constexpr int kPrefetchedSplits = 16;
+
 template <int kDim, int kSplit>
 struct DecodeShape {
   static constexpr int kWarps = kSplit == kFullSplit ? 8 : 4;
@@ -114,7 +118,9 @@ class DecodeBlock {
       const int position = min(max(split_ * kSplit + i, seen_.first), seen_.last);
       const int key = a_.pages.RowOf(sequence, position);
       tile_.keys[i] = key;
-      Prefetch(key, Sees(i) && i * a_.kv_heads / kSplit == kv_head_);
+      if (splits_ <= kPrefetchedSplits) {
+        Prefetch(key, Sees(i) && i * a_.kv_heads / kSplit == kv_head_);
+      }
     }
     __syncthreads();
   }
