@@ -251,11 +251,14 @@ TEST(JobQueue, LeavesAThreadToOthersThanProcesses) {
   other.begun.WaitForNotification();  // before the third, which came before it
   EXPECT_FALSE(fenced[2].begun.HasBeenNotified());
   other.go_on.Notify();
+  while (queue.running() > 2) absl::SleepFor(absl::Milliseconds(1));
   fenced[1].go_on.Notify();
   fenced[2].begun.WaitForNotification();
   // What a process takes is bounded elsewhere.
   EXPECT_EQ(queue.running(), 2);
   const absl::Duration now = SteadyNow();
+  for (int i = 0; i < 10'000 && queue.busy_since() < now; ++i)
+    absl::SleepFor(absl::Milliseconds(1));
   EXPECT_GE(queue.busy_since(), now);
   fenced[0].go_on.Notify();
   fenced[2].go_on.Notify();
