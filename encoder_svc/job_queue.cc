@@ -9,12 +9,6 @@
 #include "common/time/steady.h"
 
 namespace softsplice {
-namespace {
-
-// Such a part of the capacity is kept from several lasting jobs.
-constexpr uint64_t kLeftToBrief = 8;
-
-}  // namespace
 
 JobQueue::JobQueue(int threads, uint64_t capacity)
     : capacity_(capacity),
@@ -83,18 +77,13 @@ void JobQueue::Shutdown() {
 
 std::deque<JobQueue::Job>::iterator JobQueue::Next() {
   const bool no_fenced = fenced_ > 0 && fenced_ + 1 >= static_cast<int>(busy_since_.size());
-  const uint64_t lasting = lasting_.total();
-  const uint64_t free = capacity_ - lasting - brief_.total();
-  const auto fits = [&](const Job& job, uint64_t room) {
-    if (job.cost > room) return false;
-    return !job.lasting || lasting == 0 ||
-           lasting + job.cost <= capacity_ - capacity_ / kLeftToBrief;
-  };
+  const uint64_t without_brief = capacity_ - lasting_.total();
+  const uint64_t free = without_brief - brief_.total();
   bool held_up = false;  // one waits for what lasts
   for (auto job = jobs_.begin(); job != jobs_.end(); ++job) {
     if ((job->fenced && no_fenced) || (job->lasting && held_up)) continue;
-    if (fits(*job, free)) return job;
-    if (fits(*job, capacity_ - lasting)) break;  // soon there is room for it
+    if (job->cost <= free) return job;
+    if (job->cost <= without_brief) break;  // soon there is room for it
     held_up = true;
   }
   return jobs_.end();

@@ -31,7 +31,7 @@ class JobQueue {
     // Of the capacity, at most all of it. Taken before the job begins; those behind it wait too.
     uint64_t cost = 0;
     // Keeps some of that for much longer than others run. Those that do not are let past one that
-    // waits for it, and something is left to them, but by one that needs all.
+    // waits for it.
     bool lasting = false;
     // When the turn of one comes, others of its kind that wait, and cost nothing, are done with it:
     // so many together, at most.

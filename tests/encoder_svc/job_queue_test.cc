@@ -145,27 +145,6 @@ TEST(JobQueue, LetsBriefJobsPastWhatWaitsForLastingOnes) {
   EXPECT_EQ(events.all().size(), 5u);
 }
 
-TEST(JobQueue, LeavesAnEighthToBriefJobs) {
-  Gate first, second, third, brief;
-  JobQueue queue(3, 80);
-  for (Gate* gate : {&first, &second, &third}) {
-    JobQueue::Job job = gate->Job(gate == &first ? 80 : 35);
-    job.lasting = true;
-    ASSERT_TRUE(queue.Add(std::move(job)).ok());
-  }
-  first.begun.WaitForNotification();  // alone it may take all
-  first.kept.ShrinkTo(1);
-  second.begun.WaitForNotification();
-  ASSERT_TRUE(queue.Add(brief.Job(44)).ok());
-  brief.begun.WaitForNotification();
-  EXPECT_FALSE(third.begun.HasBeenNotified()) << "of 80 there were 44";
-  first.kept = {};
-  brief.kept = {};
-  for (Gate* gate : {&first, &second, &third, &brief}) gate->go_on.Notify();
-  third.begun.WaitForNotification();
-  for (Gate* gate : {&second, &third}) gate->kept = {};
-}
-
 TEST(JobQueue, TakesOutWhatWaits) {
   Events events;
   Gate gate;
