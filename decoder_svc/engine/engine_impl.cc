@@ -52,6 +52,16 @@ void EngineImpl::Start() {
   thread_ = std::thread([this] { Loop(); });
 }
 
+std::vector<const SequenceKv*> EngineImpl::Held() const {
+  std::vector<const SequenceKv*> held;
+  for (const auto& sequence : running_) held.push_back(&*sequence->kv);
+  const std::lock_guard lock(mutex_);
+  for (const auto& sequence : ahead_) {
+    if (sequence->kv) held.push_back(&*sequence->kv);
+  }
+  return held;
+}
+
 absl::StatusOr<Engine::Place> EngineImpl::Reserve(Priority priority, absl::Duration patience) {
   const std::lock_guard lock(mutex_);
   RETURN_IF_ERROR(Refusal());

@@ -31,6 +31,9 @@ class EngineImpl final : public Engine {
   // One round, of that thread; or, where none was started, of a simulation's. False: nobody can go
   // on before something happens.
   bool Round();
+  // Between rounds: the caches, and what each sequence holds of them.
+  const KvManager& kv() const { return kv_; }
+  std::vector<const SequenceKv*> Held() const;
 
   absl::StatusOr<Place> Reserve(Priority priority, absl::Duration patience) override;
   absl::StatusOr<Handle> Submit(Place place, EngineRequest request,

@@ -77,7 +77,7 @@ TEST(PausingSimulationTest, NobodyIsPausedMoreThanTwice) {
                         .prompt = 300,
                         .answer = 3500,
                         .shared = shared,
-                        .first = i});
+                        .begin = {i}});
     }
     const absl::Duration begin = simulation.now();
     simulation.Run(absl::Hours(10));
@@ -105,7 +105,7 @@ TEST(PausingSimulationTest, ShortAnswersAreNeverPaused) {
       simulation.Start({.client = absl::StrCat(i % 4),
                         .prompt = 100,
                         .answer = is_short ? kPromisedRows : 3900,
-                        .first = i,
+                        .begin = {i},
                         .priority = i % 3 == 0 ? Priority::kBatch : Priority::kNormal});
     });
   }
@@ -132,11 +132,11 @@ int64_t ReadAgain(Simulation& simulation) {
 // Where those that go on have what they were promised, and one of them ends early.
 TEST(PausingSimulationTest, ComingBackReadsNothingThatNobodyNeeded) {
   Simulation simulation(Options(1.5, 3));
-  const auto older = simulation.Start({.prompt = 1000, .answer = 3000, .first = 1});
+  const auto older = simulation.Start({.prompt = 1000, .answer = 3000, .begin = {1}});
   const auto paused = simulation.Start(
-      {.prompt = 1000, .answer = 3000, .shared = true, .first = 2, .priority = Priority::kBatch});
+      {.prompt = 1000, .answer = 3000, .shared = true, .begin = {2}, .priority = Priority::kBatch});
   simulation.Run(absl::Seconds(60));
-  const auto promised = simulation.Start({.prompt = 100, .answer = 900, .first = 3});
+  const auto promised = simulation.Start({.prompt = 100, .answer = 900, .begin = {3}});
   RunUntilPaused(simulation, *paused);
   simulation.Run(absl::Seconds(5));
   simulation.engine().Cancel(older->handle);
@@ -150,10 +150,10 @@ TEST(PausingSimulationTest, ComingBackReadsNothingThatNobodyNeeded) {
 // What others take of it is its end, and the window with it: the answer so far is read again.
 TEST(PausingSimulationTest, ComingBackFindsThePromptInTheCache) {
   Simulation simulation(Options(2, 2));
-  const Simulation::Ask ask{.prompt = 1800, .answer = 2200, .shared = true, .first = 1};
+  const Simulation::Ask ask{.prompt = 1800, .answer = 2200, .shared = true, .begin = {1}};
   const auto older = simulation.Start(ask);
   Simulation::Ask other = ask;
-  other.first = 2;
+  other.begin = {2};
   const auto paused = simulation.Start(other);
   RunUntilPaused(simulation, *paused);
   const auto written = static_cast<int64_t>(paused->tokens.size());
@@ -272,7 +272,7 @@ TEST(PausingSimulationTest, EveryRequestEnds) {
                           .prompt = prompt,
                           .answer = any(1, any(0, 1) == 0 ? 100 : options.context_length - prompt),
                           .shared = any(0, 2) > 0,
-                          .first = any(1, 5),
+                          .begin = {any(1, 5)},
                           .priority = any(0, 2) == 0 ? Priority::kBatch : Priority::kNormal};
       if (any(0, 3) == 0) ask.time_limit = absl::Seconds(any(0, 1000));
       const absl::Duration at = simulation.now() + absl::Seconds(any(0, 300));

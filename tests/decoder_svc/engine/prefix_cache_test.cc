@@ -222,7 +222,7 @@ TEST(PrefixCacheSimulationTest, CachedTokensAreTheRowsThatWereNotRun) {
                               .prompt = 1 + static_cast<int>(random() % 3000),
                               .answer = 1 + static_cast<int>(random() % 200),
                               .shared = i % 5 > 0,
-                              .first = 1 + static_cast<int>(random() % 4)};
+                              .begin = {1 + static_cast<int>(random() % 4)}};
     simulation.At(simulation.now() + absl::Seconds(random() % 1000),
                   [&simulation, ask] { simulation.Start(ask); });
   }
@@ -259,8 +259,8 @@ TEST(PrefixCacheSimulationTest, ConversationsOfTenTimesTheMemoryAllEnd) {
                       .prompt = kRows * turn,
                       .answer = kAnswer,
                       .shared = true,
-                      .first = conversation,
-                      .then = [&ask, conversation, turn] {
+                      .begin = {conversation},
+                      .then = [&ask, conversation, turn](const Simulation::Stream&) {
                         if (turn < kTurns) ask(conversation, turn + 1);
                       }});
   };

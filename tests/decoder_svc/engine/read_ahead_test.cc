@@ -107,7 +107,7 @@ TEST(ReadAheadSimulationTest, GivesWayToWhoeverComes) {
   const auto ahead = simulation.ReadAhead({.prompt = 4096});
   std::shared_ptr<Stream> other, request;
   simulation.At(simulation.now() + absl::Seconds(4), [&] {
-    other = simulation.Start({.client = "other", .prompt = 100, .answer = 10, .first = 2});
+    other = simulation.Start({.client = "other", .prompt = 100, .answer = 10, .begin = {2}});
   });
   simulation.At(simulation.now() + absl::Seconds(30), [&] {
     request = simulation.Start({.prompt = 5000, .answer = 10, .shared = true});
@@ -128,7 +128,7 @@ TEST(ReadAheadSimulationTest, DelaysNobodyByMoreThanTheStepThatRuns) {
   absl::Duration alone;
   for (const bool beside : {false, true}) {
     Simulation simulation(options);
-    if (beside) simulation.ReadAhead({.client = "ahead", .prompt = 8000, .first = 2});
+    if (beside) simulation.ReadAhead({.client = "ahead", .prompt = 8000, .begin = {2}});
     std::vector<std::shared_ptr<Stream>> streams;
     simulation.At(simulation.now() + absl::Seconds(1), [&] {
       for (const char* client : {"a", "b"}) {
@@ -176,7 +176,7 @@ TEST(ReadAheadSimulationTest, LeavesNothingBehindInAnyOrder) {
                                 .prompt = any(1, 6000),
                                 .answer = any(1, 2000),
                                 .shared = any(0, 3) > 0,
-                                .first = any(1, 3),
+                                .begin = {any(1, 3)},
                                 .priority = any(0, 2) == 0 ? Priority::kBatch : Priority::kNormal};
       const absl::Duration at = simulation.now() + absl::Seconds(any(0, 400));
       simulation.At(at, [&, ask] {

@@ -61,18 +61,19 @@ class SimBackend final : public NullBackend {
 
 class Simulation {
  public:
+  struct Stream;
   // What a client asks for, and does.
   struct Ask {
     std::string client;
     int prompt = 1;  // tokens
     int answer = 1;
-    bool shared = false;  // it takes what others have read
-    int first = 1;        // its first token: prompts begin alike, or part there
+    bool shared = false;               // it takes what others have read
+    std::vector<int32_t> begin = {1};  // the prompt's first tokens; all others are 1
     Priority priority = Priority::kNormal;
     absl::Duration time_limit = absl::InfiniteDuration();
     // Whether it reads its answer at a time; null: always.
     std::function<bool(absl::Duration)> reads = nullptr;
-    std::function<void()> then = nullptr;  // once it has ended
+    std::function<void(const Stream&)> then = nullptr;  // once it has ended
   };
 
   // And what became of it.
@@ -84,14 +85,15 @@ class Simulation {
     }
     void OnPaused() override { pauses.push_back(now); }
     bool HasRoom() override { return ask.reads == nullptr || ask.reads(now); }
-    bool OnToken(const SampledToken&) override {
+    bool OnToken(const SampledToken& token) override {
+      written.push_back(token.chosen.token);
       tokens.push_back(now);
       return true;
     }
     void OnDone(absl::StatusOr<EngineResult> end) override {
       status = end.status();
       ended = now;
-      if (ask.then) ask.then();
+      if (ask.then) ask.then(*this);
     }
     absl::Duration FirstToken() const { return tokens.at(0) - asked; }
 
@@ -99,7 +101,8 @@ class Simulation {
     const Ask ask;
     absl::Duration asked = now;
     std::optional<absl::Duration> admitted;
-    std::vector<absl::Duration> tokens;  // when each came
+    std::vector<int32_t> written;
+    std::vector<absl::Duration> tokens;  // when each of them came
     std::vector<absl::Duration> pauses;  // when each began
     absl::Status status = absl::UnknownError("not done");
     std::optional<absl::Duration> ended;
@@ -158,6 +161,8 @@ class Simulation {
     stream->handle = *engine_->ReadAhead(stream->ask.priority, RequestOf(stream->ask), stream);
     return stream;
   }
+  // Does something after each round of the engine.
+  void AfterRounds(std::function<void()> what) { after_round_ = std::move(what); }
   // Until all has happened and all streams have ended, or for `most`.
   void Run(absl::Duration most = absl::Hours(1)) {
     constexpr absl::Duration kBeat = absl::Milliseconds(100);
@@ -165,7 +170,9 @@ class Simulation {
       while (!events_.empty() && events_.begin()->first <= now_) {
         events_.extract(events_.begin()).mapped()();
       }
-      if (engine_->Round()) continue;
+      const bool goes_on = engine_->Round();
+      after_round_();
+      if (goes_on) continue;
       if (const EngineLoad load = engine_->load(); load.running + load.paused > 0) {
         now_ += kBeat;
       } else if (!events_.empty()) {
@@ -183,8 +190,8 @@ class Simulation {
     EngineRequest request;
     request.client = ask.client;
     request.share_cache = ask.shared;
-    request.prompt.tokens.assign(ask.prompt, 1);
-    request.prompt.tokens[0] = ask.first;
+    request.prompt.tokens = ask.begin;
+    request.prompt.tokens.resize(ask.prompt, 1);
     request.sampling.temperature = 0;
     request.max_tokens = ask.answer;
     request.time_limit = ask.time_limit;
@@ -204,6 +211,7 @@ class Simulation {
   int64_t rows_ = 0;
   std::unique_ptr<gguf::File> file_ = *gguf::File::Open(kModel);
   std::multimap<absl::Duration, std::function<void()>> events_;
+  std::function<void()> after_round_ = [] {};
   std::vector<std::shared_ptr<Stream>> streams_;
   std::unique_ptr<EngineImpl> engine_;
 };

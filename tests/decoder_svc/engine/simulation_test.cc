@@ -64,7 +64,7 @@ void Come(Simulation& simulation, const Traffic& traffic, absl::Duration span) {
 // Asks again and again, the next time as soon as it is answered.
 void Repeat(Simulation& simulation, const Simulation::Ask& ask, absl::Duration until) {
   Simulation::Ask once = ask;
-  once.then = [&simulation, ask, until] {
+  once.then = [&simulation, ask, until](const Stream&) {
     if (simulation.now() < until) Repeat(simulation, ask, until);
   };
   simulation.Start(std::move(once));
