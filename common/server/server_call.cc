@@ -50,6 +50,7 @@ bool ServerCall::Enter() {
   if (status.ok()) {
     status = calls_.border.Enter(shared_from_this(), weight_ == CallWeight::kLight);
   }
+  if (status.ok()) status = Room();
   if (!status.ok()) {
     End(status);
     return false;

@@ -100,6 +100,8 @@ class Engine {
   // places. UNAVAILABLE (DRAINING): the engine takes nothing more.
   virtual absl::StatusOr<Place> Reserve(Priority priority = Priority::kNormal,
                                         absl::Duration patience = absl::InfiniteDuration()) = 0;
+  // How Reserve would end now, for whoever has not said all of a request yet.
+  virtual absl::Status Room(Priority priority, absl::Duration patience) const = 0;
   // Checks and queues a request on a place, whose priority it has. `sink` is called until its
   // OnDone. INVALID_ARGUMENT: empty prompt, id out of range, bad sampling value, soft rows of
   // another width or not finite; OUT_OF_RANGE: longer than the context; UNAVAILABLE (DRAINING).

@@ -64,25 +64,15 @@ std::vector<const SequenceKv*> EngineImpl::Held() const {
 
 absl::StatusOr<Engine::Place> EngineImpl::Reserve(Priority priority, absl::Duration patience) {
   const std::lock_guard lock(mutex_);
-  RETURN_IF_ERROR(Refusal());
-  const int waiting = load_.queued + load_.reserved;
-  const int all_places = options_.max_queue + options_.max_sequences - load_.running;
-  const int places = priority == Priority::kBatch ? (all_places + 1) / 2 : all_places;
-  const absl::Duration wait = ExpectedWait(priority);
-  if (waiting >= places) {
-    return QueueFull(absl::StrCat(waiting, " requests are waiting; the queue holds ", places),
-                     wait / waiting);
-  }
-  if (const absl::Duration most =
-          std::max(std::min(options_.max_wait, patience), absl::ZeroDuration());
-      wait > most) {
-    return QueueFull(absl::StrCat("a request would wait about ", Rounded(wait),
-                                  " before it is read; at most ", Rounded(most), " are taken"),
-                     wait - most);
-  }
+  RETURN_IF_ERROR(Refusal(priority, patience));
   ++load_.reserved;
   if (priority == Priority::kBatch) ++batch_reserved_;
   return MakePlace(priority);
+}
+
+absl::Status EngineImpl::Room(Priority priority, absl::Duration patience) const {
+  const std::lock_guard lock(mutex_);
+  return Refusal(priority, patience);
 }
 
 void EngineImpl::GiveBack(Priority priority) {
@@ -97,6 +87,23 @@ absl::Status EngineImpl::Refusal() const {
                    health_.ok() ? std::string("the decoder is stopping")
                                 : absl::StrCat("the decoder is stopping: ", health_.message()),
                    {.reason = reason::kDraining, .retry_after = absl::Seconds(1)});
+}
+
+absl::Status EngineImpl::Refusal(Priority priority, absl::Duration patience) const {
+  RETURN_IF_ERROR(Refusal());
+  const int waiting = load_.queued + load_.reserved;
+  const int all_places = options_.max_queue + options_.max_sequences - load_.running;
+  const int places = priority == Priority::kBatch ? (all_places + 1) / 2 : all_places;
+  const absl::Duration wait = ExpectedWait(priority);
+  if (waiting >= places) {
+    return QueueFull(absl::StrCat(waiting, " requests are waiting; the queue holds ", places),
+                     wait / waiting);
+  }
+  const absl::Duration most = std::max(std::min(options_.max_wait, patience), absl::ZeroDuration());
+  if (wait <= most) return absl::OkStatus();
+  return QueueFull(absl::StrCat("a request would wait about ", Rounded(wait),
+                                " before it is read; at most ", Rounded(most), " are taken"),
+                   wait - most);
 }
 
 Pace::Work EngineImpl::Left(const Sequence& sequence) const {

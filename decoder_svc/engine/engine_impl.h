@@ -36,6 +36,7 @@ class EngineImpl final : public Engine {
   std::vector<const SequenceKv*> Held() const;
 
   absl::StatusOr<Place> Reserve(Priority priority, absl::Duration patience) override;
+  absl::Status Room(Priority priority, absl::Duration patience) const override;
   absl::StatusOr<Handle> Submit(Place place, EngineRequest request,
                                 std::shared_ptr<TokenSink> sink) override;
   absl::StatusOr<Handle> ReadAhead(Priority priority, EngineRequest beginning,
@@ -50,9 +51,7 @@ class EngineImpl final : public Engine {
 
  private:
   using Queue = std::deque<std::unique_ptr<Sequence>>;
-
   void GiveBack(Priority priority) override;
-
   // Of a request that is all right.
   absl::StatusOr<std::unique_ptr<Sequence>> MakeSequence(Priority priority, EngineRequest request,
                                                          std::shared_ptr<TokenSink> sink);
@@ -65,6 +64,7 @@ class EngineImpl final : public Engine {
 
   // With mutex_ held.
   absl::Status Refusal() const;  // why nothing new is taken; OK while it is
+  absl::Status Refusal(Priority priority, absl::Duration patience) const;  // or no such request
   Pace::Work Left(const Sequence& sequence) const;
   absl::Duration ExpectedWait(Priority priority) const;
   void Wake();

@@ -48,6 +48,11 @@ class GenerateCall::Sink final : public TokenSink {
   const std::shared_ptr<GenerateCall> call_;
 };
 
+// Its priority is not known yet: a batch request finds even less room.
+absl::Status GenerateCall::Room() const {
+  return decoder_.engine.Room(Priority::kNormal, call().time_left());
+}
+
 void GenerateCall::Begin(const v1::GenerateRequest& request) {
   {
     const std::lock_guard lock(mutex_);

@@ -45,6 +45,7 @@ class GenerateCall final : public StreamCall<v1::GenerateRequest, v1::GenerateRe
     int rows = 0;
   };
 
+  absl::Status Room() const override;
   void Begin(const v1::GenerateRequest& request) override;
   bool Next(v1::GenerateResponse* message) override;
   void Stop() override;

@@ -165,8 +165,11 @@ TEST_F(EngineTest, APlaceIsKeptUntilItIsUsedOrGivenBack) {
   Start(options);
   Event gate;
   const auto running = Block(gate);
+  const auto room = [&] { return engine_->Room(Priority::kNormal, absl::InfiniteDuration()); };
+  EXPECT_EQ(room(), absl::OkStatus());
   auto place = engine_->Reserve();
   ASSERT_TRUE(place.ok());
+  EXPECT_EQ(room(), engine_->Reserve().status());
   EXPECT_EQ(engine_->load().reserved, 1);
   EXPECT_EQ(engine_->load().queued, 0);
   EXPECT_EQ(GetErrorDetail(engine_->Reserve().status()).reason, "QUEUE_FULL");

@@ -1,4 +1,6 @@
 // What the contract promises of refusals, progress and seeds, and of clients that go too far.
+#include <grpcpp/generic/generic_stub.h>
+
 #include <string>
 #include <utility>
 
@@ -128,6 +130,27 @@ TEST_F(DecoderContract, ARefusalHasTrailersOnly) {
   EXPECT_EQ(context.GetServerInitialMetadata().count(kRequestIdHeader), 0u);
   EXPECT_EQ(context.GetServerTrailingMetadata().count(kRequestIdHeader), 1u);
   EXPECT_EQ(context.GetServerTrailingMetadata().find(kPushbackHeader)->second, "-1");
+}
+
+// What it would upload may be large, and all of it in vain.
+TEST_F(DecoderContract, RefusesBeforeTheRequestIsSentWhomItHasNoRoomFor) {
+  engine_.room_error =
+      MakeError(absl::StatusCode::kResourceExhausted, "full", {.reason = reason::kQueueFull});
+  grpc::ClientContext context;
+  grpc::CompletionQueue done;
+  grpc::GenericStub stub(channel_);
+  const auto call = stub.PrepareCall(&context, "/softsplice.v1.DecoderService/Generate", &done);
+  const auto wait = [&] {
+    void* tag = nullptr;
+    bool ok = false;
+    ASSERT_TRUE(done.Next(&tag, &ok));
+  };
+  call->StartCall(nullptr);
+  wait();
+  grpc::Status status;
+  call->Finish(&status, nullptr);
+  wait();
+  EXPECT_EQ(FromGrpcStatus(status), engine_.room_error);
 }
 
 TEST_F(DecoderContract, TellsProgressWhileItsMediaAreEncoded) {

@@ -42,8 +42,8 @@ class DecoderService : public testing::Test {
     auto server = Server::Start({.listen = address}, border_, {MakeDecoderService(context_)});
     EXPECT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
-    stub_ = v1::DecoderService::NewStub(
-        grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
+    channel_ = grpc::CreateChannel(address, grpc::InsecureChannelCredentials());
+    stub_ = v1::DecoderService::NewStub(channel_);
   }
   // The handlers use all of the rest.
   ~DecoderService() override { server_.reset(); }
@@ -165,6 +165,7 @@ class DecoderService : public testing::Test {
                           .sessions = sessions_,
                           .limits = {.max_media_bytes = 1000, .max_media = 3}};
   std::unique_ptr<Server> server_;
+  std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::DecoderService::Stub> stub_;
 };
 

@@ -13,6 +13,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/time/clock.h"
 #include "common/status/error.h"
+#include "common/status/macros.h"
 #include "common/status/reasons.h"
 #include "common/time/steady.h"
 #include "decoder_svc/engine/engine.h"
@@ -33,6 +34,7 @@ class FakeEngine final : public Engine {
   int cached = 0;  // of each prompt
   absl::Duration max_hold = absl::InfiniteDuration();
   std::atomic<bool> forgets_rows = false;  // of which only the name comes
+  absl::Status room_error;
   absl::Status reserve_error;
   absl::Status submit_error;
   absl::Status result_error;
@@ -66,8 +68,11 @@ class FakeEngine final : public Engine {
     return last_priority_;
   }
 
+  absl::Status Room(Priority /*priority*/, absl::Duration /*patience*/) const override {
+    return room_error;
+  }
   absl::StatusOr<Place> Reserve(Priority priority, absl::Duration /*patience*/) override {
-    if (!reserve_error.ok()) return reserve_error;
+    RETURN_IF_ERROR(reserve_error);
     const std::lock_guard lock(mutex_);
     ++load_.reserved;
     return MakePlace(priority);
