@@ -112,7 +112,7 @@ void EngineImpl::Grow() {
     while (sequence != nullptr && !sequence->held_since &&
            !kv_.Promise(*sequence->kv, sequence->read + 1)) {
       if (EndAhead()) continue;
-      std::unique_ptr<Sequence>* const next = WhoGivesWay();
+      std::unique_ptr<Sequence>* const next = WhoGivesWay(std::nullopt);
       if (next == nullptr) {
         short_ = sequence.get();
         break;
@@ -123,7 +123,7 @@ void EngineImpl::Grow() {
   std::erase(running_, nullptr);
 }
 
-std::unique_ptr<Sequence>* EngineImpl::WhoGivesWay() {
+std::unique_ptr<Sequence>* EngineImpl::WhoGivesWay(std::optional<Priority> newcomer) {
   std::vector<std::unique_ptr<Sequence>*> those;
   std::vector<MemoryHolder> holders;
   for (auto& sequence : running_) {
@@ -132,9 +132,11 @@ std::unique_ptr<Sequence>* EngineImpl::WhoGivesWay() {
     holders.push_back({.age = sequence->handle,
                        .batch = sequence->priority == Priority::kBatch,
                        .held = sequence->held_since.has_value(),
-                       .promised_all = Promised(*sequence) == MostPositions(*sequence)});
+                       .promised_all = Promised(*sequence) == MostPositions(*sequence),
+                       .cannot_return = sequence->values_missing_to > 0});
   }
-  const std::optional<size_t> chosen = WhoIsPaused(holders);
+  const std::optional<size_t> chosen =
+      newcomer ? WhoMakesRoom(holders, *newcomer == Priority::kBatch) : WhoIsPaused(holders);
   return chosen ? those[*chosen] : nullptr;
 }
 
@@ -166,7 +168,8 @@ void EngineImpl::LetGo(Sequence& sequence) {
 
 // A request that does not fit yet holds back those after it, unless it waits for what another one
 // reads. Batch requests leave one sequence of several to normal ones.
-void EngineImpl::Admit() {
+std::optional<Priority> EngineImpl::Admit() {
+  std::optional<Priority> waiting;
   std::vector<BlockCopy> copies;
   std::vector<std::unique_ptr<Sequence>> rowless, gave_way;
   std::vector<Sequence*> newcomers;
@@ -182,8 +185,9 @@ void EngineImpl::Admit() {
       sequence.kv = kv_.Admit(sequence.kv_request(Promised(sequence)), copies);
       if (!sequence.kv) {
         gave_way.push_back(TakeOutAhead());
-        if (gave_way.back() == nullptr) break;
-        continue;
+        if (gave_way.back() != nullptr) continue;
+        waiting = sequence.priority;
+        break;
       }
       ++load_.running;
       if (batch) ++batch_running_;
@@ -208,6 +212,7 @@ void EngineImpl::Admit() {
     if (sequence != nullptr) End(*sequence, GaveWay());
   }
   for (Sequence* sequence : newcomers) sequence->sink->OnAdmitted(*sequence->cached);
+  return waiting;
 }
 
 // Only where nobody waits who would need it back at once.

@@ -6,6 +6,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <tuple>
 #include <vector>
@@ -86,9 +87,9 @@ class EngineImpl final : public Engine {
   void EndUnwanted();
   void Grow();
   bool EndAhead();  // of one that reads ahead and holds memory; false: none does
-  std::unique_ptr<Sequence>* WhoGivesWay();  // of those that run; null: nobody can
+  std::unique_ptr<Sequence>* WhoGivesWay(std::optional<Priority> newcomer);  // null: nobody can
   void Pause(std::unique_ptr<Sequence>& sequence);
-  void Admit();
+  std::optional<Priority> Admit();  // who is next and does not fit
   void AdmitAhead();
   bool Step();  // false: nobody can go on
   void WaitForNews();
@@ -142,7 +143,6 @@ class EngineImpl final : public Engine {
   absl::Status health_;
   bool draining_ = false;  // nothing new is taken, nothing waits
   bool stopping_ = false;  // nothing runs on
-
   std::mutex join_mutex_;
   std::thread thread_;
 };

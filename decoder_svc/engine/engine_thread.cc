@@ -49,7 +49,13 @@ bool EngineImpl::Round() {
   Hold();
   EndUnwanted();
   Grow();
-  Admit();
+  // Nobody waits for those that do not read.
+  while (const std::optional<Priority> newcomer = Admit()) {
+    std::unique_ptr<Sequence>* const held = WhoGivesWay(newcomer);
+    if (held == nullptr) break;
+    Pause(*held);
+    std::erase(running_, nullptr);
+  }
   AdmitAhead();
   return Step();
 }

@@ -28,4 +28,14 @@ std::optional<size_t> WhoIsPaused(absl::Span<const MemoryHolder> holders) {
   return first;
 }
 
+std::optional<size_t> WhoMakesRoom(absl::Span<const MemoryHolder> holders, bool for_batch) {
+  std::optional<size_t> first;
+  for (size_t i = 0; i < holders.size(); ++i) {
+    const MemoryHolder& holder = holders[i];
+    if (!holder.held || holder.cannot_return || (for_batch && !holder.batch)) continue;
+    if (!first || holder.age > holders[*first].age) first = i;
+  }
+  return first;
+}
+
 }  // namespace softsplice

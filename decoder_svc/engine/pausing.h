@@ -1,5 +1,5 @@
 // Bounded optimism about memory: what a sequence is promised when it comes in, and who gives way
-// when those that go on past their promise find no more. Pure functions.
+// when those that go on past their promise find no more, or to somebody who waits. Pure functions.
 #pragma once
 
 #include <cstddef>
@@ -33,11 +33,16 @@ struct MemoryHolder {
   bool batch = false;
   bool held = false;  // its client reads too slowly
   bool promised_all = false;
+  bool cannot_return = false;
 };
 
 // Which one is paused: of those that are held, else of batch requests, else of all, the youngest;
 // never the oldest of all, so that one always gets to its end. None: what is promised all has to
 // end first.
 std::optional<size_t> WhoIsPaused(absl::Span<const MemoryHolder> holders);
+
+// Which one is paused for a newcomer: the youngest of those that are held, whatever they were
+// promised; a normal request not for a batch one. None: the newcomer waits.
+std::optional<size_t> WhoMakesRoom(absl::Span<const MemoryHolder> holders, bool for_batch);
 
 }  // namespace softsplice

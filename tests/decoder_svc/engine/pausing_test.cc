@@ -65,6 +65,18 @@ TEST(WhoIsPausedTest, HoldsItsPromisesForAll) {
   }
 }
 
+TEST(WhoMakesRoomTest, TheYoungestThatIsHeldAndCanComeBack) {
+  const MemoryHolder oldest{.age = 1, .held = true, .promised_all = true}, reads{.age = 2};
+  const MemoryHolder lost{.age = 4, .held = true, .cannot_return = true};
+  const MemoryHolder batch{.age = 3, .batch = true, .held = true};
+  EXPECT_EQ(WhoMakesRoom({}, false), std::nullopt);
+  EXPECT_EQ(WhoMakesRoom({reads, lost}, false), std::nullopt);
+  EXPECT_EQ(WhoMakesRoom({oldest, reads, lost}, false), 0u);
+  EXPECT_EQ(WhoMakesRoom({oldest, reads, batch, lost}, false), 2u);
+  EXPECT_EQ(WhoMakesRoom({oldest, reads, batch, lost}, true), 2u);
+  EXPECT_EQ(WhoMakesRoom({oldest, reads}, true), std::nullopt) << "a batch request waits";
+}
+
 struct Answered {
   std::vector<int32_t> tokens;
   std::vector<float> logprobs;
