@@ -16,6 +16,7 @@
 #include "common/gguf/file.h"
 #include "decoder_svc/engine/engine_options.h"
 #include "decoder_svc/engine/request.h"
+#include "decoder_svc/kv/cache_counts.h"
 #include "kernels/footprint.h"
 
 namespace softsplice {
@@ -49,6 +50,7 @@ struct EngineLoad {
   uint64_t kv_bytes_total = 0;
   uint64_t kv_bytes_used = 0;    // by those that run
   uint64_t kv_bytes_cached = 0;  // by nobody now: kept for later prompts, until there is need
+  CacheCounts cache;
   absl::Duration expected_wait;  // of a request that comes now, before it is read
 };
 

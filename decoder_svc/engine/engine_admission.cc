@@ -193,6 +193,7 @@ std::optional<Priority> EngineImpl::Admit() {
       if (batch) ++batch_running_;
       sequence.read = sequence.kv->cached;
       if (!sequence.cached) {
+        kv_.CountMisses(*sequence.kv);
         sequence.cached = sequence.read;
         sequence.admitted = Now();
         sequence.timings.queued = sequence.admitted - sequence.submitted;
@@ -234,6 +235,7 @@ void EngineImpl::AdmitAhead() {
       }
       sequence->kv = kv_.Admit(wanted, copies);
       if (!sequence->kv) break;
+      kv_.CountMisses(*sequence->kv);
       sequence->read = *(sequence->cached = sequence->kv->cached);
       newcomers.push_back(sequence.get());
     }
@@ -322,6 +324,7 @@ void EngineImpl::CountKv() {
   const BlockPool &full = kv_.full(), &sliding = kv_.sliding();
   load_.kv_bytes_used = ranks_->runner().KvBytes(full.used(), sliding.used());
   load_.kv_bytes_cached = ranks_->runner().KvBytes(full.kept(), sliding.kept());
+  load_.cache = kv_.counts();
 }
 
 }  // namespace softsplice

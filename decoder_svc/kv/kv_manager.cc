@@ -10,6 +10,9 @@ namespace {
 // A later prompt may part from a long one anywhere: windows are kept this far from each other.
 constexpr int kResumeEvery = 4096;
 
+// The last row of a prompt is always read.
+int LastOf(const KvRequest& request) { return static_cast<int>(request.prompt.size()) - 1; }
+
 }  // namespace
 
 KvManager::KvManager(const KvShape& shape)
@@ -22,7 +25,7 @@ KvManager::KvManager(const KvShape& shape)
 
 PrefixTree::Hit KvManager::Find(const KvRequest& request) const {
   if (!request.shared) return {};
-  return tree_.Find(request.scope, request.prompt, static_cast<int>(request.prompt.size()) - 1);
+  return tree_.Find(request.scope, request.prompt, LastOf(request));
 }
 
 // Whole blocks are shared, of one that is used in part there is a copy: this sequence writes the
@@ -49,6 +52,7 @@ std::optional<SequenceKv> KvManager::Admit(const KvRequest& request,
   promised_ += more;
   for (int i = 0; i < whole; ++i) kv.blocks.full.push_back(hit.path[i]->full);
   if (whole > 0) kv.last = hit.path[whole - 1];
+  if (kv.shared) kv.missed = tree_.WhyMissed(kv.scope, request.prompt, LastOf(request), hit);
   tree_.Use(hit);
   ShareSliding(kv, hit, copies);
   if (hit.cached % shape_.block_rows > 0) {
@@ -60,6 +64,20 @@ std::optional<SequenceKv> KvManager::Admit(const KvRequest& request,
   if (parts && hit.known - hit.cached >= shape_.block_rows) AddDeparture(kv, hit.known);
   Changed(kv);
   return kv;
+}
+
+void KvManager::CountMisses(const SequenceKv& kv) {
+  counts_.missed_new += kv.missed.fresh;
+  counts_.missed_evicted += kv.missed.evicted;
+  counts_.missed_window += kv.missed.window;
+}
+
+CacheCounts KvManager::counts() const {
+  CacheCounts counts = counts_;
+  counts.evicted_blocks = tree_.evicted_blocks();
+  counts.evicted_resume_points = tree_.evicted_points();
+  counts.resume_points = tree_.resume_points();
+  return counts;
 }
 
 bool KvManager::Promise(SequenceKv& kv, int positions) {

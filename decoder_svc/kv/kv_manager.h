@@ -8,6 +8,7 @@
 
 #include "absl/types/span.h"
 #include "decoder_svc/kv/block_pool.h"
+#include "decoder_svc/kv/cache_counts.h"
 #include "decoder_svc/kv/content.h"
 #include "decoder_svc/kv/kv_shape.h"
 #include "decoder_svc/kv/prefix_tree.h"
@@ -42,6 +43,7 @@ struct SequenceKv {
   int promised = 0;                  // full blocks that it may still take
   int first_sliding = 0;             // index of the first sliding block that it holds
   int end_sliding = 0;               // and after the last one
+  PrefixTree::Misses missed;         // of its prompt, when it was admitted
   std::vector<int> departures;       // where others' prompts part from this one, not read yet
 };
 
@@ -70,6 +72,8 @@ class KvManager {
   std::optional<SequenceKv> Admit(const KvRequest& request, std::vector<BlockCopy>& copies);
   // Promises full blocks for so many positions, in all. False: there are not enough now.
   bool Promise(SequenceKv& kv, int positions);
+  // What a newcomer's prompt missed is counted, if it comes for the first time.
+  void CountMisses(const SequenceKv& kv);
   // Another prompt parts from this sequence's at `position`, which is not read yet.
   void AddDeparture(SequenceKv& kv, int position) { kv.departures.push_back(position); }
 
@@ -88,6 +92,7 @@ class KvManager {
   const BlockPool& sliding() const { return sliding_; }
   int slots_used() const { return shape_.slots - static_cast<int>(free_slots_.size()); }
   const PrefixTree& tree() const { return tree_; }
+  CacheCounts counts() const;
 
  private:
   int BlocksFor(int positions) const {
@@ -112,6 +117,7 @@ class KvManager {
   std::vector<int> free_slots_;
   int promised_ = 0;  // to all sequences
   uint64_t changes_ = 0;
+  CacheCounts counts_;  // the tree knows the rest
 };
 
 }  // namespace softsplice

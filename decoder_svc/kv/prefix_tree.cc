@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/algorithm/container.h"
+#include "absl/hash/hash.h"
 
 namespace softsplice {
 namespace {
@@ -14,6 +15,15 @@ constexpr int kSiblings = 64;
 
 int Alike(absl::Span<const Content> a, absl::Span<const Content> b) {
   return static_cast<int>(absl::c_mismatch(a, b).first - a.begin());
+}
+
+// Of what a path holds, by what its last block's parent holds.
+uint64_t KeyOf(uint64_t before, absl::Span<const Content> block) {
+  return absl::HashOf(before, block);
+}
+uint64_t KeyOfRoot(const std::string& scope) { return absl::HashOf(scope); }
+absl::string_view Bytes(const uint64_t& key) {
+  return {reinterpret_cast<const char*>(&key), sizeof key};
 }
 
 // The part of all that used-again content may fill.
@@ -84,6 +94,22 @@ PrefixTree::Hit PrefixTree::Find(const std::string& scope, absl::Span<const Cont
   return hit;
 }
 
+PrefixTree::Misses PrefixTree::WhyMissed(const std::string& scope,
+                                         absl::Span<const Content> contents, int most,
+                                         const Hit& hit) {
+  const int known = std::min(hit.known, most), rows = shape_.block_rows;
+  Misses misses{.window = known - hit.cached};
+  int end = known / rows * rows;
+  uint64_t key = end == 0 ? KeyOfRoot(scope) : hit.path[end / rows - 1]->key;
+  for (; end + rows <= most; end += rows) {
+    key = KeyOf(key, contents.subspan(end, rows));
+    if (evicted_.Find(Bytes(key)) == nullptr) break;
+  }
+  misses.evicted = std::max(end - known, 0);
+  misses.fresh = most - known - misses.evicted;
+  return misses;
+}
+
 void PrefixTree::Use(const Hit& hit) {
   if (hit.cached == 0) return;
   const int nodes = (hit.cached + shape_.block_rows - 1) / shape_.block_rows;
@@ -119,6 +145,7 @@ PrefixTree::Node* PrefixTree::Root(const std::string& scope) {
   if (root == nullptr) {
     root = std::make_unique<Node>();
     root->scope = scope;
+    root->key = KeyOfRoot(scope);
   }
   return root.get();
 }
@@ -141,6 +168,7 @@ PrefixTree::Node* PrefixTree::Add(const std::string& scope, Node* parent,
     node->place = once_.insert(once_.begin(), node.get());
   }
   node->contents.assign(contents.begin(), contents.end());
+  node->key = KeyOf(parent->key, contents);
   node->full = full;
   full_.Keep(full);
   Node* const added = parent->children.insert(std::move(node)).first->get();
@@ -207,6 +235,7 @@ void PrefixTree::Drop(size_t point) {
     if (--node->resume_points == 0) SetSliding(*node, -1, 0);
   }
   points_.erase(points_.begin() + static_cast<ptrdiff_t>(point));
+  ++evicted_points_;
 }
 
 void PrefixTree::DropLeastUsed() {
@@ -256,6 +285,10 @@ void PrefixTree::Remove(Node& leaf) {
   for (size_t i = points_.size(); i-- > 0;) {
     if (points_[i].last == &leaf) Drop(i);
   }
+  if (static_cast<int>(leaf.contents.size()) == shape_.block_rows) {
+    evicted_.Put(std::string(Bytes(leaf.key)), {});
+  }
+  ++evicted_blocks_;
   full_.LetGo(leaf.full);
   Order(leaf).erase(leaf.place);
   Node* const parent = leaf.parent;

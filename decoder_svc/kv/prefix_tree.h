@@ -12,6 +12,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -20,6 +21,7 @@
 #include "decoder_svc/kv/block_pool.h"
 #include "decoder_svc/kv/content.h"
 #include "decoder_svc/kv/kv_shape.h"
+#include "decoder_svc/kv/recent_map.h"
 
 namespace softsplice {
 
@@ -45,6 +47,7 @@ class PrefixTree {
   struct Node {
     Node* parent = nullptr;  // null: this is a scope's root, which has no block
     std::vector<Content> contents;
+    uint64_t key = 0;  // of all that its path holds
     Children children;
     int32_t full = -1;
     int32_t sliding = -1;  // while resume points need it
@@ -63,6 +66,13 @@ class PrefixTree {
     bool of_turn = false;     // it continues where an earlier prompt or answer ended
   };
 
+  // Why positions of a prompt are read.
+  struct Misses {
+    int fresh = 0;    // nobody has read them
+    int evicted = 0;  // whole blocks that were here once
+    int window = 0;   // what the hit knows, and can't go on from
+  };
+
   // Where a conversation goes on, or where prompts that begin alike part.
   enum class Resume : uint8_t { kTurn, kOther };
 
@@ -71,6 +81,9 @@ class PrefixTree {
 
   // The longest hit of at most `most` positions.
   Hit Find(const std::string& scope, absl::Span<const Content> contents, int most) const;
+  // Of the first `most` positions those after a hit.
+  Misses WhyMissed(const std::string& scope, absl::Span<const Content> contents, int most,
+                   const Hit& hit);
   // It is taken: what serves again stays longest.
   void Use(const Hit& hit);
 
@@ -92,6 +105,8 @@ class PrefixTree {
   int nodes() const { return static_cast<int>(once_.size() + again_.size()); }
   int resume_points() const { return static_cast<int>(points_.size()); }
   int windows() const { return windows_; }  // sliding blocks that are kept
+  int64_t evicted_blocks() const { return evicted_blocks_; }
+  int64_t evicted_points() const { return evicted_points_; }
 
  private:
   struct Point {
@@ -125,6 +140,9 @@ class PrefixTree {
   std::list<Node*> once_, again_;
   std::vector<Point> points_;
   int windows_ = 0;
+  RecentMap<std::monostate> evicted_{1 << 16};  // keys of whole blocks
+  int64_t evicted_blocks_ = 0;
+  int64_t evicted_points_ = 0;
   uint64_t clock_ = 0;
 };
 

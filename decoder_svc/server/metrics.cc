@@ -39,6 +39,13 @@ constexpr Family kEncodeWait = {"softsplice_encode_wait_seconds",
 constexpr Family kKvBytes = {"softsplice_kv_bytes",
                              "Keys and values of running requests, and those kept for later ones"};
 constexpr Family kKvCapacity = {"softsplice_kv_capacity_bytes", "Keys and values that fit"};
+constexpr Family kMissedTokens = {
+    "softsplice_prefix_cache_missed_tokens_total",
+    "Tokens of prompts that were read, by why they were not in the cache"};
+constexpr Family kEvictions = {"softsplice_prefix_cache_evictions_total",
+                               "What made room in the cache"};
+constexpr Family kResumePoints = {"softsplice_prefix_cache_resume_points",
+                                  "Places in prompts and answers where later prompts can go on"};
 constexpr Family kSessions = {"softsplice_sessions", "Sessions that there are"};
 constexpr Family kTargets = {"softsplice_encoder_targets", "Encoders, by what they are like"};
 
@@ -66,6 +73,18 @@ void TellEncoders(const EncoderPool& encoders, Readings& to) {
   for (const TargetState& state : kTargetStates) {
     to.Gauge(kTargets, counts[state.state], {{"state", state.label}});
   }
+}
+
+void TellCache(const CacheCounts& cache, Readings& to) {
+  const auto count = [&](const Family& family, const char* label, const char* value, int64_t of) {
+    to.Counter(family, static_cast<double>(of), {{label, value}});
+  };
+  count(kMissedTokens, "reason", "new", cache.missed_new);
+  count(kMissedTokens, "reason", "evicted", cache.missed_evicted);
+  count(kMissedTokens, "reason", "window", cache.missed_window);
+  count(kEvictions, "kind", "block", cache.evicted_blocks);
+  count(kEvictions, "kind", "resume_point", cache.evicted_resume_points);
+  to.Gauge(kResumePoints, static_cast<double>(cache.resume_points));
 }
 
 }  // namespace
@@ -127,6 +146,7 @@ Metrics::Source AddDecoderFigures(Metrics& metrics, const DecoderContext& contex
     to.Gauge(kKvBytes, static_cast<double>(now.kv_bytes_used), {{"state", "used"}});
     to.Gauge(kKvBytes, static_cast<double>(now.kv_bytes_cached), {{"state", "cached"}});
     to.Gauge(kKvCapacity, static_cast<double>(now.kv_bytes_total));
+    TellCache(now.cache, to);
     to.Gauge(kSessions, context.sessions.count());
     if (encoders != nullptr) TellEncoders(*encoders, to);
     if (context.devices != nullptr) TellDevices(context.devices->last(), to);

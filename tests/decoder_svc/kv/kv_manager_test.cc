@@ -76,6 +76,7 @@ class Server {
       auto& pool = copy.sliding ? sliding_ : full_;
       std::copy_n(pool.begin() + copy.from * kBlock, kBlock, pool.begin() + copy.to * kBlock);
     }
+    manager_.CountMisses(*kv);
     const int cached = kv->cached;
     return Running{*std::move(kv), prompt, static_cast<int>(prompt.size()), cached};
   }
@@ -419,6 +420,39 @@ TEST(KvManagerTest, WhatWasUsedLongAgoMakesRoom) {
     EXPECT_EQ(server.Serve(Text(i, 1000), {}), 999) << i;
   }
   EXPECT_EQ(server.Serve(Text(0, 1000), {}), 0);
+}
+
+TEST(KvManagerTest, TellsWhyPromptsWereRead) {
+  Server server({.context = 4096, .full_blocks = 64, .resume_points = 8});
+  auto missed = [&, before = CacheCounts()]() mutable {
+    const CacheCounts now = server.manager().counts();
+    const std::vector<int64_t> more = {now.missed_new - before.missed_new,
+                                       now.missed_evicted - before.missed_evicted,
+                                       now.missed_window - before.missed_window};
+    before = now;
+    return more;
+  };
+  using Misses = std::vector<int64_t>;
+  const auto system = Text(1, 2000);
+  server.Serve(system + Text(2, 700), {});
+  EXPECT_EQ(missed(), (Misses{2699, 0, 0}));
+  server.Serve(system + Text(2, 700), {});
+  EXPECT_EQ(missed(), (Misses{0, 0, 0}));
+  server.Serve(system + Text(3, 300), {});
+  EXPECT_EQ(missed(), (Misses{299, 0, 2000}));
+  server.Serve(system, {}, "other", false);
+  EXPECT_EQ(missed(), (Misses{0, 0, 0})) << "it did not look";
+  EXPECT_EQ(server.manager().counts().evicted_blocks, 0);
+  for (int i = 0; i < 50; ++i) server.Serve(Text(10 + i, 1000), {});
+  EXPECT_EQ(missed(), (Misses{50 * 999, 0, 0}));
+  server.Serve(Text(10, 1000), {});
+  EXPECT_EQ(missed(), (Misses{999 - 7 * kBlock, 7 * kBlock, 0})) << "whole blocks are remembered";
+  server.Serve(Text(10, 1000), {}, "other");
+  EXPECT_EQ(missed(), (Misses{999, 0, 0})) << "of each scope by itself";
+  const CacheCounts counts = server.manager().counts();
+  EXPECT_GT(counts.evicted_blocks, 50 * 8 - 64);
+  EXPECT_GT(counts.evicted_resume_points, 40);
+  EXPECT_EQ(counts.resume_points, server.manager().tree().resume_points());
 }
 
 // All that can happen, in any order: rows always see what they would see in a fresh read, and every

@@ -101,6 +101,18 @@ TEST_F(DecoderMetricsTest, TellWhatTheDecoderIsLike) {
       AddDecoderFigures(metrics_, context_, /*queue_capacity=*/9, absl::Seconds(3));
   const auto place = engine_.Reserve(Priority::kNormal, absl::InfiniteDuration());
   ASSERT_TRUE(place.ok());
+  engine_.cache = {.missed_new = 1,
+                   .missed_evicted = 2,
+                   .missed_window = 3,
+                   .evicted_blocks = 4,
+                   .evicted_resume_points = 5,
+                   .resume_points = 6};
+  ExpectLines({"prefix_cache_missed_tokens_total{reason=\"new\"} 1",
+               "prefix_cache_missed_tokens_total{reason=\"evicted\"} 2",
+               "prefix_cache_missed_tokens_total{reason=\"window\"} 3",
+               "prefix_cache_evictions_total{kind=\"block\"} 4",
+               "prefix_cache_evictions_total{kind=\"resume_point\"} 5",
+               "prefix_cache_resume_points 6"});
   ExpectLines({"requests_waiting 1", "requests_running 0", "queue_capacity 9",
                "model_load_seconds 3", "sessions 0", "kv_bytes{state=\"used\"} 0",
                "kv_bytes{state=\"cached\"} 0", "encoder_targets{state=\"healthy\"} 1",

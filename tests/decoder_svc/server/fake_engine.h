@@ -32,6 +32,7 @@ class FakeEngine final : public Engine {
   std::vector<int32_t> script;
   bool endless = false;
   int cached = 0;  // of each prompt
+  CacheCounts cache;
   absl::Duration max_hold = absl::InfiniteDuration();
   std::atomic<bool> forgets_rows = false;  // of which only the name comes
   absl::Status room_error;
@@ -116,7 +117,9 @@ class FakeEngine final : public Engine {
   const ModelInfo& info() const override { return info_; }
   EngineLoad load() const override {
     const std::lock_guard lock(mutex_);
-    return load_;
+    EngineLoad load = load_;
+    load.cache = cache;
+    return load;
   }
   int Position(Handle /*handle*/) const override { return 0; }
   absl::Duration last_step() const override { return SteadyNow(); }

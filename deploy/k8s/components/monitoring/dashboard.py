@@ -111,6 +111,21 @@ ROWS = {
         ),
         ("Prompt tokens that were cached", "percentunit", [(CACHED_SHARE, "{{instance}}")]),
         (
+            "Prompt tokens that were read, by why",
+            "short",
+            [
+                (
+                    rate("prefix_cache_missed_tokens_total", "instance, reason"),
+                    "{{reason}} {{instance}}",
+                )
+            ],
+        ),
+        (
+            "Evictions",
+            "short",
+            [(rate("prefix_cache_evictions_total", "instance, kind"), "{{kind}} {{instance}}")],
+        ),
+        (
             "Keys and values",
             "bytes",
             [
