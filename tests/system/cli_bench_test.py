@@ -117,6 +117,36 @@ def test_a_mix_with_pictures(tmp_path, server):
     assert all_of_them["total_input_tokens"] > 6 * 60
 
 
+def trace(folder, *requests):
+    """Of (timestamp, input_length, output_length, hash_ids) each."""
+    names = ("timestamp", "input_length", "output_length", "hash_ids")
+    path = folder / "trace.jsonl"
+    path.write_text("".join(json.dumps(dict(zip(names, one, strict=True))) + "\n" for one in requests))
+    return path
+
+
+def test_a_trace_is_sent_as_it_came(tmp_path, server):
+    path = trace(tmp_path, (500, 600, 4, [1, 2]), (500, 40, 4, []), (1500, 620, 4, [1, 3]))
+    arguments = ("--trace", path, "--trace-speed", "2", "--whole")
+    (run,), text = bench(tmp_path, server.address, *arguments)
+    check(run, 3, 4)
+    assert (run["workload"], run["trace_speed"], run["request_rate"]) == ("trace", 2, None)
+    assert run["duration"] > 0.5 and "trace at 2 times its speed" in text
+    assert 1260 * 0.8 < run["total_input_tokens"] < 1260 * 1.2 + 3 * 16
+    # The first block of the third prompt is the first one's.
+    assert run["total_cached_tokens"] > 400
+    (some,), _ = bench(tmp_path, server.address, *arguments, "--requests", "2")
+    assert some["num_prompts"] == 2
+
+
+def test_a_trace_that_is_none_is_told_before_anything_is_sent(tmp_path, decoder):
+    for one, words in (((5, 0, 4, []), "input_length"), ((5, 9, 4, 7), "hash_ids")):
+        path = trace(tmp_path, (0, 9, 4, []), one)
+        done = run_cli(tmp_path, "bench", "--server", decoder.address, "--trace", path)
+        assert (done.returncode, decoder.requests) == (1, [])
+        assert "line 2 of the trace" in done.stderr and words in done.stderr
+
+
 def test_what_does_not_fit_is_told_before_anything_is_sent(tmp_path, server):
     done = run_cli(tmp_path, "bench", "--server", server.address, "w2", "--scale", "100")
     assert done.returncode == 1
@@ -137,6 +167,8 @@ def test_a_file_that_cant_be_written_is_told_before_anything_is_sent(tmp_path, d
         (["--goodput", "speed:9"], "speed:9 is not ttft"),
         (["--goodput", "ttft:soon"], "ttft:soon is not"),
         (["--rate", "1", "--burstiness", "0"], "0 is not above 0"),
+        (["w1", "--trace", "trace.jsonl"], "workload excludes --trace"),
+        (["--trace-speed", "2"], "--trace-speed requires --trace"),
         (["--burstiness", "2"], "--burstiness requires --rate"),
         (["--rate", "2", "--users", "2"], "excludes"),
         (["--rate", "0"], "--rate"),

@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/status/macros.h"
 #include "deploy/cli/bench/decoder_target.h"
 #include "deploy/cli/bench/llama_target.h"
 #include "deploy/cli/bench/metrics.h"
@@ -20,6 +21,7 @@
 #include "deploy/cli/bench/plot.h"
 #include "deploy/cli/bench/report.h"
 #include "deploy/cli/bench/runner.h"
+#include "deploy/cli/bench/trace.h"
 #include "deploy/cli/bench/workload.h"
 #include "deploy/cli/client.h"
 #include "deploy/cli/files.h"
@@ -37,7 +39,8 @@ std::optional<absl::Duration> Seconds(std::optional<double> seconds) {
 }
 
 // The runs of a sweep.
-std::vector<Load> Loads(const bench::Options& options, absl::Duration think) {
+std::vector<Load> Loads(const bench::Options& options,
+                        const std::vector<bench::TracedRequest>& trace, absl::Duration think) {
   Load load = {.burstiness = options.burstiness,
                .think = Seconds(options.think_seconds).value_or(think),
                .timeout = absl::Seconds(options.timeout_seconds)};
@@ -46,12 +49,19 @@ std::vector<Load> Loads(const bench::Options& options, absl::Duration think) {
   std::vector<Load> loads;
   for (const double rate : options.rates) loads.emplace_back(load).rate = rate;
   for (const int users : options.users) loads.emplace_back(load).users = users;
+  if (trace.empty()) return loads;
+  for (const bench::TracedRequest& traced : trace) {
+    load.gaps.push_back(traced.after / options.trace_speed);
+  }
+  loads.push_back(std::move(load));
   return loads;
 }
 
 std::string Title(const bench::Options& options, const Load& load) {
   const std::string& name = options.workload.name;
   if (load.users > 0) return absl::StrCat(name, " with ", load.users, " at once");
+  if (!load.gaps.empty())
+    return absl::StrCat(name, " at ", options.trace_speed, " times its speed");
   return absl::StrCat(name, " at ", load.rate, "/s");
 }
 
@@ -65,6 +75,7 @@ nlohmann::ordered_json RunJson(const bench::Options& options, const bench::Targe
           {"model_id", target.model},
           {"runs_on", target.runs_on},
           {"workload", options.workload.name},
+          {"trace_speed", or_null(!load.gaps.empty(), options.trace_speed)},
           {"sessions", options.sessions},
           {"scale", options.workload.scale},
           {"seed", options.workload.seed},
@@ -179,14 +190,25 @@ absl::StatusOr<std::unique_ptr<bench::Target>> Reach(const bench::Options& optio
   return bench::ConnectLlamaServer(options.llama_server, interrupts);
 }
 
+absl::StatusOr<std::vector<bench::TracedRequest>> ReadTrace(const bench::Options& options,
+                                                            Interrupts& interrupts) {
+  if (options.trace.empty()) return std::vector<bench::TracedRequest>();
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(options.trace, interrupts));
+  return bench::ParseTrace(text);
+}
+
 // `options.workload` is known.
 int RunBench(bench::Options& options, Interrupts& interrupts) {
+  const auto trace = ReadTrace(options, interrupts);
+  if (!trace.ok()) return ReportFailure(trace.status(), false);
   const auto target = Reach(options, interrupts);
   if (!target.ok()) return ReportFailure(target.status(), false);
   const bench::TargetInfo& info = (*target)->info();
   options.workload.tokens_per_word = info.tokens_per_word;
   options.workload.tag = std::random_device()();
-  const bench::Workload workload = *bench::Workload::Find(options.workload);
+  const bench::Workload workload = trace->empty()
+                                       ? *bench::Workload::Find(options.workload)
+                                       : bench::Workload::Replay(options.workload, *trace);
   const absl::Status fits = CheckContext(options, info, workload);
   if (!fits.ok()) return ReportFailure(fits, false);
   // Told now, and not after an hour of load.
@@ -194,7 +216,7 @@ int RunBench(bench::Options& options, Interrupts& interrupts) {
   if (!writable.ok()) return ReportFailure(writable, false);
   const v1::GenerateRequest base = BaseRequest(options, info);
   bench::Runner runner(**target, workload, base, interrupts);
-  return RunLoads(options, info, runner, Loads(options, workload.think()), interrupts);
+  return RunLoads(options, info, runner, Loads(options, *trace, workload.think()), interrupts);
 }
 
 }  // namespace

@@ -28,8 +28,23 @@ void AddTarget(const std::string& text, Targets& targets) {
 }
 
 void AddWorkload(CLI::App& command, const std::shared_ptr<Options>& options) {
-  command.add_option("workload", options->workload.name, "One of those below (default: w1)")
-      ->option_text("NAME");
+  auto* workload =
+      command.add_option("workload", options->workload.name, "One of those below (default: w1)")
+          ->option_text("NAME");
+  auto* trace =
+      command
+          .add_option("--trace", options->trace,
+                      "Instead: requests as they came to some service, at their times and of their "
+                      "lengths, until all are sent: a line of JSON each, with timestamp (ms), "
+                      "input_length, output_length and perhaps hash_ids, as Mooncake's traces")
+          ->option_text("FILE")
+          ->excludes(workload);
+  command
+      .add_option("--trace-speed", options->trace_speed,
+                  "So many times as fast as they came (default: 1)")
+      ->option_text("X")
+      ->needs(trace)
+      ->check(CLI::PositiveNumber);
   command
       .add_option("--scale", options->workload.scale,
                   "Multiplies tokens and lengths of sounds, for small models (default: 1)")
@@ -67,6 +82,7 @@ void AddLoad(CLI::App& command, const std::shared_ptr<Options>& options) {
                     ->delimiter(',')
                     ->allow_extra_args(false)
                     ->check(CLI::PositiveNumber)
+                    ->excludes("--trace")
                     ->group("Load");
   command
       .add_option("--users", options->users,
@@ -77,6 +93,7 @@ void AddLoad(CLI::App& command, const std::shared_ptr<Options>& options) {
       ->allow_extra_args(false)
       ->check(CLI::Range(1, 100000))
       ->excludes(rates)
+      ->excludes("--trace")
       ->group("Load");
   command
       .add_option("--burstiness", options->burstiness,
@@ -174,6 +191,7 @@ Examples:
   softsplice bench w1 --rate 2 --duration 120 --goodput ttft:1000,tpot:200
   softsplice bench w8 --image-share 0.6 --rates 0.5,1,2 --burstiness 0.3 --json w8.json --plot w8.png
   softsplice bench w6 --users 8 --requests 128
+  softsplice bench --trace conversation_trace.jsonl --trace-speed 0.1 --scale 0.05 --requests 200
 
 Prompts are random words, pictures and sounds noise, alike for one --seed; requests share no more
 than their workload says and the template's first tokens, and nothing is found in caches from an
@@ -186,6 +204,10 @@ all requests and shows what was measured so far. Exits with 1 when no request wa
 void CompleteOptions(Options& options) {
   const absl::Status known = Workload::Find(options.workload).status();
   if (!known.ok()) throw CLI::ValidationError("workload", std::string(known.message()));
+  if (!options.trace.empty()) {
+    options.workload.name = "trace";
+    return;
+  }
   if (options.rates.empty() && options.users.empty()) options.users = {1};
   if (options.requests == 0 && options.duration_seconds == 0) options.duration_seconds = 60;
 }

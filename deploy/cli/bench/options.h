@@ -21,6 +21,8 @@ struct Options {
   std::vector<double> rates;  // of an open loop: one run each; or else
   std::vector<int> users;     // of a closed one
   double burstiness = 1;
+  std::string trace;  // a file of requests instead of a workload; empty: none
+  double trace_speed = 1;
   int requests = 0;                     // 0: no limit
   double duration_seconds = 0;          // 0: no limit
   std::optional<double> think_seconds;  // nothing: the workload's

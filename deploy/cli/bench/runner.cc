@@ -46,8 +46,9 @@ std::vector<Record> Runner::Run(const Load& load, uint64_t seed) {
   failed_ = 0;
   records_.clear();
   begin_ = SteadyNow();
-  if (load_.rate > 0) {
-    arrivals_ = std::make_unique<Arrivals>(load_.rate, load_.burstiness, seed);
+  if (load_.users == 0) {
+    arrivals_ = load_.rate > 0 ? std::make_unique<Arrivals>(load_.rate, load_.burstiness, seed)
+                               : std::make_unique<Arrivals>(load_.gaps);
     ScheduleArrival(begin_);
   } else {
     for (int user = 0; user < load_.users; ++user) schedule_.emplace(begin_, nullptr);
@@ -80,7 +81,9 @@ std::unique_ptr<Runner::Talk> Runner::Begin() {
 // Made ahead of its time, so that it can be sent on time.
 void Runner::ScheduleArrival(absl::Duration last) {
   if (requests_ >= load_.requests) return;
-  const absl::Duration due = last + arrivals_->NextGap();
+  const std::optional<absl::Duration> gap = arrivals_->NextGap();
+  if (!gap) return;
+  const absl::Duration due = last + *gap;
   std::unique_ptr<Talk> talk = Begin();
   std::lock_guard lock(mutex_);
   schedule_.emplace(due, std::move(talk));

@@ -28,7 +28,9 @@ struct Load {
   // Open loop: conversations that begin each second, and how evenly (see Arrivals).
   double rate = 0;
   double burstiness = 1;
-  // Closed loop, if rate is 0: users, each with one conversation after another.
+  // Or as these are, one for each.
+  std::vector<absl::Duration> gaps;
+  // Closed loop, if there is neither: users, each with one conversation after another.
   int users = 0;
   // No conversation begins once those begun hold this many requests.
   int requests = std::numeric_limits<int>::max();

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 
 namespace softsplice::bench {
 namespace {
@@ -55,6 +57,8 @@ constexpr Shape kShapes[] = {
     {.name = "w8", .help = "w1, and w3 in --image-share of the requests"},
 };
 
+constexpr Shape kTraced = {.name = "trace"};
+
 const Shape* FindShape(absl::string_view name) {
   const auto* found = std::find_if(std::begin(kShapes), std::end(kShapes),
                                    [&](const Shape& shape) { return shape.name == name; });
@@ -95,7 +99,14 @@ absl::StatusOr<Workload> Workload::Find(const WorkloadOptions& options) {
   return Workload(options, *shape, *shape);
 }
 
+Workload Workload::Replay(const WorkloadOptions& options, std::vector<TracedRequest> trace) {
+  Workload workload(options, kTraced, kTraced);
+  workload.trace_ = std::move(trace);
+  return workload;
+}
+
 Conversation Workload::Make(uint64_t index) const {
+  if (!trace_.empty()) return MakeTraced(index);
   Conversation conversation;
   Random of_all(options_.seed);
   std::seed_seq seed{options_.seed, options_.seed >> 32, index, index >> 32};
@@ -106,6 +117,27 @@ Conversation Workload::Make(uint64_t index) const {
   for (int turn = 0; turn < shape.turns; ++turn) {
     conversation.prompts.push_back(Prompt(shape, turn, random));
   }
+  return conversation;
+}
+
+Conversation Workload::MakeTraced(uint64_t index) const {
+  constexpr int kBlock = TracedRequest::kTokensOfBlock;
+  const TracedRequest& traced = trace_[index % trace_.size()];
+  std::vector<std::string> texts;
+  int left = traced.prompt_tokens;
+  const auto add = [&](std::seed_seq seed, int tokens) {
+    Random random(seed);
+    texts.push_back(Text(random, tokens));
+    left -= tokens;
+  };
+  for (const uint64_t block : traced.blocks) {
+    if (left > 0) add({options_.seed, block, block >> 32}, std::min(left, kBlock));
+  }
+  if (left > 0) add({options_.seed, index, index >> 32, uint64_t{1}}, left);
+  Conversation conversation{.answer_tokens = static_cast<uint32_t>(Scaled(traced.answer_tokens))};
+  v1::Message& message = conversation.prompts.emplace_back();
+  message.set_role(v1::ROLE_USER);
+  message.add_parts()->set_text(absl::StrJoin(texts, " "));
   return conversation;
 }
 
@@ -144,6 +176,10 @@ int Workload::MostTokens() const {
   constexpr int kRowsOfPicture = 280;   // the service's default
   constexpr double kRowsOfSecond = 25;  // of a sound
   int most = 0;
+  for (const TracedRequest& traced : trace_) {
+    most =
+        std::max(most, Scaled(traced.prompt_tokens) + Scaled(traced.answer_tokens) + 2 * kMarkers);
+  }
   for (const Shape* shape : {&main_, &other_}) {
     int tokens = shape->system_tokens > 0 ? Scaled(shape->system_tokens) + kMarkers : 0;
     for (int turn = 0; turn < shape->turns; ++turn) {

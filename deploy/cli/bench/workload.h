@@ -9,6 +9,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "deploy/cli/bench/synthetic.h"
+#include "deploy/cli/bench/trace.h"
 #include "softsplice/v1/decoder.pb.h"
 
 namespace softsplice::bench {
@@ -57,6 +58,9 @@ class Workload {
   // INVALID_ARGUMENT: there is none of this name.
   static absl::StatusOr<Workload> Find(const WorkloadOptions& options);
 
+  // One request in each conversation, of the trace in its order. It is not empty.
+  static Workload Replay(const WorkloadOptions& options, std::vector<TracedRequest> trace);
+
   // The same conversation for the same options and index; others share nothing with it but the
   // system turn. Thread-safe.
   Conversation Make(uint64_t index) const;
@@ -67,13 +71,15 @@ class Workload {
  private:
   Workload(const WorkloadOptions& options, const Shape& main, const Shape& other)
       : options_(options), main_(main), other_(other) {}
+  Conversation MakeTraced(uint64_t index) const;
   int Scaled(int tokens) const;
   std::string Text(Random& random, int tokens) const;
   v1::Message Prompt(const Shape& shape, int turn, Random& random) const;
 
   WorkloadOptions options_;
   const Shape& main_;
-  const Shape& other_;  // of image_share of the conversations
+  const Shape& other_;                // of image_share of the conversations
+  std::vector<TracedRequest> trace_;  // instead of both
 };
 
 }  // namespace softsplice::bench

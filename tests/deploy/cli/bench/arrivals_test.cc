@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <vector>
 
 #include "deploy/cli/bench/statistics.h"
@@ -12,7 +13,7 @@ namespace {
 
 std::vector<double> Gaps(Arrivals arrivals, int count) {
   std::vector<double> gaps;
-  for (int i = 0; i < count; ++i) gaps.push_back(absl::ToDoubleSeconds(arrivals.NextGap()));
+  for (int i = 0; i < count; ++i) gaps.push_back(absl::ToDoubleSeconds(*arrivals.NextGap()));
   return gaps;
 }
 
@@ -55,6 +56,13 @@ TEST(ArrivalsTest, AnInfiniteBurstinessIsAConstantRate) {
 TEST(ArrivalsTest, TheSeedDecides) {
   EXPECT_EQ(Gaps(Arrivals(2, 0.5, 5), 50), Gaps(Arrivals(2, 0.5, 5), 50));
   EXPECT_NE(Gaps(Arrivals(2, 0.5, 5), 50), Gaps(Arrivals(2, 0.5, 6), 50));
+}
+
+TEST(ArrivalsTest, GivenGapsComeInTheirOrderAndEnd) {
+  Arrivals arrivals(std::vector{absl::ZeroDuration(), absl::Seconds(3)});
+  EXPECT_EQ(arrivals.NextGap(), absl::ZeroDuration());
+  EXPECT_EQ(arrivals.NextGap(), absl::Seconds(3));
+  EXPECT_EQ(arrivals.NextGap(), std::nullopt);
 }
 
 }  // namespace

@@ -169,5 +169,33 @@ TEST(WorkloadTest, TellsWhatAContextMustHold) {
   EXPECT_LT(Find("w7", {.scale = 0.5}).MostTokens(), 2048 + 6 * 160 + 200);
 }
 
+// Prompts that have equal blocks begin with the same words, and no others do.
+TEST(WorkloadTest, ATraceHasItsLengthsAndWhatItsPromptsShare) {
+  const Workload trace =
+      Workload::Replay({}, {{.prompt_tokens = 1100, .answer_tokens = 5, .blocks = {7, 8}},
+                            {.prompt_tokens = 700, .answer_tokens = 6, .blocks = {7, 9}},
+                            {.prompt_tokens = 300, .answer_tokens = 7, .blocks = {7}},
+                            {.prompt_tokens = 300, .answer_tokens = 8}});
+  std::vector<std::string> texts;
+  for (int i = 0; i < 4; ++i) {
+    const Conversation conversation = trace.Make(i);
+    EXPECT_EQ(conversation.answer_tokens, 5u + i);
+    EXPECT_EQ(conversation.system, "");
+    ASSERT_EQ(conversation.prompts.size(), 1u);
+    texts.push_back(Text(conversation.prompts[0]));
+  }
+  EXPECT_EQ(Words(texts[0]), 1100u);
+  EXPECT_EQ(Words(texts[1]), 700u);
+  const auto alike = [&](int a, int b) {
+    const std::string &one = texts[a], &other = texts[b];
+    const auto ends = std::mismatch(one.begin(), one.end(), other.begin(), other.end());
+    return Words(one.substr(0, ends.first - one.begin())) - 1;
+  };
+  EXPECT_NEAR(static_cast<double>(alike(0, 1)), 512, 1);
+  EXPECT_EQ(texts[0].substr(0, texts[2].size()), texts[2]);
+  EXPECT_LT(alike(0, 3), 5u);
+  EXPECT_EQ(trace.MostTokens(), 1100 + 5 + 16);
+}
+
 }  // namespace
 }  // namespace softsplice::bench
