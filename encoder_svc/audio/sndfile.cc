@@ -7,7 +7,6 @@
 #include <string>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/status/error.h"
 #include "common/status/macros.h"
@@ -81,9 +80,8 @@ struct Reader {
 absl::StatusOr<MonoSink> Open(Reader& reader, SoundFormat format, const SoundLimits& limits) {
   reader.file.reset(sf_open_virtual(&reader.io, SFM_READ, &reader.info, &reader.memory));
   if (reader.file == nullptr) {
-    const std::string message =
-        absl::StrCat("the ", Name(format), " is truncated or corrupt: ", sf_strerror(nullptr));
-    return absl::StrContains(message, "malloc") ? OutOfMemory(message) : InvalidMedia(message);
+    // libsndfile's reason is in one place for all threads: it may be another sound's.
+    return InvalidMedia(absl::StrCat("the ", Name(format), " is truncated or corrupt"));
   }
   RETURN_IF_ERROR(CheckVariant(reader.info.format, format));
   ASSIGN_OR_RETURN(MonoSink sink,
