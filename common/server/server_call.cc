@@ -93,8 +93,8 @@ void ServerCall::OnTick(absl::Duration now) {
   if (now < limit_at_) return GoOn(std::move(lock));
   limit_at_ = absl::InfiniteDuration();
   if (!has_request_) {
-    lock.unlock();
-    return Abandon(ClientTooSlow("send its request", calls_.border.options().upload_limit));
+    return Abandon(ClientTooSlow("send its request", calls_.border.options().upload_limit),
+                   std::move(lock));
   }
   dropped_ = true;
   end_ = ClientTooSlow("read a message", calls_.border.options().read_limit);
@@ -104,13 +104,12 @@ void ServerCall::OnTick(absl::Duration now) {
 }
 
 void ServerCall::OnDrain() {
-  {
-    const std::lock_guard lock(mutex_);
-    if (!waiting_ || accepted_ || end_) return;
-  }
+  std::unique_lock lock(mutex_);
+  if (!waiting_ || accepted_ || end_) return;
   Abandon(MakeError(absl::StatusCode::kUnavailable,
                     "the service is stopping, and the request had not begun",
-                    {.reason = reason::kDraining, .retry_after = kRetryDelay}));
+                    {.reason = reason::kDraining, .retry_after = kRetryDelay}),
+          std::move(lock));
 }
 
 void ServerCall::OnDrainDeadline() {
@@ -125,14 +124,11 @@ void ServerCall::End(const absl::Status& status, std::unique_lock<std::mutex> lo
   GoOn(std::move(lock));
 }
 
-void ServerCall::Abandon(const absl::Status& status) {
-  {
-    std::unique_lock lock(mutex_);
-    if (finished_) return;
-    dropped_ = true;
-    if (!end_ || end_->ok()) end_ = status;
-    GoOn(std::move(lock));
-  }
+void ServerCall::Abandon(const absl::Status& status, std::unique_lock<std::mutex> lock) {
+  if (finished_) return;
+  dropped_ = true;
+  if (!end_ || end_->ok()) end_ = status;
+  GoOn(std::move(lock));
   Stop();
 }
 

@@ -46,7 +46,8 @@ class ServerCall : public Border::Guest, public std::enable_shared_from_this<Ser
   void End(const absl::Status& status) { End(status, std::unique_lock(mutex_)); }
   void End(const absl::Status& status, std::unique_lock<std::mutex> lock);
   // The same, and at once: what was not written is dropped.
-  void Abandon(const absl::Status& status);
+  void Abandon(const absl::Status& status) { Abandon(status, std::unique_lock(mutex_)); }
+  void Abandon(const absl::Status& status, std::unique_lock<std::mutex> lock);
   // Starts what can start: a write, or the end of the call.
   void GoOn(std::unique_lock<std::mutex> lock);
   // Runs `work`; an exception of a library ends the call with an error instead of leaving it open.

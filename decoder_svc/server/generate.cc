@@ -293,8 +293,7 @@ bool GenerateCall::OnToken(const SampledToken& token) {
   if (ended()) return false;
   Begun();
   if (const absl::Status status = Queue(std::move(deltas)); !status.ok()) {
-    lock.unlock();
-    Abandon(status);
+    Abandon(status, std::move(lock));
     return false;
   }
   GoOn(std::move(lock));

@@ -58,10 +58,7 @@ class EncodeCall : public StreamCall<Request, Response> {
     if (this->ended()) return;
     absl::Status status = CheckRange(*values, type_);
     if (status.ok()) status = this->lease().Grow(values->size() * sizeof(float));
-    if (!status.ok()) {
-      lock.unlock();
-      return this->Abandon(status);
-    }
+    if (!status.ok()) return this->Abandon(status, std::move(lock));
     chunks_->Add(std::move(values));
     next_ = std::move(next);
     AskForMore();

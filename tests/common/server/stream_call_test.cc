@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <barrier>
 #include <condition_variable>
 #include <thread>
 
@@ -25,6 +26,8 @@ namespace {
 using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
 
+class WatchCall;
+
 // What the calls of a test do, and what became of them.
 struct Script {
   std::function<void(const HealthCheckRequest&)> begin = [](const HealthCheckRequest&) {};
@@ -36,7 +39,8 @@ struct Script {
   std::condition_variable changed;
   int stopped = 0;
   int began = 0;
-  std::string host;  // of a stream that began
+  std::string host;                   // of a stream that began
+  std::shared_ptr<WatchCall> stream;  // the last that began
 
   bool WaitFor(int Script::*count, int value) {
     std::unique_lock lock(mutex);
@@ -70,10 +74,20 @@ class WatchCall final : public StreamCall<HealthCheckRequest, HealthCheckRespons
   WatchCall(Call call, const Calls& calls, Script& script)
       : StreamCall(std::move(call), calls, CallWeight::kHeavy), script_(script) {}
 
+  // It no longer waits: here is its first message.
+  void Bring() {
+    std::unique_lock lock(mutex_);
+    if (ended()) return;
+    Working();
+    left_ = 1;
+    GoOn(std::move(lock));
+  }
+
  private:
   void Begin(const HealthCheckRequest& request) override {
     script_.begin(request);
     script_.host = call().caller().host;
+    script_.stream = std::static_pointer_cast<WatchCall>(shared_from_this());
     std::unique_lock lock(mutex_);
     left_ = script_.messages;
     if (!script_.waits) Working();
@@ -319,6 +333,33 @@ TEST_F(StreamCallTest, ADrainEndsWhatWaitsAtOnceAndWhatRunsAtItsDeadline) {
   border_->EndAll();
   EXPECT_EQ(GetErrorDetail(FromGrpcStatus(running->Finish())).reason, "DRAIN_DEADLINE");
   EXPECT_TRUE(border_->WaitIdle(absl::Seconds(30)));
+}
+
+// Whichever comes first: a client that saw a message would not ask again, as the error tells it to.
+TEST_F(StreamCallTest, ADrainEndsNoCallWhoseFirstMessageCameMeanwhile) {
+  script_.ends = false;
+  script_.waits = true;
+  Start({});
+  for (int i = 1; i <= 1000; ++i) {
+    grpc::ClientContext context;
+    auto reader = stub_->Watch(&context, {});
+    ASSERT_TRUE(script_.WaitFor(&Script::began, i));
+    const std::shared_ptr<WatchCall> call = script_.stream;
+    std::barrier together(2);
+    std::thread drain([&] {
+      together.arrive_and_wait();
+      call->OnDrain();
+    });
+    together.arrive_and_wait();
+    call->Bring();
+    drain.join();
+    HealthCheckResponse message;
+    const bool came = reader->Read(&message);
+    if (came) call->OnDrainDeadline();
+    EXPECT_EQ(GetErrorDetail(FromGrpcStatus(reader->Finish())).reason,
+              came ? "DRAIN_DEADLINE" : "DRAINING");
+  }
+  EXPECT_TRUE(Idle());
 }
 
 TEST_F(StreamCallTest, ACallThatRunsIsAnnouncedBeforeItsFirstMessage) {
