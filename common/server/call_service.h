@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/server/calls.h"
 #include "common/server/raw_message.h"
+#include "common/server/short_turns.h"
 
 namespace softsplice {
 
@@ -27,6 +28,7 @@ class CallService : public RawService {
     using Response = typename MethodCall::ResponseType;
     const auto begin = [this, method,
                         &context](grpc::CallbackServerContext* from) -> Reactor<Response>* {
+      TakeShortTurns();
       auto call = std::make_shared<MethodCall>(calls_.Begin(from, descriptor_->name(), method),
                                                calls_, context);
       call->Start();
