@@ -175,6 +175,7 @@ int RunLoads(const bench::Options& options, const bench::TargetInfo& target, ben
     bench::PrintMetrics(Title(options, load), window, metrics, options.targets, std::cout);
     nlohmann::ordered_json json = RunJson(options, target, load, records.size());
     json.update(bench::MetricsJson(window, metrics));
+    if (options.save_detailed) json.update(bench::RequestsJson(window, records));
     absl::StrAppend(&lines, json.dump(), "\n");
     const absl::Status written = WriteJson(options, lines, interrupts);
     if (!written.ok()) return ReportFailure(written, false);

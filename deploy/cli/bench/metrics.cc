@@ -8,30 +8,20 @@ namespace {
 
 double Milliseconds(absl::Duration duration) { return absl::ToDoubleMilliseconds(duration); }
 
-int Tokens(const Record& record) {
-  int tokens = 0;
-  for (const Arrival& arrival : record.arrivals) tokens += arrival.tokens;
-  return tokens;
-}
-
 // Of a request that brought tokens.
 double Ttft(const Record& record) { return Milliseconds(record.arrivals.front().at - record.sent); }
 
 // Of a request that brought two tokens.
 double Tpot(const Record& record) {
-  return Milliseconds(record.end - record.arrivals.front().at) / (Tokens(record) - 1);
+  return Milliseconds(record.end - record.arrivals.front().at) / (record.tokens() - 1);
 }
 
 double E2el(const Record& record) { return Milliseconds(record.end - record.sent); }
 
 bool IsGood(const Record& record, const Targets& targets) {
   if (!record.completed() || record.arrivals.empty()) return false;
-  const bool paced = Tokens(record) < 2 || Tpot(record) <= targets.tpot;
+  const bool paced = record.tokens() < 2 || Tpot(record) <= targets.tpot;
   return paced && Ttft(record) <= targets.ttft && E2el(record) <= targets.e2el;
-}
-
-bool Contains(const Window& window, absl::Duration moment) {
-  return window.begin <= moment && moment <= window.end;
 }
 
 void MeasureRates(const std::vector<Record>& records, const Window& window, const Targets& targets,
@@ -39,14 +29,14 @@ void MeasureRates(const std::vector<Record>& records, const Window& window, cons
   const double seconds = absl::ToDoubleSeconds(metrics.duration);
   if (seconds <= 0) return;
   for (const Record& record : records) {
-    if (record.completed() && Contains(window, record.end)) {
+    if (record.completed() && window.Contains(record.end)) {
       metrics.requests_rate += 1 / seconds;
       if (IsGood(record, targets)) metrics.good_rate += 1 / seconds;
     }
     for (const Arrival& arrival : record.arrivals) {
-      if (Contains(window, arrival.at)) metrics.output_rate += arrival.tokens / seconds;
+      if (window.Contains(arrival.at)) metrics.output_rate += arrival.tokens / seconds;
     }
-    if (!record.arrivals.empty() && Contains(window, record.arrivals.front().at)) {
+    if (!record.arrivals.empty() && window.Contains(record.arrivals.front().at)) {
       metrics.prompt_rate += record.prompt_tokens / seconds;
     }
   }
@@ -76,7 +66,7 @@ void AddCompleted(const Record& record, Values& values) {
   if (record.arrivals.empty()) return;
   values.ttft.push_back(Ttft(record));
   AddGaps(record, values);
-  if (Tokens(record) > 1) values.tpot.push_back(Tpot(record));
+  if (record.tokens() > 1) values.tpot.push_back(Tpot(record));
 }
 
 void SummarizeAll(Values values, Metrics& metrics) {
@@ -115,7 +105,7 @@ Window SteadyWindow(const std::vector<Record>& records, std::optional<absl::Dura
                          .steady = true};
   const auto any = [&](auto moment) {
     return std::any_of(records.begin(), records.end(), [&](const Record& record) {
-      return record.completed() && Contains(window, record.*moment);
+      return record.completed() && window.Contains(record.*moment);
     });
   };
   return any(&Record::sent) && any(&Record::end) ? window : whole;
@@ -126,7 +116,7 @@ Metrics Measure(const std::vector<Record>& records, const Window& window, const 
   MeasureRates(records, window, targets, metrics);
   Values values;
   for (const Record& record : records) {
-    if (!Contains(window, record.sent)) continue;
+    if (!window.Contains(record.sent)) continue;
     values.lateness.push_back(Milliseconds(record.sent - record.due));
     if (record.abandoned) {
       ++metrics.abandoned;
@@ -134,7 +124,7 @@ Metrics Measure(const std::vector<Record>& records, const Window& window, const 
       ++metrics.completed;
       metrics.prompt_tokens += record.prompt_tokens;
       metrics.cached_tokens += record.cached_tokens;
-      metrics.output_tokens += Tokens(record);
+      metrics.output_tokens += record.tokens();
       AddCompleted(record, values);
     } else {
       ++metrics.failed;

@@ -19,6 +19,8 @@ struct Window {
   absl::Duration end;
   // Nothing of the run's begin and end is in it, when the load was not what it should be.
   bool steady = false;
+
+  bool Contains(absl::Duration moment) const { return begin <= moment && moment <= end; }
 };
 
 // From `ramp` after the first request was sent to `drain` before the last one was; each is a tenth

@@ -156,10 +156,15 @@ void AddMeasuring(CLI::App& command, const std::shared_ptr<Options>& options) {
       ->delimiter(',')
       ->allow_extra_args(false)
       ->group("Measuring");
+  auto* json =
+      command.add_option("--json", options->json,
+                         "Write a line of JSON per run, with the field names of vllm bench serve");
+  json->option_text("FILE")->group("Measuring");
   command
-      .add_option("--json", options->json,
-                  "Write a line of JSON per run, with the field names of vllm bench serve")
-      ->option_text("FILE")
+      .add_flag("--save-detailed", options->save_detailed,
+                "With --json: each request's tokens and times, too")
+      ->option_text(" ")
+      ->needs(json)
       ->group("Measuring");
   command
       .add_option("--plot", options->plot,

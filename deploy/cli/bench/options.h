@@ -32,8 +32,9 @@ struct Options {
   bool no_prefix_cache = false;
   bool sessions = false;
   Targets targets;
-  std::string json;  // a file; empty: none
-  std::string plot;  // the same
+  std::string json;            // a file; empty: none
+  bool save_detailed = false;  // each request in it
+  std::string plot;            // as json
 };
 
 // Adds all of them to `command`, and an end of its help. `options` lives as long as `command`.

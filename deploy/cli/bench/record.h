@@ -33,6 +33,11 @@ struct Record {
   std::optional<absl::Duration> prefill;
 
   bool completed() const { return failure.empty() && !abandoned; }
+  int tokens() const {
+    int sum = 0;
+    for (const Arrival& arrival : arrivals) sum += arrival.tokens;
+    return sum;
+  }
 };
 
 }  // namespace softsplice::bench

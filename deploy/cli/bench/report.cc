@@ -115,4 +115,21 @@ nlohmann::ordered_json MetricsJson(const Window& window, const Metrics& metrics)
   return json;
 }
 
+nlohmann::ordered_json RequestsJson(const Window& window, const std::vector<Record>& records) {
+  std::vector<int> prompts, answers;
+  std::vector<double> ttfts;
+  std::vector<std::vector<double>> itls;
+  for (const Record& record : records) {
+    if (!record.completed() || record.arrivals.empty() || !window.Contains(record.sent)) continue;
+    prompts.push_back(record.prompt_tokens);
+    answers.push_back(record.tokens());
+    ttfts.push_back(absl::ToDoubleSeconds(record.arrivals.front().at - record.sent));
+    std::vector<double>& gaps = itls.emplace_back();
+    for (size_t i = 1; i < record.arrivals.size(); ++i) {
+      gaps.push_back(absl::ToDoubleSeconds(record.arrivals[i].at - record.arrivals[i - 1].at));
+    }
+  }
+  return {{"input_lens", prompts}, {"output_lens", answers}, {"ttfts", ttfts}, {"itls", itls}};
+}
+
 }  // namespace softsplice::bench

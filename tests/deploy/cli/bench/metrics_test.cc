@@ -47,6 +47,13 @@ TEST(MetricsTest, TimesOfOneRequest) {
   EXPECT_DOUBLE_EQ(metrics.prompt_rate, 100 / 2.5);
 }
 
+TEST(MetricsTest, EachCompletedRequestOfTheWindow) {
+  const std::vector<Record> records = {Answered(0), Failed(1, "UNAVAILABLE"), Answered(2)};
+  const auto json = RequestsJson({.begin = At(1), .end = At(9)}, records);
+  EXPECT_EQ(json.dump(),
+            R"({"input_lens":[100],"output_lens":[4],"ttfts":[1.0],"itls":[[0.5,1.0]]})");
+}
+
 // Requests at 0, 1 … 10 s: the window is 1 to 9 s.
 TEST(MetricsTest, RampAndDrainAreLeftOut) {
   std::vector<Record> records;
