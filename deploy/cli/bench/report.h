@@ -22,8 +22,8 @@ void PrintSweep(const std::vector<std::pair<std::string, Metrics>>& runs, std::o
 // where it has such (mean_ttft_ms, request_throughput, …).
 nlohmann::ordered_json MetricsJson(const Window& window, const Metrics& metrics);
 
-// The same of each request that was sent in the window and completed, in the order of sending, as
-// lists; times are in seconds, as theirs.
+// The same of each request that was sent in the window and completed, in the order of their ends,
+// as lists; times are in seconds, as theirs.
 nlohmann::ordered_json RequestsJson(const Window& window, const std::vector<Record>& records);
 
 }  // namespace softsplice::bench
