@@ -39,8 +39,8 @@ struct Script {
   std::condition_variable changed;
   int stopped = 0;
   int began = 0;
-  std::string host;                   // of a stream that began
-  std::shared_ptr<WatchCall> stream;  // the last that began
+  std::string host;                 // of a stream that began
+  std::weak_ptr<WatchCall> stream;  // the last that began
 
   bool WaitFor(int Script::*count, int value) {
     std::unique_lock lock(mutex);
@@ -344,7 +344,7 @@ TEST_F(StreamCallTest, ADrainEndsNoCallWhoseFirstMessageCameMeanwhile) {
     grpc::ClientContext context;
     auto reader = stub_->Watch(&context, {});
     ASSERT_TRUE(script_.WaitFor(&Script::began, i));
-    const std::shared_ptr<WatchCall> call = script_.stream;
+    const std::shared_ptr<WatchCall> call = script_.stream.lock();
     std::barrier together(2);
     std::thread drain([&] {
       together.arrive_and_wait();
