@@ -4,6 +4,8 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "common/status/macros.h"
+#include "kernels/arena.h"
 #include "kernels/null_backend.h"
 
 namespace softsplice {
@@ -122,21 +124,24 @@ size_t Gemma4::WorkspaceBytes(const Backend& of, int rows, int tail_rows) const 
 
 absl::StatusOr<KvCache> Gemma4::AllocateCache(Backend& backend, int full_rows, int sliding_rows,
                                               DType type) const {
-  KvCache cache{.layers = std::vector<KvLayer>(layers_.size())};
-  for (size_t i = 0; i < layers_.size(); ++i) {
-    const Layer& l = layers_[i];
-    if (l.kv_source != static_cast<int>(i)) continue;
-    const int rows = l.sliding ? sliding_rows : full_rows;
-    const int width = l.attention.kv_heads * l.attention.head_dim;
-    for (Mat* mat : {&cache.layers[i].k, &cache.layers[i].v}) {
-      absl::StatusOr<std::shared_ptr<void>> memory =
-          backend.Allocate(static_cast<size_t>(rows) * static_cast<size_t>(width) * SizeOf(type));
-      if (!memory.ok()) return std::move(memory).status();
-      *mat = Mat{memory->get(), rows, width, width, type};
-      cache.memory.push_back(*std::move(memory));
+  const auto lay_out = [&](Arena& arena) {
+    std::vector<KvLayer> layers(layers_.size());
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      const Layer& l = layers_[i];
+      if (l.kv_source != static_cast<int>(i)) continue;
+      const int rows = l.sliding ? sliding_rows : full_rows;
+      const int width = l.attention.kv_heads * l.attention.head_dim;
+      layers[i] = {arena.New(rows, width, type), arena.New(rows, width, type)};
     }
-  }
-  return cache;
+    return layers;
+  };
+  // One buffer: layers that each began with a huge page would all touch their next one in the same
+  // step, which then takes as long as clearing a hundred megabytes.
+  Arena size(nullptr);
+  lay_out(size);
+  ASSIGN_OR_RETURN(std::shared_ptr<void> memory, backend.Allocate(size.Peak()));
+  Arena arena(memory.get());
+  return KvCache{.layers = lay_out(arena), .memory = std::move(memory)};
 }
 
 void Gemma4::CopyRows(Backend& backend, const KvCache& cache, bool sliding, int from, int to,

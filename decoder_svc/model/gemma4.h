@@ -32,7 +32,7 @@ struct Step {
 // Keys and values of all layers that own some.
 struct KvCache {
   std::vector<KvLayer> layers;  // one per layer, empty for those that read another layer's
-  std::vector<std::shared_ptr<void>> memory;
+  std::shared_ptr<void> memory;
 };
 
 // Sees the stages of a pass while they are valid, for comparisons with a reference: "embed",

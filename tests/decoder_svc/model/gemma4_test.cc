@@ -178,6 +178,24 @@ TEST_P(Gemma4ImageTest, SoftTokensInThePrompt) {
 INSTANTIATE_TEST_SUITE_P(Backends, Gemma4ImageTest, testing::Values("ref", "cpu"),
                          [](const auto& test) { return std::string(test.param); });
 
+// Layers of one size that began alike with a page would all need their next one in the same step.
+TEST(Gemma4CacheTest, LayersFollowOneAnotherInOneBuffer) {
+  const auto file = *gguf::File::Open("tests/data/models/tiny-F16.gguf");
+  const auto backend = *MakeBackend({.name = "ref"});
+  const auto model = *Gemma4::Load(*file, *backend);
+  const auto cache = model->AllocateCache(*backend, 100, 30, DType::kF16);
+  ASSERT_TRUE(cache.ok()) << cache.status();
+  const char* next = static_cast<const char*>(cache->memory.get());
+  for (const KvLayer& layer : cache->layers) {
+    if (layer.k.data == nullptr) continue;
+    for (const Mat& mat : {layer.k, layer.v}) {
+      EXPECT_EQ(mat.data, next);
+      next += (mat.rows * mat.cols * SizeOf(mat.type) + 255) / 256 * 256;
+    }
+  }
+  EXPECT_GT(next, cache->memory.get());
+}
+
 TEST(Gemma4LoadTest, RefusesOtherFiles) {
   auto file = gguf::File::Open("tests/data/models/mmproj-tiny-F16.gguf");
   ASSERT_TRUE(file.ok()) << file.status();
