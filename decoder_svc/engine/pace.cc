@@ -21,18 +21,21 @@ void Pace::OnStep(const PromptRows& read, int writing, absl::Duration took) {
   row_cost_.Add(read, seconds);
 }
 
-// A step that read rows of that weight took `stall` longer than one that only writes.
+// A step that read rows of that weight took `stall` longer than one that only writes. One step in
+// 144 loses what all others win back: however much they differ, no more than that are late.
 void Pace::Correct(double weight, double stall) {
   constexpr double kMostCut = 0.5;  // by one step, which may have been late by chance
+  constexpr double kLeastCut = 0.75;
+  constexpr double kGrowth = 1.002;  // to the power of 144: what the least cut took
   constexpr double kLeast = 1.0 / 64;
-  constexpr double kGrowth = 1.05;
-  constexpr double kAim = 0.8;  // of the target: no two steps are alike
-  constexpr double kCalm = 0.7;
+  constexpr double kAim = 0.9;   // of the target
+  constexpr double kCalm = 0.4;  // where time is wasted
+  constexpr double kCalmGrowth = 1.05;
   const double target = absl::ToDoubleSeconds(stall_target_);
   if (stall > kAim * target) {
-    part_ = std::max(kLeast, part_ * std::max(kMostCut, kAim * target / stall));
-  } else if (stall < kCalm * target && weight >= rows_per_second() * target / 2) {
-    part_ = std::min(1.0, part_ * kGrowth);  // steps of few rows say nothing of larger ones
+    part_ = std::max(kLeast, part_ * std::clamp(kAim * target / stall, kMostCut, kLeastCut));
+  } else if (weight >= rows_per_second() * target / 2) {  // few rows say nothing of more
+    part_ = std::min(1.0, part_ * (stall < kCalm * target ? kCalmGrowth : kGrowth));
   }
 }
 

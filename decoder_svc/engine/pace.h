@@ -38,8 +38,8 @@ class Pace {
   absl::Duration TimeFor(const Work& work, int at_once) const;
   // Of prompts beside answers, at their beginning; 0 before the first step. The best speed of any
   // step (not the last or an average one, which smaller steps would slow down, which would make
-  // them smaller still), or the part of it with which the stall target holds where others use the
-  // machine.
+  // them smaller still), or the part of it with which 99 steps of 100 hold the stall target where
+  // others use the machine, or steps take now more, now less.
   double rows_per_second() const { return part_ * best_rows_per_second_; }
   // How many rows at a prompt's beginning a row at `position` costs as much as.
   double Weight(int position) const { return row_cost_.Weight(position); }

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <random>
 #include <vector>
 
 #include "absl/algorithm/container.h"
@@ -63,6 +64,8 @@ struct Machine {
   double growth = 0;  // by each row before it
   double token_seconds = 0.01;
   double slower = 1;
+  double scatter = 0;  // of each step's time, up or down
+  int hiccup = 0;      // one step in so many takes half as long again; 0: none does
 
   absl::Duration TimeFor(const PromptRows& read) const {
     return absl::Seconds(slower *
@@ -75,6 +78,7 @@ struct Machine {
 std::vector<absl::Duration> Stalls(Pace& pace, const Machine& machine, int length, int steps) {
   std::vector<absl::Duration> stalls;
   int first[] = {0, length / 2};
+  std::mt19937 chance;
   const absl::Duration idle = machine.TimeFor({});
   pace.OnStep({}, 1, idle);
   for (int i = 0; i < steps; ++i) {
@@ -91,7 +95,9 @@ std::vector<absl::Duration> Stalls(Pace& pace, const Machine& machine, int lengt
       read.positions += rows * first[k] + rows * (rows - 1) / 2;
       first[k] = (first[k] + rows) % length;
     }
-    const absl::Duration took = machine.TimeFor(read);
+    double times = std::uniform_real_distribution(1 - machine.scatter, 1 + machine.scatter)(chance);
+    if (machine.hiccup > 0 && i % machine.hiccup == 0) times *= 1.5;
+    const absl::Duration took = times * machine.TimeFor(read);
     pace.OnStep(read, 1, took);
     stalls.push_back(took - idle);
   }
@@ -134,6 +140,21 @@ TEST(PaceTest, ReadsLessWhereTheMachineIsSlowerAndMoreWhenItIsNot) {
   const auto fast = Stalls(pace, {}, 8192, 1000);
   EXPECT_EQ(Late(fast), 0);
   EXPECT_GE(AverageOf(fast), 0.6);
+}
+
+TEST(PaceTest, OneStepInAHundredIsLateHoweverMuchStepsDiffer) {
+  constexpr int kSteps = 10000;
+  for (const double scatter : {0.0, 0.1, 0.3}) {
+    for (const int hiccup : {0, 50}) {
+      SCOPED_TRACE(testing::Message() << scatter << " " << hiccup);
+      Pace pace(kTarget);
+      const Machine machine{.growth = 3.0 / 8192, .scatter = scatter, .hiccup = hiccup};
+      Stalls(pace, machine, 8192, 200);
+      const auto stalls = Stalls(pace, machine, 8192, kSteps);
+      EXPECT_LE(Late(stalls), kSteps / 100);
+      EXPECT_GE(AverageOf(stalls), 0.5);
+    }
+  }
 }
 
 TEST(PaceTest, OneLateStepHalvesItAtMost) {
