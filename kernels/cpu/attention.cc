@@ -172,6 +172,10 @@ class Tile {
     const int step = per_head_ <= kQueryRows ? 4 : block_;
     for (int j = first; j < last; j += step) {
       const int end = j + step < last ? j + step : last;
+      // The next keys lie where a page does, and values are read a panel's columns at a time: no
+      // processor foresees either.
+      for (int i = j; i < end; ++i) PrefetchRow(values_of_block_[i]);
+      for (int i = end; i < end + step && i < last; ++i) PrefetchRow(keys_of_block_[i]);
       for (int h = 0; h < item_.kv_heads; ++h) {
         Score(keys_of_block_, h, h * call_.head_dim, j, end);
       }
@@ -183,6 +187,13 @@ class Tile {
               last);
       }
     }
+  }
+
+  // Of all heads, into the second-level cache.
+  SIMD_INLINE_MEMBER void PrefetchRow(const T* row) const {
+    const char* begin = reinterpret_cast<const char*>(row);
+    const int bytes = item_.kv_heads * call_.head_dim * static_cast<int>(sizeof(T));
+    for (int i = 0; i < bytes; i += 64) _mm_prefetch(begin + i, _MM_HINT_T1);
   }
 
   // The same for the one head h whose size is no multiple of the panels'.
