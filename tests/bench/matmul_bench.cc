@@ -172,6 +172,9 @@ void Register(const std::string& backend) {
       {Type::kQ8_0, 256, 10240, 2560},
       {Type::kBF16, 2048, 10240, 2560},
       {Type::kQ4_0, 2048, 10240, 2560},
+      {Type::kQ6_K, 64, 10240, 2560},
+      {Type::kQ8_0, 64, 10240, 2560},
+      {Type::kQ4_K, 64, 10240, 2560},
       {Type::kBF16, 64, 10240, 2560},
       {Type::kQ4_0, 64, 10240, 2560},
       // Rows of several sequences that write.
@@ -181,9 +184,12 @@ void Register(const std::string& backend) {
       {Type::kQ4_0, 16, 81920, 2560},
       {Type::kQ4_0, 32, 81920, 2560},
       {Type::kQ4_K, 8, 81920, 2560},
+      {Type::kQ4_K, 16, 81920, 2560},
       {Type::kQ6_K, 4, 65536, 2560},
       {Type::kQ6_K, 8, 65536, 2560},
+      {Type::kQ6_K, 16, 65536, 2560},
       {Type::kQ8_0, 8, 40960, 2560},
+      {Type::kQ8_0, 16, 40960, 2560},
       {Type::kBF16, 8, 40960, 2560},
       // Decoding one row; the last ones are larger than any cache.
       {Type::kBF16, 1, 10240, 2560},

@@ -11,7 +11,7 @@ namespace softsplice::SIMD_NAMESPACE {
 constexpr int kFloatRows = SIMD_LANES == 16 ? 8 : SIMD_LANES == 8 ? 6 : 4;
 constexpr int kIntRows = 4;
 // Up to so many rows, expanding a panel of quantised weights does not pay.
-constexpr int kStreamRows = 3 * kIntRows;
+constexpr int kStreamRows = 8 * kIntRows;
 
 void PackRows(float* dst, const float* x, ptrdiff_t pitch, int rows, int cols, float lo, float hi);
 void FloatPanelsF32(const PanelCall& call);

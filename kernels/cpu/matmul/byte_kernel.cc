@@ -94,7 +94,7 @@ struct ByteTile {
     vf sums[R][2];
     StartSums<R>(sums, call, y, outs);
     for (int k = 0; k < call.depth; k += kBlock) {
-      PrefetchStream(w, Format::kBytes);
+      PrefetchStream<(R > 2)>(w, Format::kBytes);
 #pragma GCC unroll 2
       for (int v = 0; v < 2; ++v) {
         vf of_vector[R];

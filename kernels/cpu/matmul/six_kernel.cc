@@ -102,7 +102,7 @@ struct SixTile {
       const char* header = w;
       w += Format::kHeader;
       for (int b = 0; b < Format::kBlocks; ++b) {
-        if constexpr (Format::kStream) PrefetchStream(w, Format::kBytes);
+        if constexpr (Format::kStream) PrefetchStream<false>(w, Format::kBytes);
         AddBlock<Format, R>(sums, x, header, w);
         x += R;
         w += Format::kBytes;

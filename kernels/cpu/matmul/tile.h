@@ -17,10 +17,17 @@ SIMD_INLINE void Prefetch(const char* p, int bytes) {
 }
 
 // Ahead of a kernel that reads its weights from memory: the processor's own prefetching of one
-// stream covers half of the bandwidth.
-constexpr int kStreamAhead = 4096;
+// stream covers half of the bandwidth. Near is into the first-level cache; far, into the second, is
+// for tiles that need the first for their rows and kernels that have little else to load.
+template <bool kFar>
 SIMD_INLINE void PrefetchStream(const char* p, int bytes) {
-  for (int i = 0; i < bytes; i += 64) _mm_prefetch(p + kStreamAhead + i, _MM_HINT_T0);
+  for (int i = 0; i < bytes; i += 64) {
+    if constexpr (kFar) {
+      _mm_prefetch(p + 16384 + i, _MM_HINT_T1);
+    } else {
+      _mm_prefetch(p + 8192 + i, _MM_HINT_T0);
+    }
+  }
 }
 
 // The first `outs` of one row's sums in one panel.
