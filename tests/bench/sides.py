@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import tempfile
@@ -155,7 +156,9 @@ def llama_server(args, folder):
 
 @contextlib.contextmanager
 def serving(side, args):
-    """Starts a side; yields the options with which `softsplice bench` finds it."""
+    """Starts a side; yields the options with which `softsplice bench` finds it. SIGTERM ends the side
+    and whoever measures it, as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="softsplice-study-") as folder:
         start = llama_server(args, Path(folder)) if side == "D" else services(side, args, Path(folder))
         with start as target:
