@@ -58,6 +58,16 @@ def test_all_sides(tmp_path, llama_server):
         assert image.size == (1290, 400)
 
 
+def test_a_side_without_a_good_request_is_asked_no_more(tmp_path):
+    arguments = ("--shares", "0", "--rates", "1,0.5", "--scale", "0.1", "--minutes", "0.1", "--sides", "A")
+    done, figures, _ = study(tmp_path, *arguments, "--goodput", "ttft:0.001")
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads(figures.read_text())
+    (point,) = results["points"]
+    assert point["rate"] == 0.5 * results["capacity"]["0.0"]
+    assert point["completed"] > 0 and point["request_goodput"] == 0
+
+
 def test_wrong_usage(tmp_path):
     done, *_ = study(tmp_path, "--sides", "AX")
     assert done.returncode == 2 and "there is no side X" in done.stderr
