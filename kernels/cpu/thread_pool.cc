@@ -1,9 +1,12 @@
 #include "kernels/cpu/thread_pool.h"
 
 #include <immintrin.h>
+#include <pthread.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 namespace softsplice {
 namespace {
@@ -28,12 +31,33 @@ void AwaitChange(const std::atomic<T>& value, T old) {
   value.wait(old, std::memory_order_acquire);
 }
 
+std::vector<int> AllowedCpus() {
+  cpu_set_t mask;
+  std::vector<int> cpus;
+  if (sched_getaffinity(0, sizeof mask, &mask) != 0) return cpus;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(cpu, &mask)) cpus.push_back(cpu);
+  }
+  return cpus;
+}
+
+// Where it is not allowed the kernel goes on placing the thread.
+void Pin(std::thread& thread, int cpu) {
+  cpu_set_t mask;
+  CPU_ZERO(&mask);
+  CPU_SET(cpu, &mask);
+  pthread_setaffinity_np(thread.native_handle(), sizeof mask, &mask);
+}
+
 }  // namespace
 
 ThreadPool::ThreadPool(int threads) {
   for (int thread = 1; thread < threads; ++thread) {
     workers_.emplace_back([this, thread] { Work(thread); });
   }
+  cpus_ = AllowedCpus();
+  if (static_cast<int>(cpus_.size()) != threads) cpus_.clear();
+  for (size_t thread = 1; thread < cpus_.size(); ++thread) Pin(workers_[thread - 1], cpus_[thread]);
 }
 
 ThreadPool::~ThreadPool() {
@@ -77,11 +101,21 @@ void ThreadPool::Work(int thread) {
   }
 }
 
+void ThreadPool::MakeWay() {
+  const int here = sched_getcpu();
+  if (cpus_.empty() || cpus_[0] == here) return;
+  const auto worker = std::find(cpus_.begin() + 1, cpus_.end(), here);
+  if (worker == cpus_.end()) return;
+  std::swap(*worker, cpus_[0]);
+  Pin(workers_[static_cast<size_t>(worker - cpus_.begin()) - 1], *worker);
+}
+
 void ThreadPool::ForEach(int count, absl::FunctionRef<void(int thread, int i)> body) {
   if (count <= 1 || workers_.empty()) {
     for (int i = 0; i < count; ++i) body(0, i);
     return;
   }
+  MakeWay();
   const Job job{count, body};
   job_ = &job;
   done_.store(0, std::memory_order_relaxed);

@@ -16,7 +16,8 @@ namespace softsplice {
 // itself.
 class ThreadPool {
  public:
-  // Starts threads - 1 workers (threads >= 1).
+  // Starts threads - 1 workers (threads >= 1). If they and the caller are as many as the CPUs that
+  // this thread may run on, each worker stays on one of its own and gives it up only to the caller.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -38,11 +39,15 @@ class ThreadPool {
     absl::FunctionRef<void(int, int)> body;
   };
 
+  // Sends the worker whose CPU the caller has come to where the caller was. Beside another service
+  // the kernel would have both on one CPU for milliseconds, and the other service alone on theirs.
+  void MakeWay();
   void Work(int thread);
   // Takes pieces of the current job until none is left; how many it took.
   uint32_t TakePieces(int thread);
 
   std::vector<std::thread> workers_;
+  std::vector<int> cpus_;  // the caller's as far as is known, then each worker's; empty: anywhere
   // Written by the caller before it publishes pieces in state_, read by who has taken one of them:
   // until that piece is done the caller does not go on.
   const Job* job_ = nullptr;

@@ -1,5 +1,7 @@
 #include "kernels/cpu/thread_pool.h"
 
+#include <sched.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -37,6 +39,50 @@ TEST(ThreadPoolTest, ThreadsKeepTheirNumbers) {
       EXPECT_EQ(id, std::this_thread::get_id());
     });
   }
+}
+
+cpu_set_t AllowedCpus() {
+  cpu_set_t cpus;
+  CPU_ZERO(&cpus);
+  EXPECT_EQ(sched_getaffinity(0, sizeof cpus, &cpus), 0);
+  return cpus;
+}
+
+// Where each thread of a pool may run.
+std::vector<cpu_set_t> CpusOfThreads(ThreadPool& pool) {
+  std::vector<cpu_set_t> cpus(static_cast<size_t>(pool.threads()));
+  std::atomic<int> begun{0};
+  pool.ForEach(pool.threads(), [&](int thread, int) {
+    cpus[static_cast<size_t>(thread)] = AllowedCpus();
+    ++begun;
+    while (begun < pool.threads()) std::this_thread::yield();
+  });
+  return cpus;
+}
+
+TEST(ThreadPoolTest, WorkersStayOnACpuEachThatIsNotTheCallers) {
+  const cpu_set_t all = AllowedCpus();
+  ThreadPool pool(CPU_COUNT(&all));
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(cpu, &all)) continue;
+    cpu_set_t here;
+    CPU_ZERO(&here);
+    CPU_SET(cpu, &here);
+    ASSERT_EQ(sched_setaffinity(0, sizeof here, &here), 0);  // the caller moves there
+    cpu_set_t taken = here;
+    for (const cpu_set_t& of_thread : CpusOfThreads(pool)) {
+      EXPECT_EQ(CPU_COUNT(&of_thread), 1);
+      CPU_OR(&taken, &taken, &of_thread);
+    }
+    EXPECT_TRUE(CPU_EQUAL(&taken, &all)) << "with the caller on CPU " << cpu;
+  }
+  ASSERT_EQ(sched_setaffinity(0, sizeof all, &all), 0);
+}
+
+TEST(ThreadPoolTest, ThreadsThatAreNotAsManyAsCpusRunAnywhere) {
+  const cpu_set_t all = AllowedCpus();
+  ThreadPool pool(CPU_COUNT(&all) + 1);
+  for (const cpu_set_t& cpus : CpusOfThreads(pool)) EXPECT_TRUE(CPU_EQUAL(&cpus, &all));
 }
 
 TEST(ThreadPoolTest, SleepingWorkersWakeUp) {
