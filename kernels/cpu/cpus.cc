@@ -40,10 +40,18 @@ int CgroupCpus(const std::string& proc_self_cgroup, const std::string& root) {
   return least;
 }
 
-int AvailableCpus() {
+std::vector<int> AllowedCpus() {
   cpu_set_t mask;
-  CPU_ZERO(&mask);
-  const int affinity = sched_getaffinity(0, sizeof mask, &mask) == 0 ? CPU_COUNT(&mask) : 1;
+  std::vector<int> cpus;
+  if (sched_getaffinity(0, sizeof mask, &mask) != 0) return cpus;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(cpu, &mask)) cpus.push_back(cpu);
+  }
+  return cpus;
+}
+
+int AvailableCpus() {
+  const int affinity = static_cast<int>(AllowedCpus().size());
   const int quota = CgroupCpus(ReadSmallFile("/proc/self/cgroup"), "/sys/fs/cgroup");
   return std::max(1, quota > 0 ? std::min(affinity, quota) : affinity);
 }

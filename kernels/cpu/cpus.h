@@ -1,9 +1,13 @@
-// How many CPUs there are for this process.
+// Which CPUs there are for this process, and how many.
 #pragma once
 
 #include <string>
+#include <vector>
 
 namespace softsplice {
+
+// The CPUs of the calling thread's affinity mask; none if the kernel does not tell.
+std::vector<int> AllowedCpus();
 
 // CPUs this process may keep busy: those of its affinity mask, or its cgroup's quota rounded up if
 // that is less. At least 1.

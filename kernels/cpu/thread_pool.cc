@@ -8,6 +8,8 @@
 #include <chrono>
 #include <utility>
 
+#include "kernels/cpu/cpus.h"
+
 namespace softsplice {
 namespace {
 
@@ -29,16 +31,6 @@ void AwaitChange(const std::atomic<T>& value, T old) {
     }
   } while (std::chrono::steady_clock::now() < deadline);
   value.wait(old, std::memory_order_acquire);
-}
-
-std::vector<int> AllowedCpus() {
-  cpu_set_t mask;
-  std::vector<int> cpus;
-  if (sched_getaffinity(0, sizeof mask, &mask) != 0) return cpus;
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (CPU_ISSET(cpu, &mask)) cpus.push_back(cpu);
-  }
-  return cpus;
 }
 
 // Where it is not allowed the kernel goes on placing the thread.
