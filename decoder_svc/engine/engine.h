@@ -102,6 +102,9 @@ class Engine {
   // places. UNAVAILABLE (DRAINING): the engine takes nothing more.
   virtual absl::StatusOr<Place> Reserve(Priority priority = Priority::kNormal,
                                         absl::Duration patience = absl::InfiniteDuration()) = 0;
+  // A place anew for a request that was submitted and ended with ABORTED. Never QUEUE_FULL: it was
+  // taken, and what it waited for counts. UNAVAILABLE (DRAINING).
+  virtual absl::StatusOr<Place> ReserveAgain(Priority priority) = 0;
   // How Reserve would end now, for whoever has not said all of a request yet.
   virtual absl::Status Room(Priority priority, absl::Duration patience) const = 0;
   // Checks and queues a request on a place, whose priority it has. `sink` is called until its

@@ -65,6 +65,16 @@ std::vector<const SequenceKv*> EngineImpl::Held() const {
 absl::StatusOr<Engine::Place> EngineImpl::Reserve(Priority priority, absl::Duration patience) {
   const std::lock_guard lock(mutex_);
   RETURN_IF_ERROR(Refusal(priority, patience));
+  return TakePlace(priority);
+}
+
+absl::StatusOr<Engine::Place> EngineImpl::ReserveAgain(Priority priority) {
+  const std::lock_guard lock(mutex_);
+  RETURN_IF_ERROR(Refusal());
+  return TakePlace(priority);
+}
+
+Engine::Place EngineImpl::TakePlace(Priority priority) {
   ++load_.reserved;
   if (priority == Priority::kBatch) ++batch_reserved_;
   return MakePlace(priority);

@@ -27,16 +27,15 @@ class EngineImpl final : public Engine {
              SpecialTokens special);
   ~EngineImpl() override;
 
-  // Once: the thread that makes rounds until Shutdown.
-  void Start();
-  // One round, of that thread; or, where none was started, of a simulation's. False: nobody can go
-  // on before something happens.
+  void Start();  // once: the thread that makes rounds until Shutdown
+  // A round, of that thread or of a simulation's. False: nobody can go on before something happens.
   bool Round();
   // Between rounds: the caches, and what each sequence holds of them.
   const KvManager& kv() const { return kv_; }
   std::vector<const SequenceKv*> Held() const;
 
   absl::StatusOr<Place> Reserve(Priority priority, absl::Duration patience) override;
+  absl::StatusOr<Place> ReserveAgain(Priority priority) override;
   absl::Status Room(Priority priority, absl::Duration patience) const override;
   absl::StatusOr<Handle> Submit(Place place, EngineRequest request,
                                 std::shared_ptr<TokenSink> sink) override;
@@ -66,6 +65,7 @@ class EngineImpl final : public Engine {
   // With mutex_ held.
   absl::Status Refusal() const;  // why nothing new is taken; OK while it is
   absl::Status Refusal(Priority priority, absl::Duration patience) const;  // or no such request
+  Place TakePlace(Priority priority);
   Pace::Work Left(const Sequence& sequence) const;
   absl::Duration ExpectedWait(Priority priority) const;
   void Wake();

@@ -106,7 +106,7 @@ void GenerateCall::BringAllMedia() {
     started_.reset();
   }
   places_.clear();
-  absl::StatusOr<Engine::Place> place = decoder_.engine.Reserve(priority_, call().time_left());
+  absl::StatusOr<Engine::Place> place = decoder_.engine.ReserveAgain(priority_);
   if (!place.ok()) return Refuse(place.status());
   place_ = *std::move(place);
   BringMedia(/*take_known=*/false);

@@ -188,6 +188,26 @@ TEST_F(EngineTest, APlaceIsKeptUntilItIsUsedOrGivenBack) {
   EXPECT_TRUE(waiting->Wait().ok());
 }
 
+TEST_F(EngineTest, WhoHadAPlaceGetsOneAgainHoweverFullTheQueueIs) {
+  EngineOptions options = Options();
+  options.max_queue = 1;
+  Start(options);
+  Event gate;
+  const auto running = Block(gate);
+  const auto waiting = Submit(Greedy({2, 5}, 1));
+  EXPECT_EQ(GetErrorDetail(engine_->Reserve().status()).reason, "QUEUE_FULL");
+  auto place = engine_->ReserveAgain(Priority::kNormal);
+  ASSERT_TRUE(place.ok());
+  EXPECT_EQ(engine_->load().reserved, 1);
+  const auto again = std::make_shared<Sink>();
+  ASSERT_TRUE(engine_->Submit(*std::move(place), Greedy({2, 5}, 1), again).ok());
+  gate.Notify();
+  EXPECT_TRUE(waiting->Wait().ok());
+  EXPECT_TRUE(again->Wait().ok());
+  engine_->Shutdown();
+  EXPECT_EQ(GetErrorDetail(engine_->ReserveAgain(Priority::kNormal).status()).reason, "DRAINING");
+}
+
 TEST_F(EngineTest, TellsWhoIsBefore) {
   Start(Options());
   Event gate;

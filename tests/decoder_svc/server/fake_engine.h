@@ -34,7 +34,8 @@ class FakeEngine final : public Engine {
   int cached = 0;  // of each prompt
   CacheCounts cache;
   absl::Duration max_hold = absl::InfiniteDuration();
-  std::atomic<bool> forgets_rows = false;  // of which only the name comes
+  // Of which only the name comes; until then others have filled the queue.
+  std::atomic<bool> forgets_rows = false;
   absl::Status room_error;
   absl::Status reserve_error;
   absl::Status submit_error;
@@ -73,7 +74,12 @@ class FakeEngine final : public Engine {
     return room_error;
   }
   absl::StatusOr<Place> Reserve(Priority priority, absl::Duration /*patience*/) override {
+    const std::lock_guard lock(mutex_);
     RETURN_IF_ERROR(reserve_error);
+    ++load_.reserved;
+    return MakePlace(priority);
+  }
+  absl::StatusOr<Place> ReserveAgain(Priority priority) override {
     const std::lock_guard lock(mutex_);
     ++load_.reserved;
     return MakePlace(priority);
@@ -90,6 +96,7 @@ class FakeEngine final : public Engine {
     const bool rowless = forgets_rows && absl::c_any_of(request.prompt.soft, [](const auto& run) {
                            return run.values == nullptr;
                          });
+    if (rowless) reserve_error = absl::ResourceExhaustedError("the queue is full");
     threads_.emplace_back(
         [this, handle, sink = std::move(sink), n = request.alternatives, rowless] {
           absl::StatusOr<EngineResult> result = absl::AbortedError("rows are missing");
