@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/server/calls.h"
 #include "common/server/raw_message.h"
-#include "common/server/short_turns.h"
+#include "common/workers/short_turns.h"
 
 namespace softsplice {
 

@@ -63,6 +63,7 @@ bool ServerCall::Enter() {
 void ServerCall::OnRequest() {
   const std::lock_guard lock(mutex_);
   has_request_ = true;
+  Note(DurationField("received", call_.elapsed()));
   limit_at_ = absl::InfiniteDuration();
 }
 

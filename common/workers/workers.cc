@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "common/workers/short_turns.h"
+
 namespace softsplice {
 
 Workers::Workers(int threads) {
@@ -26,6 +28,7 @@ void Workers::Add(Task task) {
 }
 
 void Workers::Work() {
+  TakeShortTurns();
   for (;;) {
     Task task;
     {

@@ -1,6 +1,7 @@
 // What the contract promises of refusals, progress and seeds, and of clients that go too far.
 #include <grpcpp/generic/generic_stub.h>
 
+#include <functional>
 #include <string>
 #include <utility>
 
@@ -132,25 +133,50 @@ TEST_F(DecoderContract, ARefusalHasTrailersOnly) {
   EXPECT_EQ(context.GetServerTrailingMetadata().find(kPushbackHeader)->second, "-1");
 }
 
-// What it would upload may be large, and all of it in vain.
-TEST_F(DecoderContract, RefusesBeforeTheRequestIsSentWhomItHasNoRoomFor) {
-  engine_.room_error =
-      MakeError(absl::StatusCode::kResourceExhausted, "full", {.reason = reason::kQueueFull});
-  grpc::ClientContext context;
-  grpc::CompletionQueue done;
-  grpc::GenericStub stub(channel_);
-  const auto call = stub.PrepareCall(&context, "/softsplice.v1.DecoderService/Generate", &done);
-  const auto wait = [&] {
+class DecoderWithoutRoom : public DecoderContract {
+ protected:
+  // How a call ends for which there is no room from `full` on: when it has begun.
+  absl::Status Refusal(const std::function<void(grpc::GenericClientAsyncReaderWriter&)>& full) {
+    grpc::ClientContext context;
+    grpc::GenericStub stub(channel_);
+    const auto call = stub.PrepareCall(&context, "/softsplice.v1.DecoderService/Generate", &done_);
+    call->StartCall(nullptr);
+    Wait();
+    full(*call);
+    grpc::Status status;
+    call->Finish(&status, nullptr);
+    Wait();
+    return FromGrpcStatus(status);
+  }
+  void Wait() {
     void* tag = nullptr;
     bool ok = false;
-    ASSERT_TRUE(done.Next(&tag, &ok));
-  };
-  call->StartCall(nullptr);
-  wait();
-  grpc::Status status;
-  call->Finish(&status, nullptr);
-  wait();
-  EXPECT_EQ(FromGrpcStatus(status), engine_.room_error);
+    ASSERT_TRUE(done_.Next(&tag, &ok));
+  }
+
+  const absl::Status kFull =
+      MakeError(absl::StatusCode::kResourceExhausted, "full", {.reason = reason::kQueueFull});
+
+ private:
+  grpc::CompletionQueue done_;
+};
+
+// What it would upload may be large, and all of it in vain.
+TEST_F(DecoderWithoutRoom, RefusesBeforeTheRequestIsSent) {
+  engine_.room_error = kFull;
+  EXPECT_EQ(Refusal([](auto&) {}), kFull);
+}
+
+TEST_F(DecoderWithoutRoom, RefusesWhatWasSentWhileOthersCameBeforeReadingIt) {
+  const absl::Status refused = Refusal([&](auto& call) {
+    while (engine_.asked_for_room == 0) absl::SleepFor(absl::Milliseconds(1));
+    engine_.room_error = kFull;
+    const std::string malformed = "no message";
+    const grpc::Slice slice(malformed);
+    call.WriteLast(grpc::ByteBuffer(&slice, 1), {}, nullptr);
+    Wait();
+  });
+  EXPECT_EQ(refused, kFull);
 }
 
 TEST_F(DecoderContract, TellsProgressWhileItsMediaAreEncoded) {

@@ -1,4 +1,4 @@
-#include "common/server/short_turns.h"
+#include "common/workers/short_turns.h"
 
 #include <sched.h>
 #include <sys/syscall.h>

@@ -1,4 +1,4 @@
-#include "common/server/short_turns.h"
+#include "common/workers/short_turns.h"
 
 #include <gtest/gtest.h>
 #include <sched.h>
