@@ -15,13 +15,13 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(os.environ.get("SOFTSPLICE_BIN", ROOT / "build" / "bin"))
 CPUS = sorted(os.sched_getaffinity(0))
 SEQUENCES = 8  # at once, on every side
-WEIGHTS = 4, 1  # of decoder and encoder on side C
+WEIGHTS = 16, 1  # of decoder and encoder on side C
 START_SECONDS = 120
 
 NAMES = {
     "A": "shared: both services on all cores",
     "B": "split: half of the cores for each service",
-    "C": "soft split: both on all cores, of which the decoder gets four times its share",
+    "C": "soft split: both on all cores, the decoder with sixteen times the encoder's weight",
     "D": "llama-server",
 }
 
@@ -70,8 +70,8 @@ def placement(side):
             try:
                 decoder, encoder = stack.enter_context(cpu_groups(WEIGHTS))
             except OSError as error:
-                print(f"side C: nice 6, about 1 to 4, since cgroups can't be written: {error}")
-                decoder, encoder = [], ["nice", "-n", "6"]
+                print(f"side C: nice 12, about 1 to 15, since cgroups can't be written: {error}")
+                decoder, encoder = [], ["nice", "-n", "12"]
             yield decoder, encoder, len(CPUS), len(CPUS)
 
 
