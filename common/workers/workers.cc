@@ -28,7 +28,7 @@ void Workers::Add(Task task) {
 }
 
 void Workers::Work() {
-  TakeShortTurns();
+  TakeShortTurns();  // most of the tasks take less than a turn of whoever computes
   for (;;) {
     Task task;
     {

@@ -154,7 +154,7 @@ class DecoderWithoutRoom : public DecoderContract {
     ASSERT_TRUE(done_.Next(&tag, &ok));
   }
 
-  const absl::Status kFull =
+  const absl::Status full_ =
       MakeError(absl::StatusCode::kResourceExhausted, "full", {.reason = reason::kQueueFull});
 
  private:
@@ -163,20 +163,20 @@ class DecoderWithoutRoom : public DecoderContract {
 
 // What it would upload may be large, and all of it in vain.
 TEST_F(DecoderWithoutRoom, RefusesBeforeTheRequestIsSent) {
-  engine_.room_error = kFull;
-  EXPECT_EQ(Refusal([](auto&) {}), kFull);
+  engine_.room_error = full_;
+  EXPECT_EQ(Refusal([](auto&) {}), full_);
 }
 
 TEST_F(DecoderWithoutRoom, RefusesWhatWasSentWhileOthersCameBeforeReadingIt) {
   const absl::Status refused = Refusal([&](auto& call) {
     while (engine_.asked_for_room == 0) absl::SleepFor(absl::Milliseconds(1));
-    engine_.room_error = kFull;
+    engine_.room_error = full_;
     const std::string malformed = "no message";
     const grpc::Slice slice(malformed);
     call.WriteLast(grpc::ByteBuffer(&slice, 1), {}, nullptr);
     Wait();
   });
-  EXPECT_EQ(refused, kFull);
+  EXPECT_EQ(refused, full_);
 }
 
 TEST_F(DecoderContract, TellsProgressWhileItsMediaAreEncoded) {
