@@ -35,9 +35,10 @@ class ServerCall : public Border::Guest, public std::enable_shared_from_this<Ser
   // Under mutex_: puts the next message in place for StartWriting, if there is one. Asked when the
   // last one has gone, when something changed, and several times a second.
   virtual bool FillMessage() = 0;
-  // When its headers are here, and none of what is large, and again when all of it is: why there is
-  // no room for it now.
+  // When its headers are here, and none of what is large: why there is no room for it now.
   virtual absl::Status Room() const { return absl::OkStatus(); }
+  // When all of it is here, before it is parsed: takes the room, or says why there is none by now.
+  virtual absl::Status TakeRoom() { return absl::OkStatus(); }
   // Nobody waits for the answer any more: give the work up. Any thread, perhaps more than once,
   // perhaps before the request came; not under mutex_.
   virtual void Stop() {}

@@ -42,8 +42,8 @@ class StreamCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, Response>, p
       return End(OverLimit("", absl::StrCat("the message has ", bytes_.Length(), " bytes; at most ",
                                             limit, " are taken")));
     }
-    // Others came while it was sent: what is refused now costs no parsing, and waits for no worker.
-    if (const absl::Status status = Room(); !status.ok()) return End(status);
+    // Who is refused, since others came meanwhile, costs no parsing and waits for no worker.
+    if (const absl::Status status = TakeRoom(); !status.ok()) return End(status);
     constexpr size_t kParsedAtOnce = 64 << 10;
     if (weight() == CallWeight::kLight && bytes_.Length() <= kParsedAtOnce) return Take();
     calls().workers.Add([self = shared_from_this(), this] { Take(); });

@@ -53,6 +53,11 @@ absl::Status GenerateCall::Room() const {
   return decoder_.engine.Room(Priority::kNormal, call().time_left());
 }
 
+absl::Status GenerateCall::TakeRoom() {
+  ASSIGN_OR_RETURN(place_, decoder_.engine.Reserve(Priority::kNormal, call().time_left()));
+  return absl::OkStatus();
+}
+
 void GenerateCall::Begin(const v1::GenerateRequest& request) {
   {
     const std::lock_guard lock(mutex_);
@@ -114,7 +119,11 @@ void GenerateCall::BringAllMedia() {
 
 absl::Status GenerateCall::Prepare(const v1::GenerateRequest& request) {
   ASSIGN_OR_RETURN(engine_request_, ReadOptions(request, decoder_));
-  priority_ = request.priority() == v1::PRIORITY_BATCH ? Priority::kBatch : Priority::kNormal;
+  if (request.priority() == v1::PRIORITY_BATCH) {
+    priority_ = Priority::kBatch;
+    place_ = {};
+    ASSIGN_OR_RETURN(place_, decoder_.engine.Reserve(priority_, call().time_left()));
+  }
   engine_request_.client = call().caller().key();
   engine_request_.cache_scope = call().caller().Scope(request.cache_salt());
   seed_ = engine_request_.sampling.seed;
@@ -125,8 +134,6 @@ absl::Status GenerateCall::Prepare(const v1::GenerateRequest& request) {
                                .history = *history_},
                               decoder_));
   RETURN_IF_ERROR(CheckMayFit(plan, decoder_.engine.info().context_length));
-  // Before the media are encoded, which costs the most.
-  ASSIGN_OR_RETURN(place_, decoder_.engine.Reserve(priority_, call().time_left()));
   pieces_ = std::move(plan.pieces);
   sources_ = std::move(plan.media);
   answer_ = std::make_unique<Answer>(
@@ -158,6 +165,7 @@ absl::Status GenerateCall::EnterSession(const v1::GenerateRequest& request) {
 }
 
 void GenerateCall::Refuse(const absl::Status& status) {
+  place_ = {};
   std::unique_lock lock(mutex_);
   turn_ = {};
   End(status, std::move(lock));

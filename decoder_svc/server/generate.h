@@ -46,6 +46,7 @@ class GenerateCall final : public StreamCall<v1::GenerateRequest, v1::GenerateRe
   };
 
   absl::Status Room() const override;
+  absl::Status TakeRoom() override;
   void Begin(const v1::GenerateRequest& request) override;
   bool Next(v1::GenerateResponse* message) override;
   void Stop() override;

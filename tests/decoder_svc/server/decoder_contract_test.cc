@@ -112,6 +112,11 @@ TEST_F(DecoderContract, RefusesMoreBiasesThanTheVocabularyHas) {
   ExpectError(request, absl::StatusCode::kInvalidArgument, "sampling.logit_bias");
 }
 
+TEST_F(DecoderContract, WhoIsRefusedKeepsNoPlace) {
+  ExpectError({}, absl::StatusCode::kInvalidArgument, "prompt");
+  EXPECT_EQ(engine_.load().reserved, 0);
+}
+
 TEST_F(DecoderContract, CountsTextThatIsNotUtf8InWholeCharacters) {
   v1::CountTokensRequest request;
   // The byte token of 0xFF, as ids: no text that a client sends may hold it.
@@ -169,8 +174,7 @@ TEST_F(DecoderWithoutRoom, RefusesBeforeTheRequestIsSent) {
 
 TEST_F(DecoderWithoutRoom, RefusesWhatWasSentWhileOthersCameBeforeReadingIt) {
   const absl::Status refused = Refusal([&](auto& call) {
-    while (engine_.asked_for_room == 0) absl::SleepFor(absl::Milliseconds(1));
-    engine_.room_error = full_;
+    engine_.reserve_error = full_;
     const std::string malformed = "no message";
     const grpc::Slice slice(malformed);
     call.WriteLast(grpc::ByteBuffer(&slice, 1), {}, nullptr);

@@ -37,7 +37,6 @@ class FakeEngine final : public Engine {
   // Of which only the name comes; until then others have filled the queue.
   std::atomic<bool> forgets_rows = false;
   absl::Status room_error;
-  mutable std::atomic<int> asked_for_room = 0;
   absl::Status reserve_error;
   absl::Status submit_error;
   absl::Status result_error;
@@ -72,9 +71,7 @@ class FakeEngine final : public Engine {
   }
 
   absl::Status Room(Priority /*priority*/, absl::Duration /*patience*/) const override {
-    absl::Status status = room_error;
-    ++asked_for_room;
-    return status;
+    return room_error;
   }
   absl::StatusOr<Place> Reserve(Priority priority, absl::Duration /*patience*/) override {
     const std::lock_guard lock(mutex_);
