@@ -199,6 +199,7 @@ def test_logs_are_json_without_content(tmp_path):
             # The encoder was told whose request it works for.
             assert calls[0]["request_id"] == "my-request" and calls[0]["trace_id"] == trace
             assert [c["code"] for c in calls] == ["OK", "INVALID_ARGUMENT"]
+            assert all(0 < c["received_seconds"] <= c["duration_seconds"] for c in calls)
         assert calls[0]["prompt_tokens"] == started.prompt_tokens and calls[0]["completion_tokens"] > 5
         assert calls[0]["encode_seconds"] > 0
 
