@@ -112,8 +112,9 @@ TEST_F(DecoderContract, RefusesMoreBiasesThanTheVocabularyHas) {
   ExpectError(request, absl::StatusCode::kInvalidArgument, "sampling.logit_bias");
 }
 
-TEST_F(DecoderContract, WhoIsRefusedKeepsNoPlace) {
-  ExpectError({}, absl::StatusCode::kInvalidArgument, "prompt");
+TEST_F(DecoderContract, APlaceIsGivenBackBeforeTheRefusalIsHeard) {
+  engine_.give_back_takes = absl::Milliseconds(50);
+  EXPECT_EQ(Generate({}).status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(engine_.load().reserved, 0);
 }
 

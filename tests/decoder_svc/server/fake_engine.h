@@ -40,8 +40,9 @@ class FakeEngine final : public Engine {
   absl::Status reserve_error;
   absl::Status submit_error;
   absl::Status result_error;
-  Event* pause = nullptr;      // before the second token, until it is notified
-  std::atomic<int> holds = 0;  // how often it waited for room
+  absl::Duration give_back_takes;  // of a place
+  Event* pause = nullptr;          // before the second token, until it is notified
+  std::atomic<int> holds = 0;      // how often it waited for room
   EngineFinish finish = EngineFinish::kStopToken;
   int32_t stop_token = 1;
 
@@ -135,6 +136,7 @@ class FakeEngine final : public Engine {
 
  private:
   void GiveBack(Priority /*priority*/) override {
+    absl::SleepFor(give_back_takes);
     const std::lock_guard lock(mutex_);
     --load_.reserved;
   }
